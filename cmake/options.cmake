@@ -1,0 +1,21 @@
+# Options. In a parent project (add_subdirectory, FetchContent) only the library is built.
+if(CMAKE_SOURCE_DIR STREQUAL PROJECT_SOURCE_DIR)
+  set(LIGHTCAP_STANDALONE ON)
+else()
+  set(LIGHTCAP_STANDALONE OFF)
+endif()
+
+option(BUILD_SHARED_LIBS "Build liblightcap as a shared library" OFF)
+option(LIGHTCAP_BUILD_TOOLS "Build lightcap and lightcap-convert" ${LIGHTCAP_STANDALONE})
+option(LIGHTCAP_BUILD_TESTS "Build the tests (needs GoogleTest)" OFF)
+option(LIGHTCAP_BUILD_BENCH "Build the microbenchmarks (needs Google Benchmark)" OFF)
+option(LIGHTCAP_BUILD_FUZZERS "Build the libFuzzer targets (needs Clang)" OFF)
+option(LIGHTCAP_INSTALL "Make install rules" ${LIGHTCAP_STANDALONE})
+option(LIGHTCAP_WERROR "Turn warnings into errors" OFF)
+set(LIGHTCAP_SANITIZE "" CACHE STRING "Sanitizers for -fsanitize=, e.g. address,undefined or thread")
+set(LIGHTCAP_XSIMD_INCLUDE_DIR "" CACHE PATH "Folder that holds xsimd/xsimd.hpp, if no package does")
+set(LIGHTCAP_STB_INCLUDE_DIR "" CACHE PATH "Folder that holds stb_image.h, if no package does")
+
+if(LIGHTCAP_STANDALONE AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
