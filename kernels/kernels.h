@@ -1,0 +1,232 @@
+// The kernels' contracts. A kernel reads and writes numbers through the pointers of its argument struct
+// and does nothing else: no allocation, no threads, no files, no exceptions.
+//
+// For all of them, unless said otherwise:
+// - pointers to float need the alignment of float only; packed panels are 64-byte aligned;
+// - strides and sizes are counted in floats; sizes may be 0, then nothing is written;
+// - outputs must not overlap inputs;
+// - no byte outside the rows and columns named is read or written: what lies between columns and stride
+//   may be NaN or unmapped;
+// - a value depends on its own inputs alone, never on how the caller split the work: a sum over k is
+//   accumulated in ascending k, one accumulator a result, whatever the tile. So results are
+//   bit-identical for any number of threads and any number of rows computed together.
+#ifndef LIGHTCAP_KERNELS_KERNELS_H_
+#define LIGHTCAP_KERNELS_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lightcap {
+
+// Weights of GEMM and convolution are stored as panels of 16 outputs: [ceil(outputs/16)][depth][16],
+// zeros in the last panel's missing outputs. 16 floats are one zmm, two ymm or four q registers, so one
+// layout serves every instruction set. See pack.h.
+inline constexpr size_t kPanelWidth = 16;
+
+enum class Activation : uint8_t { kNone, kRelu, kSilu, kGelu, kSigmoid };
+
+// What follows the sum of products, element by element, before the one store:
+//   y = activation(sum + bias + residual)           (ResNet's bottleneck, BERT with kNone)
+//   y = activation(sum + bias) + residual           with residual_after (YOLO's bottleneck)
+// silu(x) = x sigmoid(x); gelu(x) = x/2 (1 + erf(x / sqrt 2)), the exact form.
+struct Epilogue {
+  const float* bias = nullptr;      // [columns], or null for none
+  const float* residual = nullptr;  // laid out as the output, with its own stride; null for none.
+                                    // May be the output itself.
+  size_t residual_stride = 0;
+  bool residual_after = false;
+  Activation activation = Activation::kNone;
+};
+
+// c[i][j] = epilogue(sum over k of a[i][k] * b[k][j]); a [rows][depth], b packed, c [rows][columns].
+struct GemmArgs {
+  const float* a;
+  size_t a_stride;
+  const float* panels;  // [ceil(columns/16)][depth][16]
+  float* c;
+  size_t c_stride;
+  size_t rows, depth, columns;
+  Epilogue epilogue;
+};
+
+// A convolution over NHWC, as an implicit GEMM of depth kernel_height * kernel_width * channels (in this
+// order, channels innermost). Output pixel (y, x) sees input rows y*stride - padding ...; pixels outside
+// the input count as zeros and are not read. Output pixels are numbered y * output_width + x; the call
+// computes those in [first_pixel, first_pixel + pixels).
+struct ConvArgs {
+  const float* input;  // [height][width][channels]
+  size_t input_row_stride, input_pixel_stride;
+  size_t height, width, channels;
+  size_t kernel_height, kernel_width, stride, padding;
+  const float* panels;  // [ceil(columns/16)][kernel_height * kernel_width * channels][16]
+  float* output;        // [output_height][output_width][columns], rows dense:
+  size_t output_pixel_stride;
+  size_t output_width;
+  size_t first_pixel, pixels;
+  size_t columns;
+  Epilogue epilogue;
+};
+
+// Average or maximum over windows of NHWC. Pixels outside the input do not take part in a maximum; an
+// average has no padding (padding must be 0). The call computes output rows [first_row, first_row + rows).
+struct PoolArgs {
+  const float* input;  // [height][width][channels]
+  size_t input_row_stride, input_pixel_stride;
+  size_t height, width, channels;
+  size_t window, stride, padding;
+  float* output;  // [output_height][output_width][channels]
+  size_t output_row_stride, output_pixel_stride;
+  size_t output_width;
+  size_t first_row, rows;
+};
+
+// Nearest-neighbour upsampling by 2: output (y, x) = input (y/2, x/2). `rows` input rows are read, twice
+// as many output rows are written.
+struct UpsampleArgs {
+  const float* input;  // [rows][width][channels]
+  size_t input_row_stride, input_pixel_stride;
+  size_t rows, width, channels;
+  float* output;  // [2 rows][2 width][channels]
+  size_t output_row_stride, output_pixel_stride;
+};
+
+// The mean over all bins of torchvision's roi_align(aligned = true, output_size x output_size bins,
+// sampling_ratio^2 samples a bin), for one box: output[c]. The box is in grid cells (image pixels times
+// spatial_scale), before the half-cell shift of `aligned`. Both the mean over a bin's samples and the
+// mean over bins are linear in the features and the samples form a product grid, so the kernel turns
+// the box into one weight a grid row and one a grid column and reads each cell once.
+// height + width <= kMaxRoiSide.
+inline constexpr size_t kMaxRoiSide = 256;
+struct RoiAlignArgs {
+  const float* features;  // [height][width][channels]
+  size_t row_stride, pixel_stride;
+  size_t height, width, channels;
+  float x1, y1, x2, y2;
+  size_t output_size, sampling_ratio;
+  float* output;  // [channels]
+};
+
+// Keys and values of one head, for keys 0..count-1. Keys are stored transposed so that the scores of
+// neighbouring keys are computed side by side.
+struct KeyValues {
+  const float* keys;  // [head_size][key_stride]: keys[d * key_stride + key]
+  size_t key_stride;
+  const float* values;  // [count][value_stride]: values[key * value_stride + d]
+  size_t value_stride;
+  size_t count;
+};
+
+// Softmax attention of one head over two runs of keys, the image's prefix and the caption so far:
+//   s[k] = scale * sum over d of q[row][d] * key[k][d];  output[row] = sum over k of softmax(s)[k] value[k]
+// Row i sees all of `prefix` and the first caption.count + i * causal keys of `caption` (causal is 0 or
+// 1), so with causal = 1 caption.count is what the first row sees. At least one key is visible to each row.
+struct AttentionArgs {
+  const float* queries;  // [rows][query_stride]
+  size_t query_stride;
+  size_t rows, head_size;
+  float scale;
+  KeyValues prefix, caption;
+  size_t causal;
+  float* scores;  // scratch, [prefix.count + caption.count + rows + 32] floats, 64-byte aligned
+  float* output;  // [rows][output_stride]
+  size_t output_stride;
+};
+
+// y = (x - mean) / sqrt(variance + eps) * weight + bias over each row; variance is the mean of squared
+// deviations (BERT's LayerNorm). y may be x.
+struct LayerNormArgs {
+  const float* x;
+  size_t x_stride;
+  const float* weight;  // [columns]
+  const float* bias;    // [columns]
+  float eps;
+  float* y;
+  size_t y_stride;
+  size_t rows, columns;
+};
+
+// y[i] = exp(x[i] - max) / sum of exp(x[j] - max) over each row. y may be x. columns >= 1.
+struct SoftmaxArgs {
+  const float* x;
+  size_t x_stride;
+  float* y;
+  size_t y_stride;
+  size_t rows, columns;
+};
+
+// y[i] = activation(x[i]). y may be x.
+struct ActivateArgs {
+  const float* x;
+  float* y;
+  size_t count;
+  Activation activation;
+};
+
+// y[i][j] = x[i][j] * scale[j]. y may be x.
+struct ScaleColumnsArgs {
+  const float* x;
+  size_t x_stride;
+  const float* scale;  // [columns]
+  float* y;
+  size_t y_stride;
+  size_t rows, columns;
+};
+
+// One chunk of the vocabulary for every branch and beam at once (paper, ensemble head):
+//   logits[r][w] = sum over k of z[r][k] * embedding[w][k] + bias[w]
+// and for the softmax to come, per row: maximum[r] = max over w of logits[r][w] and
+// exp_sum[r] = sum over w of exp(logits[r][w] - maximum[r]). Each byte of the embedding is read once.
+// rows <= kMaxHeadRows; words >= 1.
+inline constexpr size_t kMaxHeadRows = 64;
+struct HeadLogitsArgs {
+  const float* z;  // [rows][depth]
+  size_t z_stride;
+  const float* panels;  // [ceil(words/16)][depth][16]
+  const float* bias;    // [words]
+  float* logits;        // [rows][words]
+  size_t logits_stride;
+  float* maximum;  // [rows]
+  float* exp_sum;  // [rows]
+  size_t rows, depth, words;
+};
+
+// Log-probabilities of one beam over a chunk of the vocabulary from its branches' logits:
+//   y[w] = log( (1/branches) * sum over b of exp(logits[b][w] - log_sum_exp[b]) )
+// With one branch this is logits[0][w] - log_sum_exp[0] exactly. A result below the smallest float's
+// logarithm saturates near it and is never NaN.
+struct HeadCombineArgs {
+  const float* logits;  // [branches][words]
+  size_t logits_stride;
+  const float* log_sum_exp;  // [branches]
+  float* y;                  // [words]
+  size_t branches, words;
+};
+
+// The k largest of x, in descending order; of equal values the lower index comes first. k <= count,
+// k <= kMaxTopK. No NaN in x.
+inline constexpr size_t kMaxTopK = 128;
+struct TopKArgs {
+  const float* x;  // [count]
+  size_t count, k;
+  float* values;     // [k]
+  uint32_t* indices;  // [k]
+};
+
+// The kernels of one instruction set.
+struct KernelTable {
+  const char* isa;
+#define LIGHTCAP_KERNEL(name, Args) void (*name)(const Args& args);
+#include "kernels/kernels.def"
+#undef LIGHTCAP_KERNEL
+};
+
+// Plain C++ with double accumulation, one loop per index: what the kernels are tested against.
+namespace reference {
+#define LIGHTCAP_KERNEL(name, Args) void name(const Args& args);
+#include "kernels/kernels.def"
+#undef LIGHTCAP_KERNEL
+}  // namespace reference
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_KERNELS_H_

@@ -1,0 +1,111 @@
+// Problems for kernels. One list of cases per row of kernels.def feeds both the tests, which compare with
+// the reference, and the microbenchmarks, which time: a kernel can't have one without the other.
+#ifndef LIGHTCAP_TESTS_KERNELS_KERNEL_CASE_H_
+#define LIGHTCAP_TESTS_KERNELS_KERNEL_CASE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace lightcap::testing {
+
+// A problem with its own buffers: inputs, one output for the kernel and one for the reference.
+class KernelCase {
+ public:
+  virtual ~KernelCase() = default;
+  virtual void run(const KernelTable& kernels) = 0;
+  virtual void run_reference() = 0;
+  // Compares the two outputs, and checks that nothing around them was written. Empty where all is well,
+  // else what differs, where and by how much against what is allowed.
+  virtual std::string compare() = 0;
+  // What one run costs: floating-point operations (a multiply-add is two), and bytes that have to move
+  // between memory and core when nothing is cached.
+  virtual double flops() const = 0;
+  virtual double bytes() const = 0;
+};
+
+struct CaseFactory {
+  std::string name;    // the shape, as "14x14x256 k3 s1 n256"
+  bool model_shape;    // a shape of the full-size graph: benchmarked as well as tested
+  std::function<std::unique_ptr<KernelCase>()> make;
+};
+
+// gemm_cases(), conv_cases() ...: all sizes 1..2*tile+1 where that is feasible, strides wider than the
+// row, every epilogue, NaN around the inputs, and the graph's own shapes.
+#define LIGHTCAP_KERNEL(name, Args) std::vector<CaseFactory> name##_cases();
+#include "kernels/kernels.def"
+#undef LIGHTCAP_KERNEL
+
+struct KernelRow {
+  const char* name;
+  std::vector<CaseFactory> (*cases)();
+};
+inline std::vector<KernelRow> kernel_rows() {
+  return {
+#define LIGHTCAP_KERNEL(name, Args) {#name, name##_cases},
+#include "kernels/kernels.def"
+#undef LIGHTCAP_KERNEL
+  };
+}
+
+// Floats whose end (or begin) abuts an unmapped page, so that one float too far is a crash and not luck.
+// `lead` floats before the data are filled with NaN too. Data starts `offset` floats after a 64-byte
+// boundary only by chance of the size: kernels need no alignment, panels ask for `aligned`.
+class GuardedFloats {
+ public:
+  enum class Fence { kEnd, kBegin };
+  explicit GuardedFloats(size_t count, Fence fence = Fence::kEnd);  // filled with NaN
+  ~GuardedFloats();
+  GuardedFloats(GuardedFloats&& other) noexcept;
+  GuardedFloats& operator=(GuardedFloats&&) = delete;
+  GuardedFloats(const GuardedFloats&) = delete;
+  float* data() { return data_; }
+  const float* data() const { return data_; }
+  size_t size() const { return count_; }
+  float& operator[](size_t i) { return data_[i]; }
+  float operator[](size_t i) const { return data_[i]; }
+
+ private:
+  void* map_ = nullptr;
+  size_t map_bytes_ = 0;
+  float* data_ = nullptr;
+  size_t count_ = 0;
+};
+
+// Seeded uniform numbers in [-1, 1), the same on every platform.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 1) {}
+  uint32_t bits();
+  float uniform() { return static_cast<float>(bits() >> 8) * (1.0f / 8388608.0f) - 1.0f; }
+  void fill(float* data, size_t rows, size_t columns, size_t stride);
+
+ private:
+  uint64_t state_;
+};
+
+// Compares [rows][columns] matrices element by element. `bound(i, j)` is the error allowed there, derived
+// by the case from the length of the sum and the magnitudes in it. Also compares the means of the signed
+// errors: a bias that hides inside every element's bound shows there. NaN and infinities must match.
+struct Compared {
+  const float* actual;
+  size_t actual_stride;
+  const float* expected;
+  size_t expected_stride;
+  size_t rows, columns;
+};
+std::string compare_floats(const Compared& outputs, const std::function<double(size_t, size_t)>& bound);
+// Checks that actual's gaps between columns and stride are still NaN.
+std::string check_gaps(const float* data, size_t rows, size_t columns, size_t stride);
+
+// The error bound of a float dot product: eps * (length + slack) * sum of |a_k b_k|.
+double dot_bound(size_t length, double sum_of_magnitudes);
+
+}  // namespace lightcap::testing
+
+#endif  // LIGHTCAP_TESTS_KERNELS_KERNEL_CASE_H_
