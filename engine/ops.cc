@@ -1,0 +1,192 @@
+#include "engine/ops.h"
+
+#include <algorithm>
+
+namespace lightcap {
+namespace {
+
+constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// Multiply-adds that a task should at least be worth: some 10 us on one core, against less than 1
+// us for handing it out.
+constexpr size_t kTaskMacs = 512 * 1024;
+
+// How many pieces of whole `unit`s `total` is cut into, and where each begins. Pieces differ by one
+// unit at most.
+struct Split {
+  size_t total, unit, pieces;
+
+  size_t begin(size_t piece) const {
+    const size_t units = ceil_div(total, unit);
+    return std::min(units * piece / pieces * unit, total);
+  }
+};
+
+Split split(size_t total, size_t unit, size_t pieces) {
+  return {total, unit, std::clamp<size_t>(pieces, 1, ceil_div(total, unit))};
+}
+
+// A product of rows x depth x columns as a grid of tasks. Rows are cut first, into pieces of some
+// register tiles: each task then streams all panels past rows that stay in its L2. Where rows are
+// too few to feed the threads, columns are cut as well, by whole pairs of panels.
+struct Grid {
+  Split rows, columns;
+  size_t tasks() const { return rows.pieces * columns.pieces; }
+};
+
+constexpr size_t kRowUnit = 12;      // the tallest register tile
+constexpr size_t kRowsPerTask = 96;  // 8 tiles: weights are read from L2 once per 96 rows
+constexpr size_t kColumnUnit = 2 * kPanelWidth;
+constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
+
+Grid grid(size_t rows, size_t depth, size_t columns) {
+  const size_t macs = rows * depth * columns;
+  const size_t tasks = std::max<size_t>(macs / kTaskMacs, 1);
+  const Split row_split = split(rows, kRowUnit, std::min(tasks, ceil_div(rows, kRowsPerTask)));
+  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
+  return {row_split, split(columns, kColumnUnit, columns_wanted)};
+}
+
+Epilogue epilogue_of(const float* bias, const Fused& fused) {
+  return {bias, fused.residual, fused.residual_stride, fused.residual_after, fused.activation};
+}
+
+// The epilogue for the columns from `column` on and rows from `row` on.
+Epilogue shifted(Epilogue epilogue, size_t row, size_t column) {
+  if (epilogue.bias != nullptr) epilogue.bias += column;
+  if (epilogue.residual != nullptr) epilogue.residual += row * epilogue.residual_stride + column;
+  return epilogue;
+}
+
+template <class F>
+void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
+  runtime.parallel_for(tiles.tasks(), [&](size_t task) {
+    // Neighbouring tasks share rows: they find them in the cache that threads share.
+    const size_t r = task / tiles.columns.pieces;
+    const size_t c = task % tiles.columns.pieces;
+    f(tiles.rows.begin(r), tiles.rows.begin(r + 1), tiles.columns.begin(c),
+      tiles.columns.begin(c + 1));
+  });
+}
+
+}  // namespace
+
+void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
+  const Epilogue epilogue = epilogue_of(weights.bias, fused);
+  for_each_tile(runtime, grid(a.rows, weights.in, weights.out),
+                [&](size_t row, size_t row_end, size_t column, size_t column_end) {
+                  runtime.kernels.gemm({.a = a.row(row),
+                                        .a_stride = a.stride,
+                                        .panels = weights.panels + column * weights.in,
+                                        .c = c.row(row) + column,
+                                        .c_stride = c.stride,
+                                        .rows = row_end - row,
+                                        .depth = weights.in,
+                                        .columns = column_end - column,
+                                        .epilogue = shifted(epilogue, row, column)});
+                });
+}
+
+void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
+            const Fused& fused) {
+  if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
+    const Linear as_linear = {weights.panels, weights.bias, weights.in, weights.out};
+    linear(runtime, as_linear, input.pixels(), output.pixels(), fused);
+    return;
+  }
+  const Epilogue epilogue = epilogue_of(weights.bias, fused);
+  const size_t depth = weights.kernel * weights.kernel * weights.in;
+  for_each_tile(runtime, grid(output.height * output.width, depth, weights.out),
+                [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
+                  runtime.kernels.conv({.input = input.data,
+                                        .input_row_stride = input.row_stride,
+                                        .input_pixel_stride = input.pixel_stride,
+                                        .height = input.height,
+                                        .width = input.width,
+                                        .channels = weights.in,
+                                        .kernel_height = weights.kernel,
+                                        .kernel_width = weights.kernel,
+                                        .stride = weights.stride,
+                                        .padding = weights.padding,
+                                        .panels = weights.panels + column * depth,
+                                        .output = output.data + column,
+                                        .output_pixel_stride = output.pixel_stride,
+                                        .output_width = output.width,
+                                        .first_pixel = pixel,
+                                        .pixels = pixel_end - pixel,
+                                        .columns = column_end - column,
+                                        .epilogue = shifted(epilogue, 0, column)});
+                });
+}
+
+namespace {
+
+using PoolKernel = void (*)(const PoolArgs&);
+
+void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, size_t window,
+               size_t stride, size_t padding, const Tensor& output) {
+  // Memory-bound: a task is some 64 KiB of input.
+  const size_t row_floats = std::max<size_t>(stride * input.width * input.channels, 1);
+  const Split rows = split(output.height, 1, output.height * row_floats / (16 * 1024));
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    kernel({.input = input.data,
+            .input_row_stride = input.row_stride,
+            .input_pixel_stride = input.pixel_stride,
+            .height = input.height,
+            .width = input.width,
+            .channels = input.channels,
+            .window = window,
+            .stride = stride,
+            .padding = padding,
+            .output = output.data,
+            .output_row_stride = output.row_stride,
+            .output_pixel_stride = output.pixel_stride,
+            .output_width = output.width,
+            .first_row = rows.begin(task),
+            .rows = rows.begin(task + 1) - rows.begin(task)});
+  });
+}
+
+}  // namespace
+
+void average_pool(const Runtime& runtime, const Tensor& input, size_t window,
+                  const Tensor& output) {
+  pool_rows(runtime, runtime.kernels.average_pool, input, window, window, 0, output);
+}
+
+void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
+              size_t padding, const Tensor& output) {
+  pool_rows(runtime, runtime.kernels.max_pool, input, window, stride, padding, output);
+}
+
+void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output) {
+  runtime.parallel_for(1, [&](size_t) {
+    runtime.kernels.upsample({.input = input.data,
+                              .input_row_stride = input.row_stride,
+                              .input_pixel_stride = input.pixel_stride,
+                              .rows = input.height,
+                              .width = input.width,
+                              .channels = input.channels,
+                              .output = output.data,
+                              .output_row_stride = output.row_stride,
+                              .output_pixel_stride = output.pixel_stride});
+  });
+}
+
+void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y) {
+  const Split rows = split(x.rows, 1, x.rows / 24);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    const size_t begin = rows.begin(task);
+    runtime.kernels.layer_norm({.x = x.row(begin),
+                                .x_stride = x.stride,
+                                .weight = weights.weight,
+                                .bias = weights.bias,
+                                .eps = weights.eps,
+                                .y = y.row(begin),
+                                .y_stride = y.stride,
+                                .rows = rows.begin(task + 1) - begin,
+                                .columns = x.columns});
+  });
+}
+
+}  // namespace lightcap

@@ -1,0 +1,340 @@
+#include "engine/weights_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "engine/crc32.h"
+#include "engine/error.h"
+#include "kernels/kernels.h"
+
+namespace lightcap {
+namespace {
+
+// Allocated in one piece and read to the end, or an error.
+std::shared_ptr<void> allocate(size_t bytes) {
+  void* memory = ::operator new (std::max<size_t>(bytes, 1), std::align_val_t{kWeightsAlignment});
+  return {memory, [](void* p) { ::operator delete (p, std::align_val_t{kWeightsAlignment}); }};
+}
+
+[[noreturn]] void fail(const std::string& source, const std::string& what) {
+  throw Error(ErrorCode::kModel, source + ": " + what);
+}
+
+[[noreturn]] void fail_errno(const std::string& source, const char* what) {
+  fail(source, std::string(what) + ": " + std::strerror(errno));
+}
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void read_all(int fd, uint8_t* out, size_t size, const std::string& source) {
+  while (size > 0) {
+    const ssize_t got = read(fd, out, size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_errno(source, "cannot read the model file");
+    if (got == 0) fail(source, "the file became shorter while it was read");
+    out += got;
+    size -= static_cast<size_t>(got);
+  }
+}
+
+// Reads packed numbers and strings in order; past the end it throws.
+class Cursor {
+ public:
+  Cursor(const uint8_t* begin, const uint8_t* end, const std::string& source)
+      : next_(begin), end_(end), source_(source) {}
+
+  template <class T>
+  T number(const char* what) {
+    T value;
+    std::memcpy(&value, take(sizeof(T), what), sizeof(T));
+    return value;
+  }
+  std::string_view string(const char* what) {
+    const auto length = number<uint32_t>(what);
+    return {reinterpret_cast<const char*>(take(length, what)), length};
+  }
+  // A count of items that take `min_bytes` each: more than are left can't be, and are not allocated
+  // for.
+  size_t count(size_t min_bytes, const char* what) {
+    const auto count = number<uint32_t>(what);
+    if (count > left() / min_bytes) ends_in(what);
+    return count;
+  }
+  size_t left() const { return static_cast<size_t>(end_ - next_); }
+  [[noreturn]] void ends_in(const char* what) const {
+    fail(source_, std::string("the metadata ends inside ") + what);
+  }
+
+ private:
+  const uint8_t* take(size_t bytes, const char* what) {
+    if (bytes > left()) ends_in(what);
+    const uint8_t* begin = next_;
+    next_ += bytes;
+    return begin;
+  }
+
+  const uint8_t* next_;
+  const uint8_t* end_;
+  const std::string& source_;
+};
+
+Value read_value(Cursor& cursor, std::string_view key, const std::string& source) {
+  const auto type = cursor.number<uint8_t>("a key's value");
+  switch (static_cast<ValueType>(type)) {
+    case ValueType::kUint:
+      return cursor.number<uint64_t>("a number");
+    case ValueType::kDouble:
+      return cursor.number<double>("a number");
+    case ValueType::kString:
+      return cursor.string("a string");
+    case ValueType::kStrings: {
+      std::vector<std::string_view> strings(cursor.count(sizeof(uint32_t), "a list of strings"));
+      for (auto& string : strings) string = cursor.string("a list of strings");
+      return strings;
+    }
+    case ValueType::kDoubles: {
+      std::vector<double> numbers(cursor.count(sizeof(double), "a list of numbers"));
+      for (auto& number : numbers) number = cursor.number<double>("a list of numbers");
+      return numbers;
+    }
+  }
+  fail(source, "the key " + std::string(key) + " has the unknown type " + std::to_string(type));
+}
+
+TensorEntry read_entry(Cursor& cursor, const std::string& source) {
+  TensorEntry entry;
+  entry.name = cursor.string("a tensor's name");
+  const auto type = cursor.number<uint8_t>("the tensor directory");
+  const auto layout = cursor.number<uint8_t>("the tensor directory");
+  const auto ndim = cursor.number<uint8_t>("the tensor directory");
+  const std::string where = "tensor " + std::string(entry.name);
+  if (type < 1 || type > 3) fail(source, where + " has the unknown type " + std::to_string(type));
+  if (layout < 1 || layout > 2)
+    fail(source, where + " has the unknown layout " + std::to_string(layout));
+  if (ndim < 1 || ndim > kMaxTensorDims) {
+    fail(source, where + " has " + std::to_string(ndim) + " dimensions, expected 1 to 4");
+  }
+  entry.type = static_cast<DataType>(type);
+  entry.layout = static_cast<Layout>(layout);
+  entry.dims.resize(ndim);
+  for (auto& dim : entry.dims) dim = cursor.number<uint64_t>("the tensor directory");
+  entry.offset = cursor.number<uint64_t>("the tensor directory");
+  entry.bytes = cursor.number<uint64_t>("the tensor directory");
+  entry.crc32 = cursor.number<uint32_t>("the tensor directory");
+  return entry;
+}
+
+bool valid_name(std::string_view name) {
+  return !name.empty() &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
+}
+
+void check_header(const WeightsHeader& header, size_t size, const std::string& source) {
+  if (std::memcmp(header.magic, kWeightsMagic, sizeof kWeightsMagic) != 0) {
+    fail(source,
+         "not a LightCap model: a .lcw file begins with the letters LCW; convert a checkpoint with "
+         "lightcap-convert");
+  }
+  if (header.version != kWeightsVersion) {
+    fail(source, "the file has format version " + std::to_string(header.version) +
+                     ", this engine reads version " + std::to_string(kWeightsVersion));
+  }
+  if (header.header_crc32 != crc32(&header, offsetof(WeightsHeader, header_crc32)) ||
+      header.reserved != 0) {
+    fail(source, "the header is damaged: its checksum does not match");
+  }
+  if ((header.required_features & ~kKnownFeatures) != 0) {
+    fail(source, "the file needs features that this engine does not know (bits " +
+                     std::to_string(header.required_features & ~kKnownFeatures) +
+                     "): use a newer engine");
+  }
+  if (header.file_bytes != size) {
+    fail(source, "the file has " + std::to_string(size) + " bytes, its header says " +
+                     std::to_string(header.file_bytes) + ": a copy cut short or damaged");
+  }
+  if (header.metadata_bytes > size - sizeof header || header.data_offset > size ||
+      header.data_offset % kWeightsAlignment != 0 ||
+      header.data_offset < sizeof header + header.metadata_bytes) {
+    fail(source, "the header contradicts itself: metadata and data do not fit into the file");
+  }
+}
+
+}  // namespace
+
+std::string dims_text(const std::vector<uint64_t>& dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(dims[i]);
+  return text + "]";
+}
+
+uint64_t tensor_bytes(DataType type, Layout layout, const std::vector<uint64_t>& dims) {
+  constexpr uint64_t kMax = uint64_t{1} << 62;
+  uint64_t total = data_type_bytes(type);
+  for (size_t i = 0; i < dims.size(); ++i) {
+    uint64_t dim = dims[i];
+    if (dim == 0 || dim > kMax) return 0;
+    if (i == 0 && layout == Layout::kPanels)
+      dim = (dim + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+    if (total > kMax / dim) return 0;
+    total *= dim;
+  }
+  return total;
+}
+
+WeightsFile::WeightsFile(std::shared_ptr<const void> owner, Bytes bytes, size_t owned_bytes,
+                         std::string source)
+    : owner_(std::move(owner)),
+      bytes_(bytes),
+      owned_bytes_(owned_bytes),
+      source_(std::move(source)) {
+  parse();
+}
+
+WeightsFile WeightsFile::open(const std::string& path, FileAccess access) {
+  // O_NONBLOCK: opening a FIFO must not wait for its writer.
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) fail_errno(path, "cannot open the model file");
+  struct stat info = {};
+  if (fstat(file.get(), &info) != 0) fail_errno(path, "cannot examine the model file");
+  if (!S_ISREG(info.st_mode)) fail(path, "not a regular file, expected a .lcw model");
+  const auto size = static_cast<size_t>(info.st_size);
+  if (size < sizeof(WeightsHeader)) {
+    fail(path, "the file has " + std::to_string(size) + " bytes, a .lcw model at least " +
+                   std::to_string(sizeof(WeightsHeader)));
+  }
+  if (access == FileAccess::kMap) {
+    void* map = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+    if (map != MAP_FAILED) {
+      std::shared_ptr<const void> owner(
+          map, [size](const void* p) { munmap(const_cast<void*>(p), size); });
+      return WeightsFile(std::move(owner), {static_cast<const uint8_t*>(map), size}, 0, path);
+    }
+    // Some file systems can't map: read instead.
+  }
+  std::shared_ptr<void> memory = allocate(size);
+  auto* data = static_cast<uint8_t*>(memory.get());
+  read_all(file.get(), data, size, path);
+  return WeightsFile(std::move(memory), {data, size}, size, path);
+}
+
+WeightsFile WeightsFile::from_buffer(Bytes bytes, const std::string& source) {
+  if (reinterpret_cast<uintptr_t>(bytes.data) % kWeightsAlignment == 0) {
+    return WeightsFile(nullptr, bytes, 0, source);
+  }
+  std::shared_ptr<void> memory = allocate(bytes.size);
+  std::memcpy(memory.get(), bytes.data, bytes.size);
+  const Bytes copy = {static_cast<const uint8_t*>(memory.get()), bytes.size};
+  return WeightsFile(std::move(memory), copy, bytes.size, source);
+}
+
+void WeightsFile::parse() {
+  if (bytes_.size < sizeof(WeightsHeader)) {
+    fail(source_, "the model has " + std::to_string(bytes_.size) +
+                      " bytes, a .lcw model at least " + std::to_string(sizeof(WeightsHeader)));
+  }
+  WeightsHeader header;
+  std::memcpy(&header, bytes_.data, sizeof header);
+  check_header(header, bytes_.size, source_);
+  const uint8_t* metadata = bytes_.data + sizeof header;
+  if (crc32(metadata, header.metadata_bytes) != header.metadata_crc32) {
+    fail(source_, "the metadata is damaged: its checksum does not match");
+  }
+  Cursor cursor(metadata, metadata + header.metadata_bytes, source_);
+  for (uint32_t i = 0; i < header.key_value_count; ++i) {
+    const std::string_view key = cursor.string("a key");
+    if (!valid_name(key))
+      fail(source_, "key " + std::to_string(i) + " is empty or not printable ASCII");
+    key_values_.push_back({key, read_value(cursor, key, source_)});
+  }
+  for (uint32_t i = 0; i < header.tensor_count; ++i) {
+    tensors_.push_back(read_entry(cursor, source_));
+    if (!valid_name(tensors_.back().name)) {
+      fail(source_, "the name of tensor " + std::to_string(i) + " is empty or not printable ASCII");
+    }
+  }
+  if (cursor.left() != 0) {
+    fail(source_,
+         std::to_string(cursor.left()) + " bytes of metadata are left after the directory");
+  }
+  check_extents(header);
+  index();
+}
+
+// Tensors must follow each other: then none overlaps another, and what a file can make us touch is
+// no more than its size.
+void WeightsFile::check_extents(const WeightsHeader& header) const {
+  uint64_t free_from = header.data_offset;
+  for (const TensorEntry& tensor : tensors_) {
+    const std::string where = "tensor " + std::string(tensor.name) + " " + dims_text(tensor.dims);
+    const uint64_t expected = tensor_bytes(tensor.type, tensor.layout, tensor.dims);
+    if (expected == 0) fail(source_, where + " has a dimension of 0 or too many elements");
+    if (tensor.bytes != expected) {
+      fail(source_, where + " has " + std::to_string(tensor.bytes) + " bytes, expected " +
+                        std::to_string(expected));
+    }
+    if (tensor.offset % kWeightsAlignment != 0) {
+      fail(source_,
+           where + " begins at " + std::to_string(tensor.offset) + ", not a multiple of 64");
+    }
+    if (tensor.offset < free_from || tensor.offset > bytes_.size ||
+        tensor.bytes > bytes_.size - tensor.offset) {
+      fail(source_, where + " at " + std::to_string(tensor.offset) +
+                        " overlaps what stands before it or the file's end");
+    }
+    free_from = tensor.offset + tensor.bytes;
+  }
+}
+
+void WeightsFile::index() {
+  const auto by_key = [](const KeyValue& a, const KeyValue& b) { return a.key < b.key; };
+  std::sort(key_values_.begin(), key_values_.end(), by_key);
+  for (size_t i = 1; i < key_values_.size(); ++i) {
+    if (key_values_[i - 1].key == key_values_[i].key) {
+      fail(source_, "the key " + std::string(key_values_[i].key) + " stands twice");
+    }
+  }
+  tensors_by_name_.resize(tensors_.size());
+  for (uint32_t i = 0; i < tensors_.size(); ++i) tensors_by_name_[i] = i;
+  std::sort(tensors_by_name_.begin(), tensors_by_name_.end(),
+            [this](uint32_t a, uint32_t b) { return tensors_[a].name < tensors_[b].name; });
+  for (size_t i = 1; i < tensors_by_name_.size(); ++i) {
+    const std::string_view name = tensors_[tensors_by_name_[i]].name;
+    if (tensors_[tensors_by_name_[i - 1]].name == name) {
+      fail(source_, "the tensor " + std::string(name) + " stands twice");
+    }
+  }
+}
+
+const Value* WeightsFile::find_value(std::string_view key) const {
+  const auto at = std::lower_bound(key_values_.begin(), key_values_.end(), key,
+                                   [](const KeyValue& a, std::string_view b) { return a.key < b; });
+  return at != key_values_.end() && at->key == key ? &at->value : nullptr;
+}
+
+const TensorEntry* WeightsFile::find_tensor(std::string_view name) const {
+  const auto at =
+      std::lower_bound(tensors_by_name_.begin(), tensors_by_name_.end(), name,
+                       [this](uint32_t a, std::string_view b) { return tensors_[a].name < b; });
+  return at != tensors_by_name_.end() && tensors_[*at].name == name ? &tensors_[*at] : nullptr;
+}
+
+}  // namespace lightcap
