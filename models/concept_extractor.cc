@@ -1,0 +1,58 @@
+#include "models/concept_extractor.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace lightcap {
+namespace {
+
+constexpr float kSpatialScale = 1.0f / 32;  // grid cells a pixel
+constexpr float kSmallestNorm = 1e-12f;     // torch.nn.functional.normalize's eps
+
+void normalize_row(float* row, size_t columns) {
+  double sum = 0;
+  for (size_t i = 0; i < columns; ++i)
+    sum += static_cast<double>(row[i]) * static_cast<double>(row[i]);
+  const float scale = 1.0f / std::max(static_cast<float>(std::sqrt(sum)), kSmallestNorm);
+  for (size_t i = 0; i < columns; ++i) row[i] *= scale;
+}
+
+}  // namespace
+
+ConceptExtractor::ConceptExtractor(const Weights& weights)
+    : proj0_(weights.linear("concept_extractor.proj.0")),
+      proj1_(weights.linear("concept_extractor.proj.1")),
+      vocabulary_{weights.floats("concept_extractor.vocabulary"), nullptr,
+                  weights.config().concept_extractor.embedding,
+                  weights.config().concept_extractor.vocabulary},
+      roi_size_(weights.config().concept_extractor.roi_size),
+      sampling_ratio_(weights.config().concept_extractor.sampling_ratio) {}
+
+void ConceptExtractor::forward(const Runtime& runtime, const Tensor& features, const Box* boxes,
+                               size_t count, Matrix roi, Matrix similarity) const {
+  const Arena::Scope scope(runtime.arena);
+  runtime.parallel_for(count, [&](size_t i) {
+    runtime.kernels.roi_align({.features = features.data,
+                               .row_stride = features.row_stride,
+                               .pixel_stride = features.pixel_stride,
+                               .height = features.height,
+                               .width = features.width,
+                               .channels = features.channels,
+                               .x1 = boxes[i].x1 * kSpatialScale,
+                               .y1 = boxes[i].y1 * kSpatialScale,
+                               .x2 = boxes[i].x2 * kSpatialScale,
+                               .y2 = boxes[i].y2 * kSpatialScale,
+                               .output_size = roi_size_,
+                               .sampling_ratio = sampling_ratio_,
+                               .output = roi.row(i)});
+  });
+  const Matrix hidden = runtime.arena.matrix(count, proj0_.out);
+  const Matrix embedding = runtime.arena.matrix(count, proj1_.out);
+  linear(runtime, proj0_, roi.first_rows(count), hidden, {.activation = Activation::kRelu});
+  linear(runtime, proj1_, hidden, embedding);
+  runtime.parallel_for(count,
+                       [&](size_t i) { normalize_row(embedding.row(i), embedding.columns); });
+  linear(runtime, vocabulary_, embedding, similarity.first_rows(count));
+}
+
+}  // namespace lightcap

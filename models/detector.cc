@@ -1,0 +1,237 @@
+#include "models/detector.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace lightcap {
+namespace {
+
+constexpr Fused kSilu = {.activation = Activation::kSilu};
+constexpr size_t kStrides[Detector::kScales] = {8, 16, 32};
+constexpr size_t kSppfWindow = 5;
+
+float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+float area(const Box& box) { return (box.x2 - box.x1) * (box.y2 - box.y1); }
+
+float intersection_over_union(const Box& a, const Box& b) {
+  const float width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
+  const float height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
+  if (!(width > 0 && height > 0)) return 0;
+  const float intersection = width * height;
+  return intersection / (area(a) + area(b) - intersection);
+}
+
+}  // namespace
+
+Detector::Detector(const Weights& weights) {
+  const std::string root = "detector.model.";
+  const auto conv = [&](const char* name, size_t stride, size_t padding) {
+    return weights.conv(root + name + ".conv", stride, padding);
+  };
+  conv0_ = conv("0", 2, 0);  // its padding is in the input
+  conv1_ = conv("1", 2, 1);
+  conv3_ = conv("3", 2, 1);
+  conv5_ = conv("5", 2, 1);
+  conv7_ = conv("7", 2, 1);
+  sppf1_ = conv("9.cv1", 1, 0);
+  sppf2_ = conv("9.cv2", 1, 0);
+  conv10_ = conv("10", 1, 0);
+  conv14_ = conv("14", 1, 0);
+  conv18_ = conv("18", 2, 1);
+  conv21_ = conv("21", 2, 1);
+  c2_ = c3(weights, 2, true);
+  c4_ = c3(weights, 4, true);
+  c6_ = c3(weights, 6, true);
+  c8_ = c3(weights, 8, true);
+  c13_ = c3(weights, 13, false);
+  c17_ = c3(weights, 17, false);
+  c20_ = c3(weights, 20, false);
+  c23_ = c3(weights, 23, false);
+  for (size_t scale = 0; scale < kScales; ++scale) {
+    detect_[scale] = weights.conv(root + "24.m." + std::to_string(scale), 1, 0);
+  }
+  anchor_sizes_ = weights.floats(root + "24.anchors");
+  const Config::Detector& config = weights.config().detector;
+  anchors_ = config.anchors;
+  classes_ = config.classes;
+  max_proposals_ = config.max_proposals;
+  confidence_threshold_ = static_cast<float>(config.confidence_threshold);
+  iou_threshold_ = static_cast<float>(config.iou_threshold);
+}
+
+Detector::C3 Detector::c3(const Weights& weights, int module, bool shortcut) const {
+  const std::string name = "detector.model." + std::to_string(module) + ".";
+  C3 c3;
+  c3.cv1 = weights.conv(name + "cv1.conv", 1, 0);
+  c3.cv2 = weights.conv(name + "cv2.conv", 1, 0);
+  c3.cv3 = weights.conv(name + "cv3.conv", 1, 0);
+  c3.shortcut = shortcut;
+  constexpr int kModules[8] = {2,  4,  6,  8,
+                               13, 17, 20, 23};  // in the order of Config::Detector::depths
+  const auto index = static_cast<size_t>(std::find(kModules, kModules + 8, module) - kModules);
+  for (size_t i = 0; i < weights.config().detector.depths[index]; ++i) {
+    const std::string bottleneck = name + "m." + std::to_string(i) + ".";
+    c3.bottlenecks.emplace_back(weights.conv(bottleneck + "cv1.conv", 1, 0),
+                                weights.conv(bottleneck + "cv2.conv", 1, 1));
+  }
+  return c3;
+}
+
+// y = cv3(concat(m(cv1(x)), cv2(x))), where m is a chain of z = cv2(cv1(z)), + z with shortcut.
+void Detector::run_c3(const Runtime& runtime, const C3& c3, const Tensor& x,
+                      const Tensor& y) const {
+  const Arena::Scope scope(runtime.arena);
+  const size_t hidden = c3.cv1.out;
+  const Tensor both = runtime.arena.tensor(x.height, x.width, 2 * hidden);
+  const Tensor chain = both.slice(0, hidden);
+  const Tensor between = runtime.arena.tensor(x.height, x.width, hidden);
+  conv2d(runtime, c3.cv1, x, chain, kSilu);
+  conv2d(runtime, c3.cv2, x, both.slice(hidden, hidden), kSilu);
+  Fused fused = kSilu;
+  if (c3.shortcut) {
+    fused.residual = chain.data;
+    fused.residual_stride = chain.pixel_stride;
+    fused.residual_after = true;
+  }
+  for (const auto& [cv1, cv2] : c3.bottlenecks) {
+    conv2d(runtime, cv1, chain, between, kSilu);
+    conv2d(runtime, cv2, between, chain, fused);
+  }
+  conv2d(runtime, c3.cv3, both, y, kSilu);
+}
+
+// Spatial pyramid pooling, fast: y = cv2(concat(z, p(z), p(p(z)), p(p(p(z))))) with z = cv1(x).
+void Detector::run_sppf(const Runtime& runtime, const Tensor& x, const Tensor& y) const {
+  const Arena::Scope scope(runtime.arena);
+  const size_t hidden = sppf1_.out;
+  const Tensor all = runtime.arena.tensor(x.height, x.width, 4 * hidden);
+  conv2d(runtime, sppf1_, x, all.slice(0, hidden), kSilu);
+  for (size_t i = 0; i < 3; ++i) {
+    max_pool(runtime, all.slice(i * hidden, hidden), kSppfWindow, 1, kSppfWindow / 2,
+             all.slice((i + 1) * hidden, hidden));
+  }
+  conv2d(runtime, sppf2_, all, y, kSilu);
+}
+
+void Detector::forward(const Runtime& runtime, const Tensor& x,
+                       const std::array<Tensor, kScales>& raw) const {
+  Arena& arena = runtime.arena;
+  const Arena::Scope scope(arena);
+  const size_t h = x.height - 2 * kInputPadding;
+  const size_t w = x.width - 2 * kInputPadding;
+  const size_t w2 = conv3_.out, w3 = conv5_.out, w4 = conv7_.out;
+
+  // The neck's concatenations, each filled slice by slice by those who make the slices.
+  const Tensor concat16 = arena.tensor(h / 8, w / 8, w2 + w2);    // up(14), 4
+  const Tensor concat12 = arena.tensor(h / 16, w / 16, w3 + w3);  // up(10), 6
+  const Tensor concat19 = arena.tensor(h / 16, w / 16, w2 + w2);  // 18, 14
+  const Tensor concat22 = arena.tensor(h / 32, w / 32, w3 + w3);  // 21, 10
+  const Tensor out4 = concat16.slice(w2, w2);
+  const Tensor out6 = concat12.slice(w3, w3);
+  const Tensor out14 = concat19.slice(w2, w2);
+  const Tensor out10 = concat22.slice(w3, w3);
+
+  {  // Backbone down to stride 8.
+    const Arena::Scope backbone(arena);
+    const Tensor out0 = arena.tensor(h / 2, w / 2, conv0_.out);
+    const Tensor out1 = arena.tensor(h / 4, w / 4, conv1_.out);
+    const Tensor out2 = arena.tensor(h / 4, w / 4, c2_.cv3.out);
+    const Tensor out3 = arena.tensor(h / 8, w / 8, w2);
+    conv2d(runtime, conv0_, x, out0, kSilu);
+    conv2d(runtime, conv1_, out0, out1, kSilu);
+    run_c3(runtime, c2_, out1, out2);
+    conv2d(runtime, conv3_, out2, out3, kSilu);
+    run_c3(runtime, c4_, out3, out4);
+  }
+  {  // ... to stride 32.
+    const Arena::Scope backbone(arena);
+    const Tensor out5 = arena.tensor(h / 16, w / 16, w3);
+    const Tensor out7 = arena.tensor(h / 32, w / 32, w4);
+    const Tensor out8 = arena.tensor(h / 32, w / 32, w4);
+    conv2d(runtime, conv5_, out4, out5, kSilu);
+    run_c3(runtime, c6_, out5, out6);
+    conv2d(runtime, conv7_, out6, out7, kSilu);
+    run_c3(runtime, c8_, out7, out8);
+    run_sppf(runtime, out8, out7);
+    conv2d(runtime, conv10_, out7, out10, kSilu);
+  }
+  // Neck: up to stride 8 ...
+  upsample2(runtime, out10, concat12.slice(0, w3));
+  const Tensor out13 = arena.tensor(h / 16, w / 16, w3);
+  run_c3(runtime, c13_, concat12, out13);
+  conv2d(runtime, conv14_, out13, out14, kSilu);
+  upsample2(runtime, out14, concat16.slice(0, w2));
+  const Tensor out17 = arena.tensor(h / 8, w / 8, w2);
+  run_c3(runtime, c17_, concat16, out17);
+  // ... and down again.
+  conv2d(runtime, conv18_, out17, concat19.slice(0, w2), kSilu);
+  const Tensor out20 = arena.tensor(h / 16, w / 16, w3);
+  run_c3(runtime, c20_, concat19, out20);
+  conv2d(runtime, conv21_, out20, concat22.slice(0, w3), kSilu);
+  const Tensor out23 = arena.tensor(h / 32, w / 32, w4);
+  run_c3(runtime, c23_, concat22, out23);
+
+  conv2d(runtime, detect_[0], out17, raw[0]);
+  conv2d(runtime, detect_[1], out20, raw[1]);
+  conv2d(runtime, detect_[2], out23, raw[2]);
+}
+
+// Boxes whose objectness and score pass the threshold, in PyTorch's order.
+size_t Detector::collect(const std::array<Tensor, kScales>& raw, Candidate* candidates) const {
+  size_t count = 0;
+  uint32_t order = 0;
+  for (size_t scale = 0; scale < kScales; ++scale) {
+    const Tensor& cells = raw[scale];
+    const auto stride = static_cast<float>(kStrides[scale]);
+    for (size_t anchor = 0; anchor < anchors_; ++anchor) {
+      const float* size = anchor_sizes_ + 2 * (scale * anchors_ + anchor);
+      for (size_t y = 0; y < cells.height; ++y) {
+        for (size_t x = 0; x < cells.width; ++x, ++order) {
+          const float* p =
+              cells.data + y * cells.row_stride + x * cells.pixel_stride + anchor * (5 + classes_);
+          const float objectness = sigmoid(p[4]);
+          if (!(objectness > confidence_threshold_)) continue;
+          const float score = objectness * sigmoid(*std::max_element(p + 5, p + 5 + classes_));
+          if (!(score > confidence_threshold_)) continue;
+          const float center_x = (2 * sigmoid(p[0]) - 0.5f + static_cast<float>(x)) * stride;
+          const float center_y = (2 * sigmoid(p[1]) - 0.5f + static_cast<float>(y)) * stride;
+          const float doubled_w = 2 * sigmoid(p[2]);
+          const float doubled_h = 2 * sigmoid(p[3]);
+          const float half_w = doubled_w * doubled_w * (size[0] * stride) / 2;
+          const float half_h = doubled_h * doubled_h * (size[1] * stride) / 2;
+          candidates[count++] = {
+              {center_x - half_w, center_y - half_h, center_x + half_w, center_y + half_h, score},
+              order};
+        }
+      }
+    }
+  }
+  return count;
+}
+
+size_t Detector::propose(const Runtime& runtime, const std::array<Tensor, kScales>& raw,
+                         Box* boxes) const {
+  const Arena::Scope scope(runtime.arena);
+  size_t cells = 0;
+  for (const Tensor& scale : raw) cells += scale.height * scale.width * anchors_;
+  auto* candidates = static_cast<Candidate*>(runtime.arena.bytes(cells * sizeof(Candidate)));
+  if (runtime.planning()) return 0;
+  const size_t count = collect(raw, candidates);
+  // As a stable descending sort, which std::stable_sort would allocate for.
+  std::sort(candidates, candidates + count, [](const Candidate& a, const Candidate& b) {
+    return a.box.score != b.box.score ? a.box.score > b.box.score : a.order < b.order;
+  });
+  size_t kept = 0;
+  for (size_t i = 0; i < count && kept < max_proposals_; ++i) {
+    const Box& box = candidates[i].box;
+    const bool suppressed = std::any_of(boxes, boxes + kept, [&](const Box& better) {
+      return intersection_over_union(better, box) > iou_threshold_;
+    });
+    if (!suppressed) boxes[kept++] = box;
+  }
+  return kept;
+}
+
+}  // namespace lightcap

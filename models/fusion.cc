@@ -1,0 +1,242 @@
+#include "models/fusion.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+namespace lightcap {
+namespace {
+
+constexpr size_t kCaptionType = 0;
+constexpr size_t kConceptType = 1;
+
+// Heads that one attention task computes while decoding: some 10 us of work.
+constexpr size_t kHeadsPerTask = 3;
+// Rows of the prefix that one attention task computes, for one head.
+constexpr size_t kRowsPerTask = 32;
+// What AttentionArgs::scores wants beyond one float a key and row.
+constexpr size_t kScoresSlack = 32;
+
+constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+constexpr size_t align_floats(size_t count) { return ceil_div(count, 16) * 16; }
+
+}  // namespace
+
+Fusion::Fusion(const Weights& weights)
+    : word_embedding_(weights),
+      positions_(weights.floats("bert.embeddings.position_embeddings.weight")),
+      token_types_(weights.floats("bert.embeddings.token_type_embeddings.weight")),
+      embedding_norm_(weights.layer_norm("bert.embeddings.LayerNorm")),
+      visual_dense_(weights.linear("visual_projection.dense")),
+      visual_norm_(weights.layer_norm("visual_projection.LayerNorm")) {
+  const Config& config = weights.config();
+  d_ = config.fusion.width;
+  heads_ = config.fusion.heads;
+  head_size_ = d_ / heads_;
+  max_concept_tokens_ = config.fusion.max_concept_tokens;
+  caption_slots_ = config.fusion.caption_slots;
+  visual_tokens_ = config.image_encoder.grid() * config.image_encoder.grid();
+  if (config.fusion.grid_position) grid_position_ = weights.floats("visual_projection.position");
+  for (size_t i = 0; i < config.fusion.layers; ++i) {
+    const std::string name = "bert.encoder.layer." + std::to_string(i) + ".";
+    layers_.push_back({.query = weights.linear(name + "attention.self.query"),
+                       .key = weights.linear(name + "attention.self.key"),
+                       .value = weights.linear(name + "attention.self.value"),
+                       .attention_output = weights.linear(name + "attention.output.dense"),
+                       .intermediate = weights.linear(name + "intermediate.dense"),
+                       .output = weights.linear(name + "output.dense"),
+                       .attention_norm = weights.layer_norm(name + "attention.output.LayerNorm"),
+                       .output_norm = weights.layer_norm(name + "output.LayerNorm")});
+  }
+}
+
+LayerCache Fusion::layer_cache(Arena& arena, size_t tokens) const {
+  const size_t key_stride = align_floats(tokens);
+  return {arena.floats(d_ * key_stride), key_stride, arena.matrix(tokens, d_)};
+}
+
+void Fusion::allocate(Arena& arena, size_t beams, State& state) const {
+  state.prefix.resize(layers_.size());
+  for (LayerCache& cache : state.prefix) cache = layer_cache(arena, max_prefix_tokens());
+  // Reordering needs a second set, except where there is nothing to reorder.
+  state.captions.resize(beams);
+  state.spare_captions.resize(beams > 1 ? beams : 0);
+  for (auto* set : {&state.captions, &state.spare_captions}) {
+    for (std::vector<LayerCache>& beam : *set) {
+      beam.resize(layers_.size());
+      for (LayerCache& cache : beam) cache = layer_cache(arena, caption_slots_);
+    }
+  }
+}
+
+// out [d] = LayerNorm(word + position + token type), before LayerNorm.
+void Fusion::embed(uint32_t token, size_t position, size_t token_type, float* out) const {
+  word_embedding_.lookup(token, out);
+  const float* p = positions_ + position * d_;
+  const float* type = token_types_ + token_type * d_;
+  for (size_t k = 0; k < d_; ++k) out[k] += p[k] + type[k];
+}
+
+void Fusion::embed_prefix(const Runtime& runtime, const uint32_t* tokens, size_t count,
+                          const Tensor& modulated, Matrix prefix) const {
+  const Matrix concepts = prefix.first_rows(count);
+  const Matrix visual = prefix.from_row(count, visual_tokens_);
+  runtime.parallel_for(count, [&](size_t i) {
+    embed(tokens[i], caption_slots_ + i, kConceptType, concepts.row(i));
+  });
+  layer_norm(runtime, embedding_norm_, concepts, concepts);
+  linear(runtime, visual_dense_, modulated.pixels(), visual);
+  layer_norm(runtime, visual_norm_, visual, visual);
+  if (grid_position_ == nullptr) return;
+  runtime.parallel_for(1, [&](size_t) {
+    for (size_t i = 0; i < visual_tokens_; ++i) {
+      for (size_t k = 0; k < d_; ++k) visual.row(i)[k] += grid_position_[i * d_ + k];
+    }
+  });
+}
+
+// Row `keys` [d] becomes column `slot` of every head's transposed keys.
+void Fusion::store_keys(const float* keys, size_t slot, const LayerCache& cache) const {
+  for (size_t k = 0; k < d_; ++k) cache.keys[k * cache.key_stride + slot] = keys[k];
+}
+
+KeyValues Fusion::head_of(const LayerCache& cache, size_t head, size_t count) const {
+  return {.keys = cache.keys + head * head_size_ * cache.key_stride,
+          .key_stride = cache.key_stride,
+          .values = cache.values.data + head * head_size_,
+          .value_stride = cache.values.stride,
+          .count = count};
+}
+
+void Fusion::finish_layer(const Runtime& runtime, const Layer& layer, Matrix context,
+                          Matrix x) const {
+  const Arena::Scope scope(runtime.arena);
+  const Matrix middle = runtime.arena.matrix(x.rows, layer.intermediate.out);
+  linear(runtime, layer.attention_output, context, x,
+         {.residual = x.data, .residual_stride = x.stride});
+  layer_norm(runtime, layer.attention_norm, x, x);
+  linear(runtime, layer.intermediate, x, middle, {.activation = Activation::kGelu});
+  linear(runtime, layer.output, middle, x, {.residual = x.data, .residual_stride = x.stride});
+  layer_norm(runtime, layer.output_norm, x, x);
+}
+
+void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) const {
+  const Arena::Scope scope(runtime.arena);
+  const size_t rows = prefix.rows;
+  state.prefix_tokens = rows;
+  const Matrix query = runtime.arena.matrix(rows, d_);
+  const Matrix key = runtime.arena.matrix(rows, d_);
+  const Matrix context = runtime.arena.matrix(rows, d_);
+  const size_t row_tasks = ceil_div(rows, kRowsPerTask);
+  const size_t scores_size = align_floats(rows + kRowsPerTask + kScoresSlack);
+  float* scores = runtime.arena.floats(heads_ * row_tasks * scores_size);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    const LayerCache& cache = state.prefix[i];
+    linear(runtime, layer.key, prefix, key);
+    linear(runtime, layer.value, prefix, cache.values.first_rows(rows));
+    runtime.parallel_for(1, [&](size_t) {
+      for (size_t row = 0; row < rows; ++row) store_keys(key.row(row), row, cache);
+    });
+    // Nobody reads the last layer's output: captions see keys and values only.
+    if (i + 1 == layers_.size()) break;
+    linear(runtime, layer.query, prefix, query);
+    runtime.parallel_for(heads_ * row_tasks, [&](size_t task) {
+      const size_t head = task / row_tasks;
+      const size_t first = task % row_tasks * kRowsPerTask;
+      runtime.kernels.attention({.queries = query.row(first) + head * head_size_,
+                                 .query_stride = query.stride,
+                                 .rows = std::min(kRowsPerTask, rows - first),
+                                 .head_size = head_size_,
+                                 .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
+                                 .prefix = head_of(cache, head, rows),
+                                 .caption = {},
+                                 .causal = 0,
+                                 .scores = scores + task * scores_size,
+                                 .output = context.row(first) + head * head_size_,
+                                 .output_stride = context.stride});
+    });
+    finish_layer(runtime, layer, context, prefix);
+  }
+}
+
+void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, size_t beams,
+                  size_t rows_per_beam, size_t t, Matrix hidden) const {
+  const Arena::Scope scope(runtime.arena);
+  const size_t rows = beams * rows_per_beam;
+  const Matrix x = runtime.arena.matrix(rows, d_);
+  const Matrix query = runtime.arena.matrix(rows, d_);
+  const Matrix key = runtime.arena.matrix(rows, d_);
+  const Matrix value = runtime.arena.matrix(rows, d_);
+  const Matrix context = runtime.arena.matrix(rows, d_);
+  const size_t head_tasks = ceil_div(heads_, kHeadsPerTask);
+  const size_t scores_size =
+      align_floats(max_prefix_tokens() + caption_slots_ + rows_per_beam + kScoresSlack);
+  float* scores = runtime.arena.floats(beams * head_tasks * scores_size);
+
+  runtime.parallel_for(1, [&](size_t) {
+    for (size_t row = 0; row < rows; ++row) {
+      embed(tokens[row], t - 1 + row % rows_per_beam, kCaptionType, x.row(row));
+    }
+  });
+  layer_norm(runtime, embedding_norm_, x, x);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    linear(runtime, layer.query, x, query);
+    linear(runtime, layer.key, x, key);
+    linear(runtime, layer.value, x, value);
+    runtime.parallel_for(1, [&](size_t) {
+      for (size_t row = 0; row < rows; ++row) {
+        const LayerCache& cache = state.captions[row / rows_per_beam][i];
+        const size_t slot =
+            t - 1 + row % rows_per_beam;  // [MASK]'s is overwritten by the next step
+        store_keys(key.row(row), slot, cache);
+        std::memcpy(cache.values.row(slot), value.row(row), d_ * sizeof(float));
+      }
+    });
+    runtime.parallel_for(beams * head_tasks, [&](size_t task) {
+      const size_t beam = task / head_tasks;
+      const size_t first_head = task % head_tasks * kHeadsPerTask;
+      const size_t row = beam * rows_per_beam;
+      for (size_t head = first_head; head < std::min(first_head + kHeadsPerTask, heads_); ++head) {
+        runtime.kernels.attention({.queries = query.row(row) + head * head_size_,
+                                   .query_stride = query.stride,
+                                   .rows = rows_per_beam,
+                                   .head_size = head_size_,
+                                   .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
+                                   .prefix = head_of(state.prefix[i], head, state.prefix_tokens),
+                                   .caption = head_of(state.captions[beam][i], head, t),
+                                   .causal = 1,
+                                   .scores = scores + task * scores_size,
+                                   .output = context.row(row) + head * head_size_,
+                                   .output_stride = context.stride});
+      }
+    });
+    finish_layer(runtime, layer, context, x);
+  }
+  runtime.parallel_for(1, [&](size_t) {
+    for (size_t beam = 0; beam < beams; ++beam) {
+      std::memcpy(hidden.row(beam), x.row((beam + 1) * rows_per_beam - 1), d_ * sizeof(float));
+    }
+  });
+}
+
+void Fusion::reorder(const Runtime& runtime, State& state, const uint32_t* parents, size_t beams,
+                     size_t slots) const {
+  const auto stays = [&](size_t beam) { return parents[beam] == beam; };
+  bool all_stay = true;
+  for (size_t beam = 0; beam < beams; ++beam) all_stay = all_stay && stays(beam);
+  if (all_stay) return;
+  runtime.parallel_for(beams, [&](size_t beam) {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const LayerCache& from = state.captions[parents[beam]][i];
+      const LayerCache& to = state.spare_captions[beam][i];
+      std::memcpy(to.keys, from.keys, d_ * from.key_stride * sizeof(float));
+      std::memcpy(to.values.data, from.values.data, slots * from.values.stride * sizeof(float));
+    }
+  });
+  std::swap(state.captions, state.spare_captions);
+}
+
+}  // namespace lightcap

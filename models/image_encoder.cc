@@ -1,0 +1,94 @@
+#include "models/image_encoder.h"
+
+#include <algorithm>
+#include <string>
+
+namespace lightcap {
+namespace {
+
+constexpr Fused kRelu = {.activation = Activation::kRelu};
+
+}  // namespace
+
+ImageEncoder::ImageEncoder(const Weights& weights) {
+  const std::string root = "image_encoder.";
+  conv1_ = weights.conv(root + "conv1", 2, 0);  // its padding is in the input
+  conv2_ = weights.conv(root + "conv2", 1, 1);
+  conv3_ = weights.conv(root + "conv3", 1, 1);
+  const Config::ImageEncoder& config = weights.config().image_encoder;
+  for (size_t stage = 0; stage < config.blocks.size(); ++stage) {
+    stages_.emplace_back();
+    for (size_t index = 0; index < config.blocks[stage]; ++index) {
+      const std::string name =
+          root + "layer" + std::to_string(stage + 1) + "." + std::to_string(index) + ".";
+      Bottleneck block;
+      block.conv1 = weights.conv(name + "conv1", 1, 0);
+      block.conv2 = weights.conv(name + "conv2", 1, 1);
+      block.conv3 = weights.conv(name + "conv3", 1, 0);
+      if (index == 0) block.downsample = weights.conv(name + "downsample.0", 1, 0);
+      block.stride = index == 0 && stage > 0 ? 2 : 1;
+      stages_.back().push_back(block);
+    }
+  }
+}
+
+void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor& features) const {
+  Arena& arena = runtime.arena;
+  const Arena::Scope scope(arena);
+  size_t side = features.height * 8;  // S/4, after the stem
+  // Stages alternate between two buffers; the first stage's maps are the largest.
+  const size_t widest = std::max(conv3_.out, stages_[0][0].conv3.out);
+  Tensor buffers[2] = {arena.tensor(side, side, widest), arena.tensor(side, side, widest)};
+
+  Tensor y = dense_tensor(buffers[0].data, side, side, conv3_.out);  // [S/4][S/4][w]
+  {
+    const Arena::Scope stem(arena);
+    const Tensor a = arena.tensor(2 * side, 2 * side, conv1_.out);  // [S/2][S/2][w/2]
+    const Tensor b = arena.tensor(2 * side, 2 * side, conv2_.out);  // [S/2][S/2][w/2]
+    const Tensor c = arena.tensor(2 * side, 2 * side, conv3_.out);  // [S/2][S/2][w]
+    conv2d(runtime, conv1_, x, a, kRelu);
+    conv2d(runtime, conv2_, a, b, kRelu);
+    conv2d(runtime, conv3_, b, c, kRelu);
+    average_pool(runtime, c, 2, y);
+  }
+  for (size_t stage = 0; stage < stages_.size(); ++stage) {
+    const Tensor input = y;
+    side /= stages_[stage][0].stride;
+    y = stage + 1 == stages_.size()
+            ? features
+            : dense_tensor(buffers[(stage + 1) % 2].data, side, side, stages_[stage][0].conv3.out);
+    block(runtime, stages_[stage][0], input, y);
+    // The others keep the shape and work in place: y += f(y).
+    for (size_t i = 1; i < stages_[stage].size(); ++i) block(runtime, stages_[stage][i], y, y);
+  }
+}
+
+// y = relu(conv3(pool(relu(conv2(relu(conv1(x)))))) + shortcut(x)). y may be x where there is no
+// downsample: x is read for the last time as the residual of the very element that replaces it.
+void ImageEncoder::block(const Runtime& runtime, const Bottleneck& block, const Tensor& x,
+                         const Tensor& y) const {
+  Arena& arena = runtime.arena;
+  const Arena::Scope scope(arena);
+  const Tensor a = arena.tensor(x.height, x.width, block.conv1.out);
+  const Tensor b = arena.tensor(x.height, x.width, block.conv2.out);
+  conv2d(runtime, block.conv1, x, a, kRelu);
+  conv2d(runtime, block.conv2, a, b, kRelu);
+  Tensor pooled = b;
+  Tensor shortcut = x;
+  if (block.stride > 1) {
+    pooled = arena.tensor(y.height, y.width, b.channels);
+    shortcut = arena.tensor(y.height, y.width, x.channels);
+    average_pool(runtime, b, block.stride, pooled);
+    average_pool(runtime, x, block.stride, shortcut);
+  }
+  if (block.downsample) {
+    conv2d(runtime, *block.downsample, shortcut, y);
+    shortcut = y;
+  }
+  conv2d(runtime, block.conv3, pooled, y,
+         {.activation = Activation::kRelu,
+          .residual = shortcut.data,
+          .residual_stride = shortcut.pixel_stride});
+}
+
+}  // namespace lightcap

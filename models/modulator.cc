@@ -1,0 +1,44 @@
+#include "models/modulator.h"
+
+#include <algorithm>
+
+namespace lightcap {
+
+Modulator::Modulator(const Weights& weights)
+    : word_embedding_(weights),
+      fc1_(weights.linear("modulator.fc1")),
+      fc2_(weights.linear("modulator.fc2")) {}
+
+void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, size_t count,
+                        const Tensor& features, float* gate, const Tensor& modulated) const {
+  const Arena::Scope scope(runtime.arena);
+  const size_t d = word_embedding_.width;
+  const Matrix mean = runtime.arena.matrix(1, d);
+  const Matrix word = runtime.arena.matrix(1, d);
+  const Matrix hidden = runtime.arena.matrix(1, fc1_.out);
+  runtime.parallel_for(1, [&](size_t) {
+    std::fill_n(mean.data, d, 0.0f);
+    for (size_t i = 0; i < count; ++i) {
+      word_embedding_.lookup(concept_tokens[i], word.data);
+      for (size_t k = 0; k < d; ++k) mean.data[k] += word.data[k];
+    }
+    const float scale = count == 0 ? 0.0f : 1.0f / static_cast<float>(count);
+    for (size_t k = 0; k < d; ++k) mean.data[k] *= scale;
+  });
+  linear(runtime, fc1_, mean, hidden, {.activation = Activation::kRelu});
+  linear(runtime, fc2_, hidden, Matrix{gate, 1, fc2_.out, fc2_.out},
+         {.activation = Activation::kSigmoid});
+  runtime.parallel_for(1, [&](size_t) {
+    const Matrix x = features.pixels();
+    const Matrix y = modulated.pixels();
+    runtime.kernels.scale_columns({.x = x.data,
+                                   .x_stride = x.stride,
+                                   .scale = gate,
+                                   .y = y.data,
+                                   .y_stride = y.stride,
+                                   .rows = x.rows,
+                                   .columns = x.columns});
+  });
+}
+
+}  // namespace lightcap

@@ -1,0 +1,118 @@
+#include "models/weights.h"
+
+#include <bit>
+#include <cstring>
+#include <new>
+
+#include "engine/error.h"
+#include "models/schema.h"
+
+namespace lightcap {
+namespace {
+
+float widen_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
+
+// IEEE binary16 to binary32, exact. Multiplying by 2^112 moves the exponent's bias from 15 to 127
+// and turns subnormals into normal numbers.
+float widen_f16(uint16_t half) {
+  const uint32_t sign = uint32_t{half & 0x8000u} << 16;
+  const uint32_t magnitude = uint32_t{half & 0x7fffu} << 13;
+  constexpr uint32_t kInfinity = 0x7c00u << 13;
+  if (magnitude >= kInfinity)
+    return std::bit_cast<float>(sign | 0x7f800000u | (magnitude - kInfinity));
+  const float scaled = std::bit_cast<float>(magnitude) * 0x1p112f;
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
+}
+
+}  // namespace
+
+void Weights::Freed::operator()(float* memory) const {
+  ::operator delete (memory, std::align_val_t{kWeightsAlignment});
+}
+
+Weights::Weights(WeightsFile file) : file_(std::move(file)), config_(read_config(file_)) {
+  check_schema();
+  widen();
+}
+
+void Weights::check_schema() const {
+  std::string wrong;
+  for (const TensorSpec& spec : schema(config_)) {
+    const TensorEntry* tensor = file_.find_tensor(spec.name);
+    const std::string expected =
+        spec.name + " " + dims_text(spec.shape) + " in " + layout_name(spec.layout);
+    if (tensor == nullptr) {
+      wrong += "\n  missing: " + expected;
+    } else if (tensor->dims != spec.shape || tensor->layout != spec.layout) {
+      wrong += "\n  expected " + expected + ", found " + dims_text(tensor->dims) + " in " +
+               layout_name(tensor->layout);
+    }
+  }
+  if (!wrong.empty()) {
+    throw Error(ErrorCode::kModel,
+                file_.source() + ": the tensors are not those of a LightCap model:" + wrong);
+  }
+}
+
+void Weights::widen() {
+  size_t total = 0;
+  const auto padded_floats = [](const TensorEntry& tensor) {
+    return (tensor.bytes / sizeof(uint16_t) + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+  };
+  for (const TensorEntry& tensor : file_.tensors()) {
+    if (tensor.type != DataType::kF32) total += padded_floats(tensor);
+  }
+  if (total == 0) return;
+  widened_bytes_ = total * sizeof(float);
+  widened_.reset(
+      static_cast<float*>(::operator new (widened_bytes_, std::align_val_t{kWeightsAlignment})));
+  float* next = widened_.get();
+  for (const TensorEntry& tensor : file_.tensors()) {
+    if (tensor.type == DataType::kF32) continue;
+    widened_at_[&tensor] = next;
+    const uint8_t* halves = file_.data(tensor);
+    const auto widen_one = tensor.type == DataType::kF16 ? widen_f16 : widen_bf16;
+    for (size_t i = 0; i < tensor.bytes / sizeof(uint16_t); ++i) {
+      uint16_t half;
+      std::memcpy(&half, halves + i * sizeof half, sizeof half);
+      next[i] = widen_one(half);
+    }
+    next += padded_floats(tensor);
+  }
+}
+
+const TensorEntry& Weights::entry(const std::string& name) const {
+  const TensorEntry* tensor = file_.find_tensor(name);
+  if (tensor == nullptr) throw Error(ErrorCode::kInternal, "the schema lacks the tensor " + name);
+  return *tensor;
+}
+
+const float* Weights::floats(const std::string& name) const {
+  const TensorEntry& tensor = entry(name);
+  const auto widened = widened_at_.find(&tensor);
+  if (widened != widened_at_.end()) return widened->second;
+  return reinterpret_cast<const float*>(file_.data(tensor));
+}
+
+Linear Weights::linear(const std::string& name) const {
+  const TensorEntry& weight = entry(name + ".weight");
+  return {floats(name + ".weight"), floats(name + ".bias"), weight.dims[1], weight.dims[0]};
+}
+
+Conv Weights::conv(const std::string& name, size_t stride, size_t padding) const {
+  const TensorEntry& weight = entry(name + ".weight");
+  return {.panels = floats(name + ".weight"),
+          .bias = floats(name + ".bias"),
+          .in = weight.dims[1],
+          .out = weight.dims[0],
+          .kernel = weight.dims[2],
+          .stride = stride,
+          .padding = padding};
+}
+
+LayerNorm Weights::layer_norm(const std::string& name) const {
+  return {floats(name + ".weight"), floats(name + ".bias"),
+          static_cast<float>(config_.fusion.layer_norm_eps)};
+}
+
+}  // namespace lightcap
