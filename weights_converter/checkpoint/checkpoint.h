@@ -1,0 +1,88 @@
+// One interface to all checkpoint formats: a list of named tensors whose bytes stay in the mapped
+// file until they are read.
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_CHECKPOINT_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_CHECKPOINT_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "weights_converter/checkpoint/element_type.h"
+#include "weights_converter/checkpoint/storage.h"
+
+namespace lightcap {
+
+struct CheckpointTensor {
+  // Dotted path from the file's root; the parameters and buffers of a pickled module are named as
+  // in its state dict. Empty for a file that is a single tensor.
+  std::string name;
+  ElementType type = ElementType::kF32;
+  std::vector<uint64_t> shape;    // empty for a scalar
+  std::vector<uint64_t> strides;  // in elements; 0 for dimensions that were expanded
+  uint32_t storage = 0;           // index into Checkpoint::storages
+  uint64_t offset = 0;            // of the first element, in bytes from the storage's start
+  // Why its values cannot be read ("quantised", "sparse" ...), or empty. Type, strides and storage
+  // mean nothing then.
+  std::string refusal;
+
+  // Product of the shape; it fits, because reading the file checks it.
+  uint64_t elements() const;
+};
+
+// What a pickled module knows beside tensors: numbers (bools too), texts, and lists of them. A
+// dictionary that counts its entries (Ultralytics' names) is a list.
+using Attribute = std::variant<double, std::string, std::vector<double>, std::vector<std::string>>;
+
+struct Checkpoint {
+  std::string path;
+  std::string format;  // "zip torch.save", "TorchScript" ... for messages
+  uint64_t file_bytes = 0;
+
+  std::vector<Storage> storages;
+  std::vector<CheckpointTensor> tensors;  // in the file's order, names are unique
+
+  // By dotted path, of modules that were pickled whole: `model.model.0.bn.eps`, `model.names`,
+  // `model.yaml.nc`. The class of a module is under its path + ".__class__", with its Python
+  // module: `models.yolo.DetectionModel`.
+  std::map<std::string, Attribute> attributes;
+  // Tensors that are plain attributes and in no state dict: `model.stride`.
+  std::vector<CheckpointTensor> attribute_tensors;
+
+  // Null where there is none.
+  const CheckpointTensor* find(std::string_view name) const;
+
+  // All three throw Error(kCheckpoint) for a refused tensor, a damaged archive entry (zip's CRC-32
+  // or inflating), and for numbers that a float32 cannot hold. Safe to call from several threads.
+  // Row-major; `out` has elements() floats. f64 and integers are rounded to nearest, bool is 0
+  // or 1.
+  void read_as_f32(const CheckpointTensor& tensor, std::span<float> out) const;
+  std::vector<float> read_as_f32(const CheckpointTensor& tensor) const;
+  // The values row-major and little-endian, in pieces of at most 1 MiB (or all at once where the
+  // file holds them that way), without a copy of the whole tensor.
+  void read_bytes(const CheckpointTensor& tensor,
+                  const std::function<void(std::span<const uint8_t>)>& consume) const;
+
+  // What keeps the storages' bytes alive: the mapping, inflated entries.
+  std::vector<std::shared_ptr<const void>> owners;
+};
+
+// Opens any supported checkpoint, recognised by its content, never by its name. Throws
+// Error(kCheckpoint) that says what the file is instead, or what is wrong in it and where. Takes
+// time and memory proportional to the file's structure, not to its tensors' bytes.
+Checkpoint open_checkpoint(const std::string& path);
+
+// The same for a buffer that outlives the result. `path` is for messages.
+Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& path);
+
+// "[64, 3, 7, 7]"
+std::string shape_text(const std::vector<uint64_t>& shape);
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_CHECKPOINT_H_
