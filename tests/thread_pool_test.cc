@@ -1,0 +1,87 @@
+#include "engine/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace lightcap {
+namespace {
+
+TEST(ThreadPool, RunsEveryTaskOnceForAnyNumberOfThreads) {
+  for (const int threads : {1, 2, 3, 4, 7}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (const size_t count :
+         {size_t{0}, size_t{1}, size_t{2}, size_t{3}, size_t{100}, size_t{5000}}) {
+      std::vector<std::atomic<int>> runs(count);
+      pool.parallel_for(count, [&](size_t i) { runs[i].fetch_add(1); });
+      for (size_t i = 0; i < count; ++i)
+        ASSERT_EQ(runs[i].load(), 1) << "task " << i << " of " << count;
+    }
+  }
+}
+
+// What a task writes is visible after parallel_for, and loops follow each other without mixing.
+TEST(ThreadPool, ManyShortLoops) {
+  ThreadPool pool(4);
+  std::vector<size_t> sums(16);
+  for (size_t loop = 0; loop < 20000; ++loop) {
+    pool.parallel_for(sums.size(), [&](size_t i) { sums[i] += loop; });
+  }
+  for (const size_t sum : sums) EXPECT_EQ(sum, 20000u * 19999 / 2);
+}
+
+// Workers sleep after a while and must wake up again.
+TEST(ThreadPool, WakesUpAfterIdling) {
+  ThreadPool pool(3);
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::atomic<int> runs{0};
+    pool.parallel_for(64, [&](size_t) { runs.fetch_add(1); });
+    EXPECT_EQ(runs.load(), 64);
+  }
+}
+
+// More loops than the 16-bit epoch can count.
+TEST(ThreadPool, EpochWrapsAround) {
+  ThreadPool pool(2);
+  size_t total = 0;
+  std::atomic<size_t> runs{0};
+  for (size_t loop = 0; loop < 70000; ++loop) {
+    pool.parallel_for(2, [&](size_t) { runs.fetch_add(1, std::memory_order_relaxed); });
+    total += 2;
+  }
+  EXPECT_EQ(runs.load(), total);
+}
+
+TEST(ThreadPool, SleepingWorkersUseNoProcessorTime) {
+  ThreadPool pool(2);
+  pool.parallel_for(2, [](size_t) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  const double busy = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+  EXPECT_LT(busy, 0.1);  // a spinning worker would burn 0.2
+}
+
+TEST(ThreadPool, UsesTheHostsExecutor) {
+  struct Host {
+    size_t loops = 0;
+    static void parallel_for(void* context, size_t count, Executor::Task task, void* argument) {
+      ++static_cast<Host*>(context)->loops;
+      for (size_t i = count; i-- > 0;) task(argument, i);  // any order is allowed
+    }
+  } host;
+  ThreadPool pool(Executor{&host, Host::parallel_for}, 5);
+  EXPECT_EQ(pool.threads(), 5);
+  std::vector<int> runs(40);
+  pool.parallel_for(runs.size(), [&](size_t i) { ++runs[i]; });
+  EXPECT_EQ(host.loops, 1u);
+  EXPECT_EQ(runs, std::vector<int>(40, 1));
+}
+
+}  // namespace
+}  // namespace lightcap
