@@ -18,6 +18,15 @@ size_t padded_stride(size_t columns) { return columns % kPageFloats == 0 ? colum
 
 }  // namespace
 
+Tensor dense_tensor(float* data, size_t height, size_t width, size_t channels) {
+  const size_t stride = padded_stride(channels);
+  return {data, height, width, channels, width * stride, stride};
+}
+
+size_t dense_tensor_floats(size_t height, size_t width, size_t channels) {
+  return height * width * padded_stride(channels);
+}
+
 Arena::~Arena() { ::operator delete (memory_, std::align_val_t{kAlignment}); }
 
 void Arena::allocate() {
@@ -42,16 +51,6 @@ void* Arena::bytes(size_t count) {
                     std::to_string(count) + " more were asked for");
   }
   return memory_ + offset;
-}
-
-Matrix Arena::matrix(size_t rows, size_t columns) {
-  const size_t stride = padded_stride(columns);
-  return {floats(rows * stride), rows, columns, stride};
-}
-
-Tensor Arena::tensor(size_t height, size_t width, size_t channels) {
-  const size_t stride = padded_stride(channels);
-  return {floats(height * width * stride), height, width, channels, width * stride, stride};
 }
 
 }  // namespace lightcap

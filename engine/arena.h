@@ -9,6 +9,12 @@
 
 namespace lightcap {
 
+// A tensor over memory of dense_tensor_floats() floats. Rows are dense. Pixels are padded apart
+// where their stride would be a multiple of 4 KiB: the rows of a register tile would fall into the
+// same few cache sets and evict each other.
+Tensor dense_tensor(float* data, size_t height, size_t width, size_t channels);
+size_t dense_tensor_floats(size_t height, size_t width, size_t channels);
+
 // A fresh arena has no memory: it hands out addresses that must not be followed and only remembers
 // how much was in use at most. Running the graph over such an arena, with every kernel skipped, is
 // how a session learns its peak; allocate() then makes exactly that much, and the same run stays
@@ -30,10 +36,11 @@ class Arena {
   float* floats(size_t count) { return static_cast<float*>(bytes(count * sizeof(float))); }
   void* bytes(size_t count);
 
-  // Rows are padded apart so that no stride is a multiple of 4 KiB: with such a stride the rows of
-  // a register tile fall into the same few cache sets and evict each other.
-  Matrix matrix(size_t rows, size_t columns);
-  Tensor tensor(size_t height, size_t width, size_t channels);
+  Tensor tensor(size_t height, size_t width, size_t channels) {
+    return dense_tensor(floats(dense_tensor_floats(height, width, channels)), height, width,
+                        channels);
+  }
+  Matrix matrix(size_t rows, size_t columns) { return tensor(rows, 1, columns).pixels(); }
 
   // What is allocated while a scope lives is given back when it ends.
   class Scope {
