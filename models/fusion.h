@@ -56,6 +56,8 @@ class Fusion {
   void reorder(const Runtime& runtime, State& state, const uint32_t* parents, size_t beams,
                size_t slots) const;
 
+  const WordEmbedding& word_embedding() const { return word_embedding_; }
+
  private:
   struct Layer {
     Linear query, key, value, attention_output, intermediate, output;

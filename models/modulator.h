@@ -20,6 +20,8 @@ class Modulator {
   void forward(const Runtime& runtime, const uint32_t* concept_tokens, size_t count,
                const Tensor& features, float* gate, const Tensor& modulated) const;
 
+  const WordEmbedding& word_embedding() const { return word_embedding_; }
+
  private:
   WordEmbedding word_embedding_;
   Linear fc1_, fc2_;

@@ -1,0 +1,184 @@
+// What a session promises beyond right numbers: the same bits for any number of threads, no
+// allocation, one embedding, independence of sessions.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "kernels/dispatch.h"
+#include "models/lightcap.h"
+#include "models/schema.h"
+#include "tests/small_model.h"
+
+namespace {
+
+std::atomic<size_t> allocations{0};
+
+void* counted(size_t bytes, size_t alignment) {
+  allocations.fetch_add(1);
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  if (void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded))
+    return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+// Every operator new of the program passes here.
+void* operator new(size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
+void* operator new[](size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
+void* operator new(size_t bytes, std::align_val_t alignment) {
+  return counted(bytes, static_cast<size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace lightcap {
+namespace {
+
+constexpr DecodeOptions kBeams = {.beams = 3};
+
+class Picture {
+ public:
+  Picture(size_t width, size_t height)
+      : width_(width), height_(height), pixels_(3 * width * height) {
+    for (size_t i = 0; i < pixels_.size(); ++i) {
+      pixels_[i] = static_cast<uint8_t>((i * i / 977 + i / 3) % 256);
+    }
+  }
+  ImageView view() const { return {pixels_.data(), width_, height_, 3 * width_}; }
+
+ private:
+  size_t width_, height_;
+  std::vector<uint8_t> pixels_;
+};
+
+struct Outcome {
+  std::vector<uint32_t> tokens;
+  double score;
+  std::vector<float> numbers;
+
+  bool operator==(const Outcome&) const = default;
+};
+
+Outcome outcome_of(const Session& session) {
+  Outcome outcome = {session.hypothesis().tokens, session.hypothesis().score, {}};
+  for (const Concept& found : session.concepts()) {
+    outcome.numbers.insert(outcome.numbers.end(),
+                           {static_cast<float>(found.label), found.similarity, found.score});
+    outcome.numbers.insert(outcome.numbers.end(), found.box.begin(), found.box.end());
+  }
+  return outcome;
+}
+
+Outcome caption(const std::shared_ptr<const Model>& model, const KernelTable& kernels, int threads,
+                const DecodeOptions& options) {
+  Session session(model, {.kernels = &kernels, .threads = threads, .max_beams = options.beams});
+  std::vector<float> traced;
+  session.trace = [&](const char*, const float* data, std::initializer_list<size_t> dims) {
+    size_t count = 1;
+    for (const size_t dim : dims) count *= dim;
+    traced.insert(traced.end(), data, data + count);
+  };
+  session.caption(Picture(97, 61).view(), options);
+  Outcome outcome = outcome_of(session);
+  outcome.numbers.insert(outcome.numbers.end(), traced.begin(), traced.end());
+  return outcome;
+}
+
+TEST(Session, SameBitsForAnyNumberOfThreads) {
+  const auto model = testing::small_model();
+  for (size_t i = 0; i < isa_count(); ++i) {
+    if (!isa_supported(isa_at(i))) continue;
+    for (const DecodeOptions& options : {DecodeOptions{}, kBeams}) {
+      const Outcome one = caption(model, *isa_at(i).table, 1, options);
+      ASSERT_FALSE(one.tokens.empty());
+      for (const int threads : {2, 3, 4}) {
+        EXPECT_TRUE(caption(model, *isa_at(i).table, threads, options) == one)
+            << isa_at(i).name << " with " << threads << " threads";
+      }
+    }
+  }
+}
+
+TEST(Session, CaptionsAllocateNothing) {
+  Session session(testing::small_model(),
+                  {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
+  const Picture pictures[] = {Picture(640, 480), Picture(31, 200), Picture(1, 1),
+                              Picture(1500, 90)};
+  for (const Picture& picture : pictures) {
+    for (const DecodeOptions& options : {DecodeOptions{}, kBeams}) {
+      const size_t before = allocations.load();
+      session.caption(picture.view(), options);
+      EXPECT_EQ(allocations.load(), before);
+    }
+  }
+}
+
+// A session's answers don't depend on what it captioned before.
+TEST(Session, RemembersNothing) {
+  Session session(testing::small_model(),
+                  {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
+  session.caption(Picture(97, 61).view(), kBeams);
+  const Outcome first = outcome_of(session);
+  session.caption(Picture(200, 300).view(), {});
+  session.caption(Picture(33, 12).view(), kBeams);
+  session.caption(Picture(97, 61).view(), kBeams);
+  EXPECT_TRUE(outcome_of(session) == first);
+}
+
+TEST(Session, ManySessionsShareAModel) {
+  const auto model = testing::small_model();
+  Session alone(model, {.kernels = &best_kernels(), .threads = 1, .max_beams = 3});
+  alone.caption(Picture(97, 61).view(), kBeams);
+  const Outcome expected = outcome_of(alone);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> users;
+  for (int user = 0; user < 4; ++user) {
+    users.emplace_back([&, user] {
+      Session session(model, {.kernels = &best_kernels(), .threads = 1 + user % 2, .max_beams = 3});
+      for (int run = 0; run < 3; ++run) {
+        session.caption(Picture(97, 61).view(), kBeams);
+        if (!(outcome_of(session) == expected)) wrong.fetch_add(1);
+      }
+    });
+  }
+  for (std::thread& user : users) user.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+TEST(Session, LookupAndHeadReadTheSameEmbedding) {
+  const auto model = testing::small_model();
+  const WeightsFile& file = model->weights().file();
+  const Config::Fusion& config = model->config().fusion;
+  size_t copies = 0;
+  for (const TensorEntry& tensor : file.tensors()) {
+    copies += tensor.dims == std::vector<uint64_t>{config.vocabulary, config.width} ? 1 : 0;
+  }
+  EXPECT_EQ(copies, 1u);
+  const TensorEntry* entry = file.find_tensor("bert.embeddings.word_embeddings.weight");
+  ASSERT_NE(entry, nullptr);
+  const auto* mapped = reinterpret_cast<const float*>(file.data(*entry));
+  EXPECT_EQ(model->head.word_embedding().panels, mapped);
+  EXPECT_EQ(model->fusion.word_embedding().panels, mapped);
+  EXPECT_EQ(model->modulator.word_embedding().panels, mapped);
+}
+
+TEST(Session, PeakIsTheFileAndTheArena) {
+  const auto model = testing::small_model();
+  Session session(model, {.kernels = &best_kernels(), .threads = 1, .max_beams = 1});
+  const size_t file_bytes = model->weights().file().bytes().size;
+  EXPECT_GT(session.peak_bytes(), file_bytes);
+  EXPECT_LT(session.peak_bytes(), file_bytes + (size_t{64} << 20));
+}
+
+}  // namespace
+}  // namespace lightcap

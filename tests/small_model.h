@@ -1,0 +1,25 @@
+// The small seeded model of tests/goldens, converted by the program under test
+// (tests/CMakeLists.txt).
+#ifndef LIGHTCAP_TESTS_SMALL_MODEL_H_
+#define LIGHTCAP_TESTS_SMALL_MODEL_H_
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "models/lightcap.h"
+
+namespace lightcap::testing {
+
+// `variant` names a config of tests/goldens: "mask" is the one with all defaults.
+inline std::string small_model_path(const std::string& variant = "mask") {
+  return std::string(LIGHTCAP_SMALL_MODELS) + "/" + variant + ".lcw";
+}
+
+inline std::shared_ptr<const Model> small_model(const std::string& variant = "mask") {
+  return std::make_shared<const Model>(WeightsFile::open(small_model_path(variant)));
+}
+
+}  // namespace lightcap::testing
+
+#endif  // LIGHTCAP_TESTS_SMALL_MODEL_H_
