@@ -1,0 +1,219 @@
+"""The whole model, and the way of one picture through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .concept_extractor import ConceptExtractor
+from .config import Config
+from .decoder import Hypothesis, Special, beam_search, greedy
+from .detector import Detector, propose
+from .ensemble_head import EnsembleHead
+from .fusion import Bert, VisualProjection
+from .image_encoder import ImageEncoder
+from .modulator import Modulator, mean_concept
+from .preprocess import detector_input, encoder_input
+from .text import WordPiece
+
+
+class LightCap(nn.Module):
+    """The blocks, under the checkpoint's names. Blocks are used one by one; see Captioner for inference."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        encoder, detector, concepts, fusion = (
+            config.image_encoder,
+            config.detector,
+            config.concept_extractor,
+            config.fusion,
+        )
+        self.config = config
+        self.image_encoder = ImageEncoder(encoder.width, encoder.blocks)
+        self.detector = Detector(
+            detector.widths, detector.depths, detector.classes, detector.anchors
+        )
+        self.concept_extractor = ConceptExtractor(
+            encoder.channels,
+            concepts.hidden,
+            concepts.embedding,
+            concepts.vocabulary,
+            concepts.roi_size,
+            concepts.sampling_ratio,
+        )
+        self.modulator = Modulator(fusion.width, encoder.channels)
+        self.visual_projection = VisualProjection(
+            encoder.channels,
+            fusion.width,
+            fusion.layer_norm_eps,
+            encoder.grid**2 if fusion.grid_position else 0,
+        )
+        self.bert = Bert(
+            fusion.vocabulary,
+            fusion.positions,
+            fusion.token_types,
+            fusion.width,
+            fusion.layers,
+            fusion.heads,
+            fusion.feed_forward,
+            fusion.caption_slots,
+            fusion.layer_norm_eps,
+        )
+        self.head = EnsembleHead(
+            fusion.width, fusion.vocabulary, config.head.branches, fusion.layer_norm_eps
+        )
+
+    @staticmethod
+    def from_state_dict(state: dict[str, Tensor], config: Config | None = None) -> LightCap:
+        """Sizes from the shapes, hyper-parameters from `config`; in evaluation mode."""
+        model = LightCap((config or Config()).infer_sizes(state))
+        model.load_state_dict(state)
+        return model.eval()
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """E [W, d]: lookup, modulator and head share it."""
+        return self.bert.embeddings.word_embeddings.weight
+
+    def modulate(self, v: Tensor, concepts: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """v [B, C, G, G], concept tokens [B, M] without [SEP], mask [B, M] -> v', gate [B, C]."""
+        return self.modulator(v, mean_concept(self.word_embeddings, concepts, mask))
+
+    def prefix(self, modulated: Tensor, concepts: Tensor) -> Tensor:
+        """v' [B, C, G, G], concept tokens [B, M] with [SEP] -> what enters layer 0, [B, M + G*G, d]."""
+        return torch.cat((self.bert.embed_concepts(concepts), self.visual_projection(modulated)), 1)
+
+    def forward(
+        self, prefix: Tensor, prefix_mask: Tensor | None, caption: Tensor, mask_token: int
+    ) -> Tensor:
+        """Log-probabilities [B, n, W] of y[1..n] given caption y[0..n-1] [B, n]; see Bert.predict."""
+        hidden = self.bert.predict(
+            prefix, prefix_mask, caption, self.config.fusion.decode, mask_token
+        )
+        return self.head(hidden, self.word_embeddings, self.config.head.ensemble)
+
+
+@dataclass
+class Concept:
+    label: str
+    similarity: float
+    score: float
+    box: list[float]  # x1 y1 x2 y2 in image pixels
+
+
+@dataclass
+class Caption:
+    caption: str
+    score: float
+    tokens: list[int]
+    concepts: list[Concept]
+    trace: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Captioner:
+    """A model in evaluation mode, its vocabulary and labels."""
+
+    def __init__(self, model: LightCap, text: WordPiece, labels: list[str]) -> None:
+        self.model, self.text, self.labels = model.eval(), text, labels
+
+    @property
+    def special(self) -> Special:
+        return self.text.special
+
+    def detect(self, pixels: np.ndarray, trace: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Proposals [n, 4] in image pixels and their scores [n], n >= 1."""
+        config = self.model.config.detector
+        x, geometry = detector_input(pixels, config.image_size)
+        raw = self.model.detector(x[None])
+        boxes, objectness, scores = (y[0] for y in self.model.detector.boxes(raw))
+        boxes, scores = propose(
+            boxes,
+            objectness,
+            scores,
+            config.confidence_threshold,
+            config.iou_threshold,
+            config.max_proposals,
+        )
+        boxes = geometry.to_image(boxes)
+        if len(boxes) == 0:
+            boxes = torch.tensor([[0.0, 0.0, geometry.width, geometry.height]])
+            scores = torch.zeros(1)
+        trace["detector_input"] = x
+        trace["detections"] = torch.cat((boxes, scores[:, None]), 1)
+        return boxes, scores
+
+    def concept_tokens(self, labels: list[str]) -> list[int]:
+        """WordPiece ids of the labels, cut, and [SEP]."""
+        if self.model.config.concept_extractor.deduplicate:
+            labels = list(dict.fromkeys(labels))
+        ids = [i for label in labels for i in self.text.encode(label)]
+        return ids[: self.model.config.fusion.max_concept_tokens - 1] + [self.special.sep]
+
+    def look(self, pixels: np.ndarray) -> tuple[Tensor, list[Concept], dict[str, Tensor]]:
+        """Everything but decoding: the prefix [1, P, d], the concepts, the trace."""
+        model, config, trace = self.model, self.model.config.image_encoder, {}
+        x, geometry = encoder_input(
+            pixels, config.image_size, config.resize, config.mean, config.std
+        )
+        v = model.image_encoder(x[None])
+        boxes, scores = self.detect(pixels, trace)
+        roi, similarity = model.concept_extractor(v, geometry.to_encoder(boxes))
+        best = similarity.max(1)
+        labels = [self.labels[i] for i in best.indices.tolist()]
+        concepts = [
+            Concept(*row)
+            for row in zip(labels, best.values.tolist(), scores.tolist(), boxes.tolist())
+        ]
+        tokens = torch.tensor([self.concept_tokens(labels)])
+        modulated, gate = model.modulate(v, tokens[:, :-1], torch.ones_like(tokens[:, :-1]))
+        prefix = model.prefix(modulated, tokens)
+        trace |= {
+            "encoder_input": x,
+            "image_features": v[0],
+            "roi_features": roi,
+            "concept_similarity": similarity,
+            "gate": gate[0],
+            "prefix": prefix[0],
+        }
+        return prefix, concepts, trace
+
+    def decode(
+        self, prefix: Tensor, beams: int = 1, alpha: float = 1.0
+    ) -> tuple[Hypothesis, Tensor | None]:
+        """The best caption and, for greedy search, the steps' log-probabilities [steps, W]."""
+
+        def next_token(captions: list[list[int]]) -> Tensor:
+            rows = torch.tensor([[self.special.cls] + tokens for tokens in captions])
+            expanded = prefix.expand(len(captions), -1, -1)
+            return self.model(expanded, None, rows, self.special.mask)[:, -1]
+
+        slots = self.model.config.fusion.caption_slots
+        if beams == 1:
+            return greedy(next_token, self.special, slots, alpha)
+        return beam_search(next_token, self.special, slots, beams, alpha), None
+
+    @torch.inference_mode()
+    def caption(self, pixels: np.ndarray, beams: int = 1, alpha: float = 1.0) -> Caption:
+        """pixels: RGB [h, w, 3] uint8."""
+        prefix, concepts, trace = self.look(pixels)
+        best, steps = self.decode(prefix, beams, alpha)
+        if steps is not None:
+            trace["log_probabilities"] = steps
+        return Caption(self.text.decode(best.tokens), best.score, best.tokens, concepts, trace)
+
+
+def load_captioner(
+    weights: str, vocabulary: str, labels: str, config: dict[str, Any] | str | None = None
+) -> Captioner:
+    """From the files that lightcap-convert takes: --lightcap, --vocab, --concepts, --config."""
+    from .text import read_lines
+
+    hyper = Config.from_file(config) if isinstance(config, str) else Config().update(config or {})
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    return Captioner(
+        LightCap.from_state_dict(state, hyper), WordPiece.from_file(vocabulary), read_lines(labels)
+    )

@@ -1,0 +1,24 @@
+"""The cross-modal modulator: concepts gate the image's channels (paper, section of that name)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Modulator(nn.Module):
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, width)
+        self.fc2 = nn.Linear(width, channels)
+
+    def forward(self, v: Tensor, concept: Tensor) -> tuple[Tensor, Tensor]:
+        """v [B, C, G, G], mean concept embedding [B, d] -> v' [B, C, G, G], gate [B, C]."""
+        gate = torch.sigmoid(self.fc2(torch.relu(self.fc1(concept))))
+        return v * gate[:, :, None, None], gate
+
+
+def mean_concept(word_embeddings: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the rows [W, d] named by tokens [B, M] where mask [B, M]; zeros where a mask is empty. -> [B, d]"""
+    weight = mask.to(word_embeddings)[..., None]
+    return (word_embeddings[tokens] * weight).sum(1) / weight.sum(1).clamp(min=1)
