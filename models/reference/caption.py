@@ -1,4 +1,4 @@
-"""python -m models.reference.caption: what `lightcap caption` prints and traces, computed by PyTorch."""
+"""What `lightcap caption` prints and traces, computed by PyTorch."""
 
 from __future__ import annotations
 

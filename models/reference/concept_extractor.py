@@ -1,4 +1,4 @@
-"""The visual concept extractor: region features against a vocabulary of concepts (paper, section of that name)."""
+"""The visual concept extractor: region features against a vocabulary (paper, same name)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ SPATIAL_SCALE = 1 / 32  # grid cells per encoder pixel
 
 
 def _interpolation(start: Tensor, length: Tensor, cells: int, bins: int, samples: int) -> Tensor:
-    """Linear interpolation weights [n, bins*samples, cells] of evenly spaced points within [start, start+length] [n].
+    """Linear interpolation weights [n, bins*samples, cells] of points evenly spaced in an interval.
 
-    A point more than one cell outside weighs nothing; one at the border takes the border cell.
+    The intervals are start [n] to start + length. A point more than a cell outside weighs
+    nothing, one beyond the border takes the border cell.
     """
     step = length / (bins * samples)
     at = start[:, None] + (torch.arange(bins * samples).to(start) + 0.5) * step[:, None]
@@ -30,7 +31,8 @@ def _interpolation(start: Tensor, length: Tensor, cells: int, bins: int, samples
 def roi_align(features: Tensor, boxes: Tensor, image: Tensor, size: int, samples: int) -> Tensor:
     """torchvision.ops.roi_align(spatial_scale=1/32, sampling_ratio=samples, aligned=True).
 
-    features [B, C, G, G], boxes [n, 4] in encoder pixels, image [n] says whose box it is -> [n, C, size, size].
+    features [B, C, G, G], boxes [n, 4] in encoder pixels, image [n]: each box's index into B
+    -> [n, C, size, size].
     """
     _, channels, height, width = features.shape
     start = boxes[:, :2] * SPATIAL_SCALE - 0.5
@@ -42,7 +44,7 @@ def roi_align(features: Tensor, boxes: Tensor, image: Tensor, size: int, samples
 
 
 class ConceptExtractor(nn.Module):
-    """v [B, C, G, G] and boxes -> ROI features [n, C] and cosine similarities [n, N] with the vocabulary."""
+    """v [B, C, G, G] and boxes -> ROI features [n, C], cosine similarities [n, N]."""
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class ConceptExtractor(nn.Module):
         self.roi_size, self.sampling_ratio = roi_size, sampling_ratio
 
     def roi_features(self, v: Tensor, boxes: Tensor, image: Tensor | None = None) -> Tensor:
-        """boxes [n, 4] in encoder pixels, image [n] (default: all of image 0) -> [n, C], the mean over the bins."""
+        """boxes [n, 4] in encoder pixels, image [n] (default: 0) -> [n, C], the bins' mean."""
         if image is None:
             image = torch.zeros(len(boxes), dtype=torch.long, device=v.device)
         return roi_align(v, boxes, image, self.roi_size, self.sampling_ratio).mean((2, 3))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Log-probabilities [n, W] of the next token, given n captions of the same length ([CLS] not among them).
+# Log-probabilities [n, W] of the next token, given n captions of the same length, without [CLS].
 NextToken = Callable[[list[list[int]]], Tensor]
 
 

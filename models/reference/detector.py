@@ -1,4 +1,4 @@
-"""The foreground detector: YOLOv5 v6/v7, and its proposals (paper, section "Visual Concept Extractor").
+"""The foreground detector: YOLOv5 v6/v7 and its proposals (paper, "Visual Concept Extractor").
 
 Module indices are those of Ultralytics' yolov5n.yaml, so that its checkpoints load by name.
 """
@@ -81,7 +81,7 @@ class Detect(nn.Module):
 
 
 class Detector(nn.Module):
-    """Pixels in [0, 1], [B, 3, h, w] with h and w multiples of 32 -> raw heads, per scale [B, A, h/s, w/s, 5+classes]."""
+    """Pixels [B, 3, h, w] in [0, 1], sides multiples of 32 -> heads [B, A, h/s, w/s, 5+classes]."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Detector(nn.Module):
         return raw
 
     def boxes(self, raw: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw heads -> boxes [B, cells, 4] (x1 y1 x2 y2, detector pixels), objectness and score [B, cells]."""
+        """Raw heads -> boxes [B, cells, 4] in detector pixels, objectness and score [B, cells]."""
         boxes, objectness, scores = [], [], []
         for y, anchor, stride in zip(raw, self.model[24].anchors, STRIDES):
             b, _, h, w, _ = y.shape
@@ -174,7 +174,7 @@ def propose(
     iou_threshold: float,
     most: int,
 ) -> tuple[Tensor, Tensor]:
-    """Class-agnostic greedy NMS of one image: boxes [cells, 4] -> the best boxes [n, 4] and scores [n], n <= most."""
+    """Class-agnostic greedy NMS of one image: the best boxes [n, 4] and scores [n], n <= most."""
     keep = (objectness > confidence) & (scores > confidence)
     boxes, scores = boxes[keep], scores[keep]
     order = torch.sort(scores, descending=True, stable=True).indices

@@ -1,4 +1,4 @@
-"""The ensemble head: B branches share the word embedding as their output layer (paper, "Ensemble Learning")."""
+"""The ensemble head: B branches, one word embedding as output layer (paper, "Ensemble")."""
 
 from __future__ import annotations
 

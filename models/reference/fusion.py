@@ -1,4 +1,4 @@
-"""The fusion model: TinyBERT4 over concept, visual and caption tokens (paper, "Cross-modal Fusion")."""
+"""The fusion model: TinyBERT4 over concept, visual and caption tokens (paper, "Fusion")."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
 
 
 class Bert(nn.Module):
-    """Embeddings and encoder; whole sequences at once, without a cache: the engine's cache must agree with this."""
+    """Embeddings and encoder; whole sequences at once, without the engine's cache."""
 
     def __init__(
         self,
@@ -153,9 +153,9 @@ class Bert(nn.Module):
     ) -> Tensor:
         """Teacher forcing: hidden states that predict each next token, [B, n, d].
 
-        prefix [B, P, d], prefix_mask [B, P] (false: padding) or None, caption [B, n] = y[0..n-1], y[0] = [CLS].
-        Row t of the result predicts y[t+1]. With decode = mask, n more rows hold [MASK] in slots 1..n; the one
-        in slot t sees the prefix, y[0..t-1] and itself.
+        prefix [B, P, d], prefix_mask [B, P] (false: padding) or None, caption [B, n] = y[0..n-1]
+        with y[0] = [CLS]. Row t of the result predicts y[t+1]. With decode = mask, n more rows hold
+        [MASK] in slots 1..n; the one in slot t sees the prefix, y[0..t-1] and itself.
         """
         b, p, _ = prefix.shape
         n = caption.shape[1]
@@ -175,7 +175,7 @@ class Bert(nn.Module):
 def attention_mask(
     prefix: int, caption: int, decode: str, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Who may look at whom: [rows, rows] over prefix, caption and, for decode = mask, as many [MASK] rows."""
+    """Who may look at whom [rows, rows]: prefix, caption and, with mask, the [MASK] rows."""
     causal = torch.ones(caption, caption, dtype=torch.bool, device=device).tril()
     rows = prefix + caption * (2 if decode == "mask" else 1)
     mask = torch.zeros(rows, rows, dtype=torch.bool, device=device)

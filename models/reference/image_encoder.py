@@ -1,4 +1,4 @@
-"""The image encoder: CLIP's ModifiedResNet without its attention pooler (paper, section "Image Encoder")."""
+"""The image encoder: CLIP's ModifiedResNet without its attention pooler."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Bottleneck(nn.Module):
-    """[B, in, H, W] -> [B, 4*planes, H/stride, W/stride]; strides are average pools, not strided convolutions."""
+    """[B, in, H, W] -> [B, 4*planes, H/stride, W/stride]; average pools do the strides."""
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from .text import WordPiece
 
 
 class LightCap(nn.Module):
-    """The blocks, under the checkpoint's names. Blocks are used one by one; see Captioner for inference."""
+    """The blocks, under the checkpoint's names; Captioner uses them one by one."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -84,13 +84,13 @@ class LightCap(nn.Module):
         return self.modulator(v, mean_concept(self.word_embeddings, concepts, mask))
 
     def prefix(self, modulated: Tensor, concepts: Tensor) -> Tensor:
-        """v' [B, C, G, G], concept tokens [B, M] with [SEP] -> what enters layer 0, [B, M + G*G, d]."""
+        """v' [B, C, G, G], concept tokens [B, M] with [SEP] -> what enters layer 0 [B, M+V, d]."""
         return torch.cat((self.bert.embed_concepts(concepts), self.visual_projection(modulated)), 1)
 
     def forward(
         self, prefix: Tensor, prefix_mask: Tensor | None, caption: Tensor, mask_token: int
     ) -> Tensor:
-        """Log-probabilities [B, n, W] of y[1..n] given caption y[0..n-1] [B, n]; see Bert.predict."""
+        """Log-probabilities [B, n, W] of y[1..n], given caption y[0..n-1] [B, n]: Bert.predict."""
         hidden = self.bert.predict(
             prefix, prefix_mask, caption, self.config.fusion.decode, mask_token
         )

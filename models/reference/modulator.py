@@ -19,6 +19,6 @@ class Modulator(nn.Module):
 
 
 def mean_concept(word_embeddings: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the rows [W, d] named by tokens [B, M] where mask [B, M]; zeros where a mask is empty. -> [B, d]"""
+    """Mean [B, d] of the rows that tokens [B, M] name where mask [B, M]; zero without any."""
     weight = mask.to(word_embeddings)[..., None]
     return (word_embeddings[tokens] * weight).sum(1) / weight.sum(1).clamp(min=1)

@@ -65,7 +65,7 @@ class EncoderGeometry:
     size: int
 
     def to_encoder(self, boxes: Tensor) -> Tensor:
-        """[n, 4] in image pixels -> [n, 4] in encoder pixels; a box with nothing left becomes the whole frame."""
+        """[n, 4] in image pixels -> in encoder pixels; an empty box becomes the whole frame."""
         boxes = boxes * boxes.new_tensor(self.scale * 2) - boxes.new_tensor(self.offset * 2)
         boxes = boxes.clamp(0, self.size)
         empty = (boxes[:, 2:] <= boxes[:, :2]).any(1, keepdim=True)
@@ -101,7 +101,7 @@ def encoder_input(
 
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each target pixel its first source pixel and two weights in 1/2048, as OpenCV rounds them."""
+    """Each target pixel's first source pixel and two weights in 1/2048, as OpenCV rounds them."""
     at = ((np.arange(target) + 0.5) * (1 / (target / source)) - 0.5).astype(np.float32)
     first = np.floor(at).astype(np.int64)
     fraction = at - first.astype(np.float32)
@@ -111,7 +111,7 @@ def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bilinear(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """cv2.resize(pixels, (width, height), interpolation=INTER_LINEAR) on [h, w, 3] uint8, bit for bit."""
+    """cv2.resize(pixels, (width, height), interpolation=INTER_LINEAR) on [h, w, 3] uint8."""
     h, w = pixels.shape[:2]
     if (h, w) == (height, width):
         return pixels
@@ -150,7 +150,7 @@ class Letterbox:
 
 
 def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Letterbox]:
-    """[h, w, 3] -> padded [h', w', 3] uint8 whose sides are multiples of 32, the longer one `size`."""
+    """[h, w, 3] -> padded [h', w', 3] uint8, sides multiples of 32, the longer one `size`."""
     h, w = pixels.shape[:2]
     ratio = min(size / h, size / w)
     new_w, new_h = max(round(w * ratio), 1), max(round(h * ratio), 1)
