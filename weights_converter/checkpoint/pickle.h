@@ -1,0 +1,105 @@
+// Python pickles, read as data: nothing in one is ever looked up, imported or run.
+//
+// The result is a graph of nodes in one array. A node that the pickle mentions twice (its "memo")
+// is one node, so graphs may share nodes and may be cyclic. References are indices, so that nothing
+// recurses, and making or freeing a graph of any depth needs no stack.
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_H_
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace lightcap {
+
+using NodeId = uint32_t;
+inline constexpr NodeId kNoNode = 0xFFFFFFFF;
+
+enum class NodeKind : uint8_t {
+  kNone,
+  kBool,
+  kInt,
+  kBigInt,  // does not fit into 64 bits; text: its bytes, little-endian, or its decimal digits
+  kFloat,
+  kString,
+  kBytes,
+  kTuple,
+  kList,
+  kSet,
+  kDict,
+  kGlobal,      // a name of Python code; text: "collections.OrderedDict"
+  kObject,      // the result of calling `callable` with `arguments`, then given `state`
+  kPersistent,  // something outside the pickle, known by `arguments`
+};
+
+struct Node {
+  NodeKind kind = NodeKind::kNone;
+  NodeId callable = kNoNode;   // of an object
+  NodeId arguments = kNoNode;  // of an object (a tuple, or kNoNode), or of a persistent one
+  NodeId state = kNoNode;      // of an object
+  uint32_t items = 0;          // which of Pickle's item lists; 0 is the empty one
+  union {
+    int64_t integer = 0;  // kInt, kBool; 1 for an object whose items are keys and values
+    double real;          // kFloat
+  };
+  std::string_view text;
+};
+
+class Pickle {
+ public:
+  // Reads one pickle from the start of `bytes`, which outlives this. `where` names it in messages
+  // and lives as long as this. Throws Error(kCheckpoint) for malformed ones and for what no
+  // checkpoint needs (extension codes, out-of-band buffers). Takes time and memory proportional to
+  // the pickle's size.
+  Pickle(std::span<const uint8_t> bytes, const char* where, size_t origin = 0);
+
+  NodeId root() const { return root_; }
+  // How many bytes it took.
+  size_t size() const { return size_; }
+  size_t node_count() const { return nodes_.size(); }
+
+  const Node& operator[](NodeId id) const { return nodes_[id]; }
+  // Of a tuple, list or set. Of a dictionary: key, value, key, value ... Of an object: what was
+  // appended or set on it after it was made.
+  std::span<const NodeId> items(NodeId id) const { return lists_[nodes_[id].items]; }
+
+  bool is(NodeId id, NodeKind kind) const { return id != kNoNode && nodes_[id].kind == kind; }
+  bool is_global(NodeId id, std::string_view name) const {
+    return is(id, NodeKind::kGlobal) && nodes_[id].text == name;
+  }
+  // "collections.OrderedDict" for an object made by that, or empty.
+  std::string_view class_name(NodeId id) const;
+  // The arguments that made an object.
+  std::span<const NodeId> arguments(NodeId id) const;
+
+  std::optional<int64_t> integer(NodeId id) const;  // bool too
+  std::optional<std::string_view> string(NodeId id) const;
+
+  // Keys and values of a dictionary, an OrderedDict, or an object of a class derived from them; in
+  // order, with the last value of a repeated key. Nothing for anything else.
+  using Entry = std::pair<NodeId, NodeId>;
+  std::optional<std::vector<Entry>> entries(NodeId id) const;
+  // The attributes of an object: its state, where that is a dictionary.
+  std::optional<std::vector<Entry>> attributes(NodeId id) const;
+  // Null where there is none.
+  static NodeId find(const Pickle& pickle, const std::vector<Entry>& entries, std::string_view key);
+
+ private:
+  friend class PickleMachine;
+  Pickle() = default;
+
+  std::vector<Node> nodes_;
+  std::vector<std::vector<NodeId>> lists_;
+  std::deque<std::string> texts_;  // those that are not in the pickle as they are
+  NodeId root_ = kNoNode;
+  size_t size_ = 0;
+};
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_H_

@@ -1,0 +1,221 @@
+// safetensors: a u64, a JSON header of that size, and the tensors' bytes.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "weights_converter/checkpoint/byte_reader.h"
+#include "weights_converter/checkpoint/readers.h"
+
+namespace lightcap {
+namespace {
+
+constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
+constexpr size_t kMaxDims = 64;
+
+std::optional<ElementType> element_type(std::string_view name) {
+  constexpr std::pair<std::string_view, ElementType> kTypes[] = {
+      {"F64", ElementType::kF64},   {"F32", ElementType::kF32}, {"F16", ElementType::kF16},
+      {"BF16", ElementType::kBf16}, {"I64", ElementType::kI64}, {"I32", ElementType::kI32},
+      {"I16", ElementType::kI16},   {"I8", ElementType::kI8},   {"U64", ElementType::kU64},
+      {"U32", ElementType::kU32},   {"U16", ElementType::kU16}, {"U8", ElementType::kU8},
+      {"BOOL", ElementType::kBool},
+  };
+  for (const auto& [candidate, type] : kTypes) {
+    if (candidate == name) return type;
+  }
+  return std::nullopt;
+}
+
+struct Entry {
+  std::string name;
+  std::string dtype;
+  std::vector<uint64_t> shape, offsets;
+  bool has_dtype = false, has_shape = false, has_offsets = false;
+};
+
+[[noreturn]] void fail_header(const std::string& what) {
+  fail_checkpoint("the safetensors header is damaged: " + what);
+}
+
+// Receives the header's JSON piece by piece. The format allows three levels and no more, so a stack
+// of its own is not needed, nor a tree in memory.
+class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  std::vector<Entry> entries;
+
+  bool null() override { fail_value("null"); }
+  bool boolean(bool) override { fail_value("a boolean"); }
+  bool number_integer(number_integer_t) override { fail_value("a negative number"); }
+  bool number_float(number_float_t, const string_t&) override {
+    fail_value("a fraction, or a number beyond 64 bits");
+  }
+  bool binary(binary_t&) override { fail_value("binary data"); }
+
+  bool number_unsigned(number_unsigned_t value) override {
+    if (list_ == nullptr) fail_value("a number");
+    if (list_->size() >= kMaxDims) fail_header("a list in " + where() + " is too long");
+    list_->push_back(value);
+    return true;
+  }
+  bool string(string_t& value) override {
+    if (level_ != 2 || list_ != nullptr) fail_value("a text");
+    if (metadata_) return true;
+    if (key_ != "dtype") fail_value("a text");
+    entries.back().dtype = value;
+    entries.back().has_dtype = true;
+    return true;
+  }
+  bool start_object(size_t) override {
+    if (level_ >= 2 || list_ != nullptr) fail_value("an object");
+    ++level_;
+    return true;
+  }
+  bool end_object() override {
+    if (level_ == 2 && !metadata_) check_complete(entries.back());
+    --level_;
+    return true;
+  }
+  bool key(string_t& value) override {
+    if (level_ == 1) {
+      metadata_ = value == "__metadata__";
+      if (!names_.insert(value).second) fail_header("the name '" + printable(value) + "' is twice");
+      if (!metadata_) {
+        entries.emplace_back();
+        entries.back().name = value;
+      }
+    } else if (!metadata_) {
+      const Entry& entry = entries.back();
+      if ((value == "dtype" && entry.has_dtype) || (value == "shape" && entry.has_shape) ||
+          (value == "data_offsets" && entry.has_offsets)) {
+        fail_header(where() + " has '" + value + "' twice");
+      }
+    }
+    key_ = value;
+    return true;
+  }
+  bool start_array(size_t) override {
+    if (level_ != 2 || metadata_ || list_ != nullptr) fail_value("a list");
+    Entry& entry = entries.back();
+    if (key_ == "shape") {
+      list_ = &entry.shape;
+      entry.has_shape = true;
+    } else if (key_ == "data_offsets") {
+      list_ = &entry.offsets;
+      entry.has_offsets = true;
+    } else {
+      fail_value("a list");
+    }
+    return true;
+  }
+  bool end_array() override {
+    list_ = nullptr;
+    return true;
+  }
+  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) override {
+    fail_header("it is no JSON at byte " + std::to_string(position));
+  }
+
+ private:
+  std::string where() const {
+    return level_ == 2 ? "'" + printable(metadata_ ? "__metadata__" : entries.back().name) + "'"
+                       : "the top level";
+  }
+  [[noreturn]] void fail_value(const std::string& what) const {
+    fail_header("unexpected " + what + " for '" + printable(key_) + "' in " + where());
+  }
+  static void check_complete(const Entry& entry) {
+    if (!entry.has_dtype || !entry.has_shape || entry.offsets.size() != 2) {
+      fail_header("'" + printable(entry.name) + "' lacks a dtype, a shape or two data_offsets");
+    }
+  }
+
+  std::set<std::string> names_;
+  std::string key_;
+  int level_ = 0;
+  bool metadata_ = false;
+  std::vector<uint64_t>* list_ = nullptr;
+};
+
+// Bytes of a tensor, or nullopt where that overflows.
+std::optional<uint64_t> bytes_of(const Entry& entry, size_t element) {
+  if (std::find(entry.shape.begin(), entry.shape.end(), 0u) != entry.shape.end()) return 0;
+  uint64_t bytes = element;
+  for (const uint64_t size : entry.shape) {
+    if (size > UINT64_MAX / bytes) return std::nullopt;
+    bytes *= size;
+  }
+  return bytes;
+}
+
+CheckpointTensor make_tensor(const Entry& entry) {
+  CheckpointTensor tensor;
+  tensor.name = entry.name;
+  const auto type = element_type(entry.dtype);
+  if (!type) {
+    tensor.refusal = "of type " + printable(entry.dtype);
+    return tensor;
+  }
+  const auto bytes = bytes_of(entry, element_bytes(*type));
+  if (!bytes || *bytes != entry.offsets[1] - entry.offsets[0]) {
+    fail_checkpoint("tensor '" + printable(entry.name) + "': its shape " + shape_text(entry.shape) +
+                    " of " + element_type_info(*type).name + " does not fill its " +
+                    std::to_string(entry.offsets[1] - entry.offsets[0]) + " bytes");
+  }
+  tensor.type = *type;
+  tensor.shape = entry.shape;
+  tensor.strides.resize(entry.shape.size());
+  uint64_t stride = 1;
+  for (size_t i = entry.shape.size(); i-- > 0;) {
+    tensor.strides[i] = stride;
+    stride *= std::max<uint64_t>(entry.shape[i], 1);
+  }
+  tensor.offset = entry.offsets[0];
+  return tensor;
+}
+
+// Tensors follow each other without gap or overlap and fill the file.
+void check_offsets(const std::vector<Entry>& entries, uint64_t size) {
+  std::vector<const Entry*> sorted;
+  for (const Entry& entry : entries) sorted.push_back(&entry);
+  std::sort(sorted.begin(), sorted.end(),
+            [](const Entry* a, const Entry* b) { return a->offsets < b->offsets; });
+  uint64_t end = 0;
+  for (const Entry* entry : sorted) {
+    if (entry->offsets[0] != end || entry->offsets[1] < end) {
+      fail_checkpoint("tensor '" + printable(entry->name) + "' lies at bytes " +
+                      std::to_string(entry->offsets[0]) + " to " +
+                      std::to_string(entry->offsets[1]) + ", expected it to begin at " +
+                      std::to_string(end) + ": a gap or an overlap");
+    }
+    end = entry->offsets[1];
+  }
+  if (end != size) {
+    fail_checkpoint("the tensors end at byte " + std::to_string(end) +
+                    " of the data, the file at " + std::to_string(size) +
+                    (end > size ? ": truncated, get it again" : ""));
+  }
+}
+
+}  // namespace
+
+bool is_safetensors(std::span<const uint8_t> file) {
+  if (file.size() < 10 || file[8] != '{') return false;
+  // A length beyond the file may be a truncated file: say so then, unless it is beyond belief.
+  return ByteReader(file, "the file").u64("a length") <= kMaxHeader;
+}
+
+void read_safetensors(std::span<const uint8_t> file, Checkpoint& checkpoint) {
+  checkpoint.format = "safetensors";
+  ByteReader reader(file, "the safetensors file");
+  const uint64_t header_size = reader.u64("the header's length");
+  const std::string_view header = reader.text(header_size, "the header");
+  HeaderHandler handler;
+  nlohmann::json::sax_parse(header.begin(), header.end(), &handler);
+
+  const auto data = file.subspan(reader.position());
+  check_offsets(handler.entries, data.size());
+  checkpoint.storages.emplace_back(data);
+  for (const Entry& entry : handler.entries) checkpoint.tensors.push_back(make_tensor(entry));
+}
+
+}  // namespace lightcap

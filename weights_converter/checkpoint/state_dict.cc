@@ -1,0 +1,329 @@
+#include "weights_converter/checkpoint/state_dict.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "engine/error.h"
+#include "weights_converter/checkpoint/byte_reader.h"
+
+namespace lightcap {
+namespace {
+
+// Wherever a part of the model is wrapped (`state_dict`, `model`, `module`, `visual` ...), these
+// tensors of it end in these names; what stands before them is the wrapping.
+constexpr std::string_view kEncoderAnchor = "layer1.0.conv1.weight";
+constexpr std::string_view kEncoderStem = "conv3.weight";
+constexpr std::string_view kDetectorAnchor = "model.0.conv.weight";
+constexpr std::string_view kDetectorHead = "model.24.m.0.weight";
+constexpr std::string_view kBertAnchor = "embeddings.word_embeddings.weight";
+constexpr std::string_view kLightcapAnchors[] = {"concept_extractor.proj.0.weight",
+                                                 "concept_extractor.vocabulary",
+                                                 "modulator.fc1.weight",
+                                                 "visual_projection.dense.weight",
+                                                 "head.branches.0.dense.weight",
+                                                 "head.bias",
+                                                 "image_encoder.conv1.weight",
+                                                 "detector.model.0.conv.weight",
+                                                 "bert.embeddings.word_embeddings.weight"};
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// "downsample.0.weight" -> "weight"
+std::string_view last_part(std::string_view name) { return name.substr(name.rfind('.') + 1); }
+
+bool is_bookkeeping(std::string_view name) {
+  const std::string_view part = last_part(name);
+  return part == "num_batches_tracked" || part == "position_ids" || part == "anchor_grid";
+}
+
+// BERT ports of TensorFlow's time call LayerNorm's weight gamma and its bias beta.
+std::string modern_name(std::string_view name) {
+  for (const auto& [old_end, new_end] : {std::pair("LayerNorm.gamma", "LayerNorm.weight"),
+                                         std::pair("LayerNorm.beta", "LayerNorm.bias")}) {
+    if (name.ends_with(old_end)) {
+      return std::string(name.substr(0, name.size() - std::string_view(old_end).size())) + new_end;
+    }
+  }
+  return std::string(name);
+}
+
+// Each gives the schema's name of a tensor that stands under a part's root, or nothing for tensors
+// that the part has no use for.
+std::optional<std::string> encoder_name(std::string_view name) {
+  const bool stem = (name.starts_with("conv") || name.starts_with("bn")) &&
+                    name.find('.') != std::string_view::npos;
+  const bool stage =
+      name.starts_with("layer") && name.size() > 6 && is_digit(name[5]) && name[6] == '.';
+  if (!stem && !stage) return std::nullopt;
+  return "image_encoder." + std::string(name);
+}
+
+std::optional<std::string> detector_name(std::string_view name) {
+  constexpr std::string_view kRoot = "model.";
+  if (!name.starts_with(kRoot) || name.size() == kRoot.size() || !is_digit(name[kRoot.size()])) {
+    return std::nullopt;
+  }
+  return "detector." + std::string(name);
+}
+
+std::optional<std::string> bert_name(std::string_view name) {
+  if (!name.starts_with("embeddings.") && !name.starts_with("encoder.layer.")) return std::nullopt;
+  return "bert." + modern_name(name);
+}
+
+std::optional<std::string> lightcap_name(std::string_view name) {
+  const size_t dot = std::min(name.find('.'), name.size() - 1);
+  const std::string_view block = name.substr(0, dot), rest = name.substr(dot + 1);
+  if (block == "image_encoder") return encoder_name(rest);
+  if (block == "detector") return detector_name(rest);
+  if (block == "bert") return bert_name(rest);
+  for (const std::string_view own :
+       {"concept_extractor", "modulator", "visual_projection", "head"}) {
+    if (block == own) return modern_name(name);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> schema_name(Role role, std::string_view name) {
+  if (name.empty() || is_bookkeeping(name)) return std::nullopt;
+  switch (role) {
+    case Role::kImageEncoder:
+      return encoder_name(name);
+    case Role::kDetector:
+      return detector_name(name);
+    case Role::kBert:
+      return bert_name(name);
+    case Role::kLightcap:
+      return lightcap_name(name);
+  }
+  return std::nullopt;
+}
+
+const char* role_noun(Role role) {
+  switch (role) {
+    case Role::kImageEncoder:
+      return "CLIP ResNet image encoder";
+    case Role::kDetector:
+      return "YOLOv5 detector";
+    case Role::kBert:
+      return "BERT";
+    case Role::kLightcap:
+      return "part of a LightCap model";
+  }
+  return "";
+}
+
+const char* role_example(Role role) {
+  switch (role) {
+    case Role::kImageEncoder:
+      return "visual.layer1.0.conv1.weight and visual.conv3.weight";
+    case Role::kDetector:
+      return "model.0.conv.weight and model.24.m.0.weight";
+    case Role::kBert:
+      return "bert.embeddings.word_embeddings.weight";
+    case Role::kLightcap:
+      return "modulator.fc1.weight or head.branches.0.dense.weight";
+  }
+  return "";
+}
+
+// All tensors' names, for many questions.
+class Names {
+ public:
+  explicit Names(const Checkpoint& checkpoint) {
+    for (const CheckpointTensor& tensor : checkpoint.tensors) names_.insert(tensor.name);
+  }
+  bool has(std::string_view prefix, std::string_view name) const {
+    return names_.count(std::string(prefix) + std::string(name)) != 0;
+  }
+  bool any_contains(std::string_view text) const {
+    return std::any_of(names_.begin(), names_.end(), [&](std::string_view name) {
+      return name.find(text) != std::string_view::npos;
+    });
+  }
+  // What stands before `anchor` in each name that ends with it, a dot included or empty.
+  std::vector<std::string> roots_of(std::string_view anchor) const {
+    std::vector<std::string> roots;
+    for (const std::string_view name : names_) {
+      if (!name.ends_with(anchor)) continue;
+      const std::string_view root = name.substr(0, name.size() - anchor.size());
+      if (root.empty() || root.back() == '.') roots.emplace_back(root);
+    }
+    return roots;
+  }
+
+ private:
+  std::set<std::string, std::less<>> names_;
+};
+
+// Where the role's tensors may be in the file.
+std::set<std::string> find_roots(const Names& names, Role role) {
+  std::set<std::string> roots;
+  const auto add = [&](std::string_view anchor, std::string_view witness) {
+    for (std::string& root : names.roots_of(anchor)) {
+      if (witness.empty() || names.has(root, witness)) roots.insert(std::move(root));
+    }
+  };
+  switch (role) {
+    case Role::kImageEncoder:
+      add(kEncoderAnchor, kEncoderStem);
+      break;
+    case Role::kDetector:
+      add(kDetectorAnchor, kDetectorHead);
+      break;
+    case Role::kBert:
+      add(kBertAnchor, "");
+      break;
+    case Role::kLightcap:
+      for (const std::string_view anchor : kLightcapAnchors) add(anchor, "");
+      break;
+  }
+  return roots;
+}
+
+// Averaged weights first, as Ultralytics does; then the least wrapped.
+std::pair<bool, ptrdiff_t> preference(const std::string& root) {
+  bool averaged = false;
+  for (size_t begin = 0; begin < root.size();) {
+    const size_t end = std::min(root.find('.', begin), root.size());
+    const std::string_view part = std::string_view(root).substr(begin, end - begin);
+    averaged = averaged || part == "ema" || part == "model_ema" || part == "ema_model" ||
+               part == "ema_state_dict" || part == "state_dict_ema";
+    begin = end + 1;
+  }
+  return {!averaged, std::count(root.begin(), root.end(), '.')};
+}
+
+[[noreturn]] void fail(const Checkpoint& checkpoint, const std::string& what) {
+  throw Error(ErrorCode::kCheckpoint, checkpoint.path + ": " + what);
+}
+
+std::string choose_root(const Checkpoint& checkpoint, Role role) {
+  const std::set<std::string> roots = find_roots(Names(checkpoint), role);
+  if (roots.empty()) {
+    fail(checkpoint, std::string("no ") + role_noun(role) + " in it: expected tensors named like " +
+                         role_example(role) + "; it holds " + guess_contents(checkpoint));
+  }
+  std::vector<std::string> sorted(roots.begin(), roots.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](const std::string& a, const std::string& b) {
+    return preference(a) < preference(b);
+  });
+  // LightCap's blocks may be under the same root or one of them inside another's name; several
+  // whole models are a question only the user can answer.
+  if (sorted.size() > 1 && preference(sorted[0]) == preference(sorted[1])) {
+    fail(checkpoint, std::string("it holds more than one ") + role_noun(role) + ", at '" +
+                         printable(sorted[0]) + "' and at '" + printable(sorted[1]) +
+                         "'; save the one that you want on its own");
+  }
+  return sorted[0];
+}
+
+void add_batch_norms(const Checkpoint& checkpoint, Role role, const std::string& root,
+                     StateDict& result) {
+  constexpr std::string_view kEps = ".eps", kWeight = ".weight";
+  for (auto it = checkpoint.attributes.lower_bound(root); it != checkpoint.attributes.end(); ++it) {
+    const std::string_view key = it->first;
+    if (!key.starts_with(root)) break;
+    const double* eps = std::get_if<double>(&it->second);
+    if (!key.ends_with(kEps) || eps == nullptr) continue;
+    const std::string module(key.substr(0, key.size() - kEps.size()));
+    const auto found = checkpoint.attributes.find(module + ".__class__");
+    const std::string* name =
+        found == checkpoint.attributes.end() ? nullptr : std::get_if<std::string>(&found->second);
+    if (name == nullptr || name->find("BatchNorm") == std::string::npos) continue;
+    if (module.size() < root.size()) continue;
+    const auto tensor = schema_name(role, module.substr(root.size()) + std::string(kWeight));
+    if (tensor) {
+      result.batch_norm_eps[tensor->substr(0, tensor->size() - kWeight.size())] = *eps;
+    }
+  }
+}
+
+void add_detector_facts(const Checkpoint& checkpoint, const std::string& root, StateDict& result) {
+  const auto names = checkpoint.attributes.find(root + "names");
+  if (names != checkpoint.attributes.end()) {
+    const auto* list = std::get_if<std::vector<std::string>>(&names->second);
+    if (list != nullptr) result.class_names = *list;
+  }
+  for (const CheckpointTensor& tensor : checkpoint.attribute_tensors) {
+    if (tensor.name != root + "stride" && tensor.name != root + "model.24.stride") continue;
+    const std::vector<float> values = checkpoint.read_as_f32(tensor);
+    result.strides.assign(values.begin(), values.end());
+  }
+}
+
+}  // namespace
+
+const char* role_option(Role role) {
+  switch (role) {
+    case Role::kImageEncoder:
+      return "--image-encoder";
+    case Role::kDetector:
+      return "--detector";
+    case Role::kBert:
+      return "--bert";
+    case Role::kLightcap:
+      return "--lightcap";
+  }
+  return "";
+}
+
+std::string guess_contents(const Checkpoint& checkpoint) {
+  const Names names(checkpoint);
+  const auto found = [&](Role role) { return !find_roots(names, role).empty(); };
+  const auto ends = [&](std::string_view anchor) { return !names.roots_of(anchor).empty(); };
+  const auto use = [](const char* what, Role role) {
+    return std::string(what) + ": pass it with " + role_option(role);
+  };
+  if (checkpoint.tensors.empty()) return "no tensors at all";
+  if (ends("modulator.fc1.weight") || ends("head.branches.0.dense.weight")) {
+    return use("a LightCap model", Role::kLightcap);
+  }
+  if (found(Role::kImageEncoder)) return use("a CLIP ResNet", Role::kImageEncoder);
+  if (found(Role::kDetector)) return use("a YOLOv5 detector", Role::kDetector);
+  if (ends("model.0.conv.conv.weight")) {
+    return "a YOLOv5 from before release 6.0 (with a Focus layer), expected one of 6.0 to 7.0";
+  }
+  if (ends("model.33.m.0.weight"))
+    return "a YOLOv5 P6 with four scales, expected a yolov5n of three";
+  if (ends(kDetectorAnchor)) {
+    return "a YOLO of another family than YOLOv5 6.0 to 7.0 (such as YOLOv8), which is not "
+           "supported";
+  }
+  if (found(Role::kBert)) return use("a BERT", Role::kBert);
+  if (found(Role::kLightcap)) return use("parts of a LightCap model", Role::kLightcap);
+  if (names.any_contains("visual.transformer.resblocks.")) {
+    return "a CLIP whose image encoder is a transformer (ViT), expected one of the ResNets (RN50)";
+  }
+  if (ends(kEncoderAnchor)) {
+    return "a ResNet with torchvision's names, not CLIP's (which has conv1, conv2 and conv3 in its "
+           "stem)";
+  }
+  return std::to_string(checkpoint.tensors.size()) +
+         " tensors of a model that is not known, the first is '" +
+         printable(checkpoint.tensors[0].name) + "'";
+}
+
+StateDict find_state_dict(const Checkpoint& checkpoint, Role role) {
+  const std::string root = choose_root(checkpoint, role);
+  StateDict result;
+  result.found_at = root.empty() ? "" : root.substr(0, root.size() - 1);
+  for (const CheckpointTensor& tensor : checkpoint.tensors) {
+    if (!tensor.name.starts_with(root)) continue;
+    const auto name = schema_name(role, std::string_view(tensor.name).substr(root.size()));
+    if (!name) continue;
+    if (!result.tensors.emplace(*name, &tensor).second) {
+      fail(checkpoint, "two tensors are called '" + printable(*name) + "'");
+    }
+  }
+  add_batch_norms(checkpoint, role, root, result);
+  if (role == Role::kDetector) {
+    add_detector_facts(checkpoint, root, result);
+  } else if (role == Role::kLightcap) {
+    add_detector_facts(checkpoint, root + "detector.", result);
+  }
+  return result;
+}
+
+}  // namespace lightcap

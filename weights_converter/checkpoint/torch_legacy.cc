@@ -1,0 +1,130 @@
+// torch.save before 1.6: five pickles one after the other (magic number, protocol, system, the
+// object, the storages' keys), then each storage as an i64 count of elements and its bytes.
+#include "weights_converter/checkpoint/byte_reader.h"
+#include "weights_converter/checkpoint/readers.h"
+#include "weights_converter/checkpoint/tensor_walk.h"
+
+namespace lightcap {
+namespace {
+
+constexpr int64_t kProtocol = 1001;
+
+bool is_magic(const Pickle& pickle) {
+  const Node& root = pickle[pickle.root()];
+  return root.kind == NodeKind::kBigInt &&
+         (root.text == "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" ||
+          root.text == "119547037146038801333356");
+}
+
+struct Declared {
+  size_t element_bytes;
+  int64_t elements;
+};
+
+// Elements' sizes stand nowhere but in the object's references to the storages.
+std::map<std::string, Declared, std::less<>> declared_storages(const Pickle& object) {
+  std::map<std::string, Declared, std::less<>> storages;
+  for (NodeId id = 0; id < object.node_count(); ++id) {
+    if (!object.is(id, NodeKind::kPersistent)) continue;
+    const auto fields = object.items(object[id].arguments);
+    if (fields.size() < 5 || object.string(fields[0]) != "storage" ||
+        !object.is(fields[1], NodeKind::kGlobal)) {
+      continue;
+    }
+    const auto key = object.string(fields[2]);
+    const auto elements = object.integer(fields[4]);
+    if (!key || !elements) continue;
+    const std::string_view name = object[fields[1]].text;
+    const size_t bytes = storage_element_bytes(name.substr(name.rfind('.') + 1));
+    const auto [found, added] = storages.emplace(*key, Declared{bytes, *elements});
+    const Declared& known = found->second;
+    if (!added && (known.element_bytes != bytes || known.elements != *elements)) {
+      fail_checkpoint("storage '" + printable(*key) + "' is described in two ways");
+    }
+  }
+  return storages;
+}
+
+class LegacyStorages : public StorageSource {
+ public:
+  // Reads the list of keys and finds the storages behind it.
+  LegacyStorages(const Pickle& object, const Pickle& keys, ByteReader& reader,
+                 Checkpoint& checkpoint) {
+    if (!keys.is(keys.root(), NodeKind::kList)) {
+      fail_checkpoint("the list of storage keys is no list");
+    }
+    const auto declared = declared_storages(object);
+    for (const NodeId item : keys.items(keys.root())) {
+      const auto key = keys.string(item);
+      const auto found = key ? declared.find(*key) : declared.end();
+      if (found == declared.end()) {
+        fail_checkpoint("the list of storage keys names '" + printable(key.value_or("?")) +
+                        "', which no tensor has");
+      }
+      const auto elements = static_cast<int64_t>(reader.u64("a storage's size"));
+      const Declared& expected = found->second;
+      if (elements != expected.elements || elements < 0) {
+        fail_checkpoint("storage '" + printable(*key) + "' has " + std::to_string(elements) +
+                        " elements, expected " + std::to_string(expected.elements));
+      }
+      if (static_cast<uint64_t>(elements) > reader.left() / expected.element_bytes) {
+        fail_checkpoint("the file is truncated: storage '" + printable(*key) + "' of " +
+                        std::to_string(elements) + " elements reaches past its end; get it again");
+      }
+      const uint64_t bytes = static_cast<uint64_t>(elements) * expected.element_bytes;
+      if (!indices_.emplace(*key, static_cast<uint32_t>(checkpoint.storages.size())).second) {
+        fail_checkpoint("storage '" + printable(*key) + "' is there twice");
+      }
+      checkpoint.storages.emplace_back(reader.take(bytes, "a storage"));
+    }
+  }
+
+  uint32_t storage(std::string_view key) override {
+    const auto found = indices_.find(key);
+    if (found == indices_.end()) {
+      fail_checkpoint("storage '" + printable(key) + "' is not in the file");
+    }
+    return found->second;
+  }
+
+ private:
+  std::map<std::string, uint32_t, std::less<>> indices_;
+};
+
+}  // namespace
+
+bool is_torch_legacy(std::span<const uint8_t> file) {
+  // Protocol 2 and later write PROTO n LONG1 10; earlier ones the number in letters.
+  const bool binary = file.size() > 4 && file[0] == 0x80 && file[2] == 0x8a && file[3] == 10;
+  const bool letters = file.size() > 1 && file[0] == 'L';
+  if (!binary && !letters) return false;
+  constexpr size_t kMagicMaxSize = 32;
+  try {
+    return is_magic(Pickle(file.first(std::min(file.size(), kMagicMaxSize)), "the magic number"));
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void read_torch_legacy(std::span<const uint8_t> file, Checkpoint& checkpoint) {
+  checkpoint.format = "torch.save (before 1.6)";
+  size_t position = 0;
+  const auto next = [&](const char* where) {
+    Pickle pickle(file.subspan(position), where, position);
+    position += pickle.size();
+    return pickle;
+  };
+  next("the magic number");
+  const Pickle protocol = next("the protocol number");
+  if (protocol.integer(protocol.root()) != kProtocol) {
+    fail_checkpoint("the file's protocol number is not 1001, the only one of this format");
+  }
+  next("the system's description");
+  const Pickle object = next("the object's pickle");
+  const Pickle keys = next("the list of storage keys");
+  ByteReader reader(file.subspan(position), "the file", position);
+  LegacyStorages storages(object, keys, reader, checkpoint);
+  collect_tensors(object, storages, {}, checkpoint);
+}
+
+}  // namespace lightcap

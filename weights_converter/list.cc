@@ -1,0 +1,96 @@
+#include "weights_converter/list.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+#include "engine/crc32.h"
+#include "engine/error.h"
+
+namespace lightcap {
+namespace {
+
+struct Line {
+  const CheckpointTensor* tensor;
+  uint32_t crc32;
+  const CheckpointTensor* same_as;  // null where no earlier one is the same memory
+};
+
+std::vector<Line> make_lines(const Checkpoint& checkpoint) {
+  using Memory =
+      std::tuple<uint32_t, uint64_t, ElementType, std::vector<uint64_t>, std::vector<uint64_t>>;
+  std::map<Memory, size_t> earlier;
+  std::vector<Line> lines;
+  for (const CheckpointTensor& tensor : checkpoint.tensors) {
+    Line line{&tensor, 0, nullptr};
+    const bool empty = tensor.refusal.empty() && tensor.elements() == 0;
+    const Memory memory{tensor.storage, tensor.offset, tensor.type, tensor.shape, tensor.strides};
+    const auto [first, added] = earlier.emplace(memory, lines.size());
+    if (!added && !empty && tensor.refusal.empty()) {
+      line.same_as = lines[first->second].tensor;
+      line.crc32 = lines[first->second].crc32;
+    } else {
+      checkpoint.read_bytes(tensor, [&line](std::span<const uint8_t> bytes) {
+        line.crc32 = crc32(bytes.data(), bytes.size(), line.crc32);
+      });
+    }
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+std::string json_text(const std::vector<Line>& lines) {
+  // One object a line: a list of thousands stays readable, and can be grepped.
+  std::string text = "[";
+  for (const Line& line : lines) {
+    nlohmann::ordered_json object = {{"name", line.tensor->name},
+                                     {"dtype", element_type_info(line.tensor->type).name},
+                                     {"shape", line.tensor->shape},
+                                     {"crc32", line.crc32}};
+    if (line.same_as != nullptr) object["same_as"] = line.same_as->name;
+    text += text.size() > 1 ? ",\n " : "\n ";
+    // Names from hostile files may be no UTF-8.
+    text += object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+  return text + "\n]\n";
+}
+
+std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& lines) {
+  size_t name_width = 4, shape_width = 5;
+  uint64_t elements = 0;
+  for (const Line& line : lines) {
+    name_width = std::max(name_width, line.tensor->name.size());
+    shape_width = std::max(shape_width, shape_text(line.tensor->shape).size());
+    if (line.same_as == nullptr) elements += line.tensor->elements();
+  }
+  constexpr size_t kMaxNameWidth = 100;
+  name_width = std::min(name_width, kMaxNameWidth);
+  const auto pad = [](std::string text, size_t width) {
+    text.resize(std::max(text.size(), width), ' ');
+    return text;
+  };
+  std::string text = pad("name", name_width) + "  dtype  " + pad("shape", shape_width) +
+                     "  crc32     same memory as\n";
+  for (const Line& line : lines) {
+    char crc[16];
+    std::snprintf(crc, sizeof(crc), "%08x", line.crc32);
+    text += pad(line.tensor->name, name_width) + "  " +
+            pad(element_type_info(line.tensor->type).name, 5) + "  " +
+            pad(shape_text(line.tensor->shape), shape_width) + "  " + crc;
+    if (line.same_as != nullptr) text += "  " + line.same_as->name;
+    text += '\n';
+  }
+  return text + checkpoint.format + ", " + std::to_string(lines.size()) + " tensors, " +
+         std::to_string(elements) + " values\n";
+}
+
+}  // namespace
+
+std::string list_tensors(const Checkpoint& checkpoint, ListStyle style) {
+  const std::vector<Line> lines = make_lines(checkpoint);
+  return style == ListStyle::kJson ? json_text(lines) : table_text(checkpoint, lines);
+}
+
+}  // namespace lightcap
