@@ -1,0 +1,191 @@
+// The register-tiled product that GEMM, convolution and the ensemble head share.
+//
+// A tile is kRows output rows by kPanels panels of 16 columns, held in registers while k runs: one
+// broadcast per row and one load per vector of weights feed kRows * kVectors multiply-adds.
+// Register budget, accumulators + weights + broadcast:
+//   AVX-512  12 x 32: 24 + 2 + 1 of 32       AVX2   6 x 16: 12 + 2 + 1 of 16
+//   NEON      6 x 16: 24 + 4 + 1 of 32       SSE2   3 x 16: 12 + (4, reloaded) of 16
+// Few rows take more panels side by side instead, so that enough independent sums are under way to
+// hide the latency of a multiply-add.
+#ifndef LIGHTCAP_KERNELS_SIMD_GEMM_INL_
+#define LIGHTCAP_KERNELS_SIMD_GEMM_INL_
+
+#include "kernels/simd/activation.inl"
+#include "kernels/simd/primitives.inl"
+
+namespace lightcap {
+namespace {
+
+constexpr size_t kPanelVectors = kPanelWidth / kLanes;
+constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegisters ? 6 : 3;
+constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
+
+// acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
+// panel_stride apart. GEMM has one such run, a convolution one or more for each tap of its kernel.
+template <size_t kRows, size_t kPanels>
+[[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
+                                            const float* panels, size_t panel_stride,
+                                            Floats (&acc)[kRows][kPanels * kPanelVectors]) {
+  for (size_t k = 0; k < length; ++k, panels += kPanelWidth) {
+    Floats weights[kPanels * kPanelVectors];
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
+      weights[v] = Floats::load_aligned(panels + v / kPanelVectors * panel_stride +
+                                        v % kPanelVectors * kLanes);
+    }
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r) {
+      const Floats x(rows[r][k]);
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kPanels * kPanelVectors; ++v)
+        acc[r][v] = xsimd::fma(x, weights[v], acc[r][v]);
+    }
+  }
+}
+
+// What the epilogue of a tile needs of its place: the columns left from the tile's first one on.
+struct Output {
+  float* c;
+  size_t stride;
+  size_t columns;
+  Epilogue epilogue;  // bias and residual at the tile's first row and column
+};
+
+[[gnu::always_inline]] inline void finish(Floats sum, const Output& out, size_t row,
+                                          size_t column) {
+  const size_t lanes = min_size(kLanes, out.columns - column);
+  const Epilogue& epilogue = out.epilogue;
+  if (epilogue.bias != nullptr) sum += load_partial(epilogue.bias + column, lanes);
+  if (epilogue.residual == nullptr) {
+    sum = activate_value(sum, epilogue.activation);
+  } else {
+    const Floats residual =
+        load_partial(epilogue.residual + row * epilogue.residual_stride + column, lanes);
+    sum = epilogue.residual_after ? activate_value(sum, epilogue.activation) + residual
+                                  : activate_value(sum + residual, epilogue.activation);
+  }
+  store_partial(out.c + row * out.stride + column, sum, lanes);
+}
+
+template <size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void clear(Floats (&acc)[kRows][kVectors]) {
+#pragma GCC unroll 16
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) acc[r][v] = Floats(0.0f);
+  }
+}
+
+template <size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void finish_tile(const Floats (&acc)[kRows][kVectors],
+                                               const Output& out) {
+#pragma GCC unroll 16
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) {
+      if (v * kLanes < out.columns) finish(acc[r][v], out, r, v * kLanes);
+    }
+  }
+}
+
+template <size_t kRows, size_t kPanels>
+void tile(const float* const* rows, size_t depth, const float* panels, size_t panel_stride,
+          const Output& out) {
+  Floats acc[kRows][kPanels * kPanelVectors];
+  clear(acc);
+  multiply<kRows, kPanels>(rows, depth, panels, panel_stride, acc);
+  finish_tile(acc, out);
+}
+
+// Panels that `rows` rows take side by side.
+template <size_t kRows>
+constexpr size_t panels_for() {
+  constexpr size_t kAccumulators = kTileRows * kTilePanels * kPanelVectors;
+  constexpr size_t kFit = kAccumulators / (kRows * kPanelVectors);
+  return kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
+}
+
+using TileFunction = void (*)(const float* const* rows, size_t depth, const float* panels,
+                              size_t panel_stride, const Output& out);
+
+// Tiles of 1 to kTileRows rows: with as many panels as fit, and with one for what is left.
+struct TileSet {
+  TileFunction wide[kTileRows + 1];
+  size_t wide_panels[kTileRows + 1];
+  TileFunction narrow[kTileRows + 1];
+};
+
+template <size_t kRows>
+constexpr void fill_tile_set(TileSet& set) {
+  set.wide[kRows] = tile<kRows, panels_for<kRows>()>;
+  set.wide_panels[kRows] = panels_for<kRows>();
+  set.narrow[kRows] = tile<kRows, 1>;
+  if constexpr (kRows > 1) fill_tile_set<kRows - 1>(set);
+}
+
+constexpr TileSet make_tile_set() {
+  TileSet set = {};
+  fill_tile_set<kTileRows>(set);
+  return set;
+}
+
+constexpr TileSet kTiles = make_tile_set();
+
+// Rows cut into tiles of nearly equal height, so that none is a sliver.
+struct RowTiles {
+  size_t rows, tiles;
+  explicit RowTiles(size_t count) : rows(count), tiles((count + kTileRows - 1) / kTileRows) {}
+  size_t begin(size_t tile) const { return rows * tile / tiles; }
+};
+
+// One tile's rows against the panels [first_panel, panel_end) of `out`.
+inline void multiply_rows(const float* const* pointers, size_t rows, size_t depth,
+                          const float* panels, const Output& out, size_t first_panel,
+                          size_t panel_end) {
+  const size_t panel_stride = depth * kPanelWidth;
+  const size_t step = kTiles.wide_panels[rows];
+  const auto at = [&](size_t panel) {
+    const size_t column = panel * kPanelWidth;
+    Output from = out;
+    from.c += column;
+    from.columns -= column;
+    if (from.epilogue.bias != nullptr) from.epilogue.bias += column;
+    if (from.epilogue.residual != nullptr) from.epilogue.residual += column;
+    return from;
+  };
+  size_t panel = first_panel;
+  for (; panel + step <= panel_end; panel += step) {
+    kTiles.wide[rows](pointers, depth, panels + panel * panel_stride, panel_stride, at(panel));
+  }
+  for (; panel < panel_end; ++panel) {
+    kTiles.narrow[rows](pointers, depth, panels + panel * panel_stride, panel_stride, at(panel));
+  }
+}
+
+// Panels that stay in L1 or L2 while the rows of a call pass by: pairs where a tile takes pairs.
+constexpr size_t kPanelBlock = 4;
+
+void gemm(const GemmArgs& args) {
+  if (args.rows == 0 || args.columns == 0) return;
+  const size_t panels = (args.columns + kPanelWidth - 1) / kPanelWidth;
+  const RowTiles tiles(args.rows);
+  const size_t block = tiles.tiles == 1 ? panels : kPanelBlock;
+  for (size_t first = 0; first < panels; first += block) {
+    for (size_t t = 0; t < tiles.tiles; ++t) {
+      const size_t row = tiles.begin(t);
+      const size_t rows = tiles.begin(t + 1) - row;
+      const float* pointers[kTileRows];
+      for (size_t r = 0; r < rows; ++r) pointers[r] = args.a + (row + r) * args.a_stride;
+      Output out = {args.c + row * args.c_stride, args.c_stride, args.columns, args.epilogue};
+      if (out.epilogue.residual != nullptr)
+        out.epilogue.residual += row * out.epilogue.residual_stride;
+      multiply_rows(pointers, rows, args.depth, args.panels, out, first,
+                    min_size(first + block, panels));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_SIMD_GEMM_INL_

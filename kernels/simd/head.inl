@@ -1,0 +1,70 @@
+#ifndef LIGHTCAP_KERNELS_SIMD_HEAD_INL_
+#define LIGHTCAP_KERNELS_SIMD_HEAD_INL_
+
+#include "kernels/simd/gemm.inl"
+#include "kernels/simd/norm.inl"
+
+namespace lightcap {
+namespace {
+
+inline float exp_sum_of(const float* x, size_t count, float top) {
+  Floats sum(0.0f);
+  for (size_t j = 0; j < count; j += kLanes) {
+    const size_t lanes = min_size(kLanes, count - j);
+    sum += first_lanes_or(xsimd::exp(load_partial(x + j, lanes) - top), lanes, 0.0f);
+  }
+  return sum_lanes(sum);
+}
+
+// Panels outside, rows inside: a panel comes from memory once and serves all rows from L1. The
+// chunk's logits are still in the cache when the second pass sums their exponentials.
+void head_logits(const HeadLogitsArgs& args) {
+  const size_t panels = (args.words + kPanelWidth - 1) / kPanelWidth;
+  const RowTiles tiles(args.rows);
+  const size_t block = tiles.tiles == 1 ? panels : kTilePanels;
+  for (size_t first = 0; first < panels; first += block) {
+    for (size_t t = 0; t < tiles.tiles; ++t) {
+      const size_t row = tiles.begin(t);
+      const size_t rows = tiles.begin(t + 1) - row;
+      const float* pointers[kTileRows];
+      for (size_t r = 0; r < rows; ++r) pointers[r] = args.z + (row + r) * args.z_stride;
+      Epilogue epilogue;
+      epilogue.bias = args.bias;
+      const Output out = {args.logits + row * args.logits_stride, args.logits_stride, args.words,
+                          epilogue};
+      multiply_rows(pointers, rows, args.depth, args.panels, out, first,
+                    min_size(first + block, panels));
+    }
+  }
+  for (size_t row = 0; row < args.rows; ++row) {
+    const float* logits = args.logits + row * args.logits_stride;
+    args.maximum[row] = maximum_of(logits, args.words);
+    args.exp_sum[row] = exp_sum_of(logits, args.words, args.maximum[row]);
+  }
+}
+
+void head_combine(const HeadCombineArgs& args) {
+  const Floats share(1.0f / static_cast<float>(args.branches));
+  for (size_t w = 0; w < args.words; w += kLanes) {
+    const size_t lanes = min_size(kLanes, args.words - w);
+    const auto log_probability = [&](size_t branch) {
+      return load_partial(args.logits + branch * args.logits_stride + w, lanes) -
+             Floats(args.log_sum_exp[branch]);
+    };
+    // Relative to the best branch, so that probabilities too small for a float keep their
+    // logarithm.
+    Floats top = log_probability(0);
+    if (args.branches > 1) {
+      for (size_t b = 1; b < args.branches; ++b) top = xsimd::max(top, log_probability(b));
+      Floats sum(0.0f);
+      for (size_t b = 0; b < args.branches; ++b) sum += xsimd::exp(log_probability(b) - top);
+      top += xsimd::log(sum * share);
+    }
+    store_partial(args.y + w, top, lanes);
+  }
+}
+
+}  // namespace
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_SIMD_HEAD_INL_

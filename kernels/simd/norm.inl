@@ -1,0 +1,76 @@
+#ifndef LIGHTCAP_KERNELS_SIMD_NORM_INL_
+#define LIGHTCAP_KERNELS_SIMD_NORM_INL_
+
+#include "kernels/simd/primitives.inl"
+
+namespace lightcap {
+namespace {
+
+void layer_norm(const LayerNormArgs& args) {
+  const float inverse_columns = 1.0f / static_cast<float>(args.columns);
+  for (size_t row = 0; row < args.rows; ++row) {
+    const float* x = args.x + row * args.x_stride;
+    float* y = args.y + row * args.y_stride;
+    Floats sum(0.0f);
+    for (size_t j = 0; j < args.columns; j += kLanes) {
+      sum += load_partial(x + j, min_size(kLanes, args.columns - j));
+    }
+    const float mean = sum_lanes(sum) * inverse_columns;
+    // A second pass instead of the mean of squares, which cancels where the mean is large.
+    Floats squares(0.0f);
+    for (size_t j = 0; j < args.columns; j += kLanes) {
+      const size_t count = min_size(kLanes, args.columns - j);
+      const Floats deviation = first_lanes_or(load_partial(x + j, count) - mean, count, 0.0f);
+      squares = xsimd::fma(deviation, deviation, squares);
+    }
+    const float variance = sum_lanes(squares) * inverse_columns;
+    const Floats scale = 1.0f / xsimd::sqrt(Floats(variance + args.eps));
+    for (size_t j = 0; j < args.columns; j += kLanes) {
+      const size_t count = min_size(kLanes, args.columns - j);
+      const Floats normal = (load_partial(x + j, count) - mean) * scale;
+      store_partial(y + j,
+                    xsimd::fma(normal, load_partial(args.weight + j, count),
+                               load_partial(args.bias + j, count)),
+                    count);
+    }
+  }
+}
+
+// y[j] = exp(x[j] - max); returns their sum. y may be x.
+inline float exponentials(const float* x, size_t count, float top, float* y) {
+  Floats sum(0.0f);
+  for (size_t j = 0; j < count; j += kLanes) {
+    const size_t lanes = min_size(kLanes, count - j);
+    const Floats e = first_lanes_or(xsimd::exp(load_partial(x + j, lanes) - top), lanes, 0.0f);
+    store_partial(y + j, e, lanes);
+    sum += e;
+  }
+  return sum_lanes(sum);
+}
+
+inline float maximum_of(const float* x, size_t count) {
+  Floats top(x[0]);
+  for (size_t j = 0; j < count; j += kLanes) {
+    const size_t lanes = min_size(kLanes, count - j);
+    top = xsimd::max(top, first_lanes_or(load_partial(x + j, lanes), lanes, x[0]));
+  }
+  return max_lanes(top);
+}
+
+void softmax(const SoftmaxArgs& args) {
+  for (size_t row = 0; row < args.rows; ++row) {
+    const float* x = args.x + row * args.x_stride;
+    float* y = args.y + row * args.y_stride;
+    const float sum = exponentials(x, args.columns, maximum_of(x, args.columns), y);
+    const Floats scale(1.0f / sum);
+    for (size_t j = 0; j < args.columns; j += kLanes) {
+      const size_t count = min_size(kLanes, args.columns - j);
+      store_partial(y + j, load_partial(y + j, count) * scale, count);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_SIMD_NORM_INL_

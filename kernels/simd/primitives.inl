@@ -1,0 +1,80 @@
+// The few vector operations that kernels share beyond xsimd's: tails without over-read, and sums in
+// a fixed order.
+#ifndef LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_
+#define LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace lightcap {
+namespace {
+
+using Floats = xsimd::batch<float, Arch>;
+constexpr size_t kLanes = Floats::size;
+// 32 vector registers instead of 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kManyRegisters = true;
+#else
+constexpr bool kManyRegisters = false;
+#endif
+
+inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+inline Floats load(const float* p) { return Floats::load_unaligned(p); }
+inline void store(float* p, Floats x) { x.store_unaligned(p); }
+
+// The first `count` <= kLanes floats; the other lanes are zero. Reads nothing else.
+inline Floats load_partial(const float* p, size_t count) {
+  if (count == kLanes) return load(p);
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+#else
+  alignas(64) float lanes[kLanes] = {};
+  for (size_t i = 0; i < count; ++i) lanes[i] = p[i];
+  return Floats::load_aligned(lanes);
+#endif
+}
+
+// Writes the first `count` <= kLanes lanes and nothing else.
+inline void store_partial(float* p, Floats x, size_t count) {
+  if (count == kLanes) return store(p, x);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), x);
+#else
+  alignas(64) float lanes[kLanes];
+  x.store_aligned(lanes);
+  for (size_t i = 0; i < count; ++i) p[i] = lanes[i];
+#endif
+}
+
+// x in the first `count` lanes, `rest` in the others.
+inline Floats first_lanes_or(Floats x, size_t count, float rest) {
+  if (count == kLanes) return x;
+  alignas(64) float lanes[kLanes];
+  x.store_aligned(lanes);
+  for (size_t i = count; i < kLanes; ++i) lanes[i] = rest;
+  return Floats::load_aligned(lanes);
+}
+
+// Lane by lane, so that the order is the same on every instruction set of a width.
+inline float sum_lanes(Floats x) {
+  alignas(64) float lanes[kLanes];
+  x.store_aligned(lanes);
+  float sum = lanes[0];
+  for (size_t i = 1; i < kLanes; ++i) sum += lanes[i];
+  return sum;
+}
+
+inline float max_lanes(Floats x) {
+  alignas(64) float lanes[kLanes];
+  x.store_aligned(lanes);
+  float top = lanes[0];
+  for (size_t i = 1; i < kLanes; ++i) top = lanes[i] > top ? lanes[i] : top;
+  return top;
+}
+
+}  // namespace
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_
