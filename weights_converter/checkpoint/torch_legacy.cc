@@ -94,10 +94,8 @@ class LegacyStorages : public StorageSource {
 }  // namespace
 
 bool is_torch_legacy(std::span<const uint8_t> file) {
-  // Protocol 2 and later write PROTO n LONG1 10; earlier ones the number in letters.
-  const bool binary = file.size() > 4 && file[0] == 0x80 && file[2] == 0x8a && file[3] == 10;
-  const bool letters = file.size() > 1 && file[0] == 'L';
-  if (!binary && !letters) return false;
+  // PROTO in protocol 2 and later; before that the number is in letters.
+  if (file.empty() || (file[0] != 0x80 && file[0] != 'L')) return false;
   constexpr size_t kMagicMaxSize = 32;
   try {
     return is_magic(Pickle(file.first(std::min(file.size(), kMagicMaxSize)), "the magic number"));
