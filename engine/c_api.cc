@@ -270,11 +270,11 @@ lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t
     const auto start = std::chrono::steady_clock::now();
     const lightcap_caption_options given =
         options_or(options, kCaptionDefaults, "lightcap_caption_options");
-    const ImageLimits limits;
-    if (width == 0 || height == 0 || width > limits.max_side || height > limits.max_side) {
+    if (width == 0 || height == 0 || width > ImageLimits::kMaxSide ||
+        height > ImageLimits::kMaxSide) {
       throw Error(ErrorCode::kInput,
                   "the image is " + std::to_string(width) + " x " + std::to_string(height) +
-                      " pixels, expected sides of 1 to " + std::to_string(limits.max_side));
+                      " pixels, expected sides of 1 to " + std::to_string(ImageLimits::kMaxSide));
     }
     if (row_bytes == 0) row_bytes = 3 * width;
     if (row_bytes < 3 * width) {

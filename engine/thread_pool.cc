@@ -79,8 +79,9 @@ void ThreadPool::run(size_t count, Executor::Task task, void* argument) {
   }
 }
 
-// Claims and runs one task; false if none is left. A worker that comes late may claim a task of a newer
-// loop than the one it woke for: that is fine, since the word it claimed from is the newer loop's.
+// Claims and runs one task; false if none is left. A worker that comes late may claim a task of a
+// newer loop than the one it woke for: that is fine, since the word it claimed from is the newer
+// loop's.
 bool ThreadPool::run_one_task() {
   if (!has_tasks(loop_.load(std::memory_order_relaxed))) return false;
   const uint64_t claimed = loop_.fetch_add(1);

@@ -11,18 +11,18 @@
 
 namespace lightcap {
 
-// Runs task(argument, i) for every i in [0, count), in any order and on any thread, and returns when
-// all are done. A host application may hand in its own (lightcap_executor in lightcap.h).
+// Runs task(argument, i) for every i in [0, count), in any order and on any thread, and returns
+// when all are done. A host application may hand in its own (lightcap_executor in lightcap.h).
 struct Executor {
   using Task = void (*)(void* argument, size_t index);
   void* context = nullptr;
   void (*parallel_for)(void* context, size_t count, Task task, void* argument) = nullptr;
 };
 
-// The caller of parallel_for works too, so a pool of n threads starts n - 1. Tasks are handed out one
-// by one through an atomic word; which thread runs a task is chance, so a task's result must depend on
-// its index alone: then results are bit-identical for any number of threads. Tasks must not throw and
-// must not call parallel_for. One thread at a time may call parallel_for.
+// The caller of parallel_for works too, so a pool of n threads starts n - 1. Tasks are handed out
+// one by one through an atomic word; which thread runs a task is chance, so a task's result must
+// depend on its index alone: then results are bit-identical for any number of threads. Tasks must
+// not throw and must not call parallel_for. One thread at a time may call parallel_for.
 class ThreadPool {
  public:
   // `threads` >= 1. Throws std::system_error where a thread can't be started.
@@ -39,7 +39,8 @@ class ThreadPool {
   template <class F>
   void parallel_for(size_t count, F&& f) {
     using Body = std::remove_reference_t<F>;
-    run(count, [](void* argument, size_t index) { (*static_cast<Body*>(argument))(index); },
+    run(
+        count, [](void* argument, size_t index) { (*static_cast<Body*>(argument))(index); },
         const_cast<void*>(static_cast<const void*>(&f)));
   }
 
@@ -51,7 +52,8 @@ class ThreadPool {
   const int threads_;
   Executor executor_;
   // The loop under way in one word, so that claiming a task and knowing that it exists is one step:
-  // [epoch: 16][count: 24][next: 24]. task_ and argument_ are stable while a claimed task is not done.
+  // [epoch: 16][count: 24][next: 24]. task_ and argument_ are stable while a claimed task is not
+  // done.
   alignas(64) std::atomic<uint64_t> loop_{0};
   Executor::Task task_ = nullptr;
   void* argument_ = nullptr;

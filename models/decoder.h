@@ -6,14 +6,11 @@
 #include <functional>
 #include <vector>
 
+#include "engine/wordpiece.h"
 #include "models/ensemble_head.h"
 #include "models/fusion.h"
 
 namespace lightcap {
-
-struct SpecialTokens {
-  uint32_t pad, unk, cls, sep, mask;
-};
 
 inline constexpr size_t kMaxBeams = 32;
 

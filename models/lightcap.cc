@@ -68,6 +68,33 @@ std::string supported_isas() {
   return names;
 }
 
+// Boxes in pixels of the image -> pixels of the encoder's input. An empty one becomes the whole
+// square.
+Box to_encoder_pixels(const Box& box, const EncoderGeometry& geometry) {
+  const auto size = static_cast<float>(geometry.size);
+  const auto place = [&](float at, float scale, size_t offset) {
+    return std::clamp(at * scale - static_cast<float>(offset), 0.0f, size);
+  };
+  const Box placed = {place(box.x1, geometry.scale_x, geometry.left),
+                      place(box.y1, geometry.scale_y, geometry.top),
+                      place(box.x2, geometry.scale_x, geometry.left),
+                      place(box.y2, geometry.scale_y, geometry.top), box.score};
+  if (placed.x2 <= placed.x1 || placed.y2 <= placed.y1) return {0, 0, size, size, box.score};
+  return placed;
+}
+
+// (p / 255 - mean) / std for each channel and 8-bit value.
+ValueTable normalization_table(const Config::ImageEncoder& config) {
+  ValueTable table;
+  for (size_t c = 0; c < table.size(); ++c) {
+    const auto mean = static_cast<float>(config.mean[c]), std = static_cast<float>(config.std[c]);
+    for (size_t p = 0; p < table[c].size(); ++p) {
+      table[c][p] = (static_cast<float>(p) / 255.0f - mean) / std;
+    }
+  }
+  return table;
+}
+
 }  // namespace
 
 const KernelTable& choose_kernels(const char* name) {
@@ -113,7 +140,8 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       pool_(options.executor.parallel_for != nullptr ? ThreadPool(options.executor, options.threads)
                                                      : ThreadPool(options.threads)),
       runtime_{*options.kernels, pool_, arena_},
-      max_beams_(options.max_beams) {
+      max_beams_(options.max_beams),
+      value_table_(normalization_table(model_->config().image_encoder)) {
   const Config& config = model_->config();
   boxes_.resize(config.detector.max_proposals);
   encoder_boxes_.resize(config.detector.max_proposals);
@@ -178,6 +206,28 @@ void Session::caption(const ImageView& image, const DecodeOptions& options) {
   timed(timings_.concepts, [&] { find_concepts(); });
   timed(timings_.fusion_prefix, [&] { fuse(); });
   timed(timings_.decoding, [&] { decode(options); });
+}
+
+void Session::preprocess(const ImageView& image) {
+  const Config& config = model_->config();
+  image_width_ = image.width;
+  image_height_ = image.height;
+  encoder_geometry_ = encoder_geometry(image.width, image.height, config.image_encoder.image_size,
+                                       config.image_encoder.resize == Resize::kCenterCrop);
+  letterbox_ = letterbox_geometry(image.width, image.height, config.detector.image_size);
+  const size_t padding = Detector::kInputPadding;
+  detector_input_ = dense_tensor(detector_memory_, letterbox_.height + 2 * padding,
+                                 letterbox_.width + 2 * padding, 3);
+  const Tensor encoder = inside(encoder_input_, ImageEncoder::kInputPadding);
+  const Tensor detector = inside(detector_input_, padding);
+  lightcap::encoder_input(image, encoder_geometry_, value_table_, arena_, pool_, encoder);
+  lightcap::detector_input(image, letterbox_, config.detector.image_size, arena_, pool_, detector);
+  if (runtime_.planning()) return;
+  clear_border(detector_input_, padding);  // its place depends on the picture's shape
+  if (trace) {
+    trace_channels_first("encoder_input", encoder);
+    trace_channels_first("detector_input", detector);
+  }
 }
 
 void Session::detect() {

@@ -135,6 +135,7 @@ class Session {
   Arena arena_;
   const Runtime runtime_;
   const size_t max_beams_;
+  const ValueTable value_table_;
 
   // What stages hand to each other, in the arena.
   float* encoder_memory_ = nullptr;

@@ -1,0 +1,318 @@
+#include "engine/resize.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace lightcap {
+namespace {
+
+// Python's round(): halves go to the even neighbour. The default rounding mode does that.
+size_t round_half_even(double x) { return static_cast<size_t>(std::max(std::nearbyint(x), 0.0)); }
+
+// Strips of output rows that are computed independently. Fixed, so that memory does not depend on
+// the number of threads.
+constexpr size_t kStrips = 8;
+
+size_t strip_begin(size_t rows, size_t strip) { return rows * strip / kStrips; }
+
+// ---- Bicubic, as Pillow's Resample.c computes it ----
+
+constexpr int kWeightBits = 32 - 8 - 2;
+constexpr double kSupport = 2.0;  // of the filter, in source pixels where nothing shrinks
+
+double bicubic(double x) {
+  constexpr double a = -0.5;
+  x = std::fabs(x);
+  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0.0;
+}
+
+// How many source pixels an output pixel is made of, at most.
+size_t window_size(size_t source, size_t target) {
+  const double scale = static_cast<double>(source) / static_cast<double>(target);
+  return static_cast<size_t>(std::ceil(kSupport * std::max(scale, 1.0))) * 2 + 1;
+}
+
+// Outputs [first, first + count) of a side of `target` made from `source` pixels.
+struct Windows {
+  size_t window;      // weights an output has room for
+  int32_t* weights;   // [count][window], fixed point
+  uint32_t* begins;   // [count], the first source pixel
+  uint32_t* lengths;  // [count]
+  double* exact;      // [window], scratch
+
+  Windows(Arena& arena, size_t count, size_t largest_window)
+      : window(largest_window),
+        weights(static_cast<int32_t*>(arena.bytes(count * largest_window * sizeof(int32_t)))),
+        begins(static_cast<uint32_t*>(arena.bytes(count * sizeof(uint32_t)))),
+        lengths(static_cast<uint32_t*>(arena.bytes(count * sizeof(uint32_t)))),
+        exact(static_cast<double*>(arena.bytes(largest_window * sizeof(double)))) {}
+
+  void fill(size_t source, size_t target, size_t first, size_t count) {
+    window = window_size(source, target);
+    const double scale = static_cast<double>(source) / static_cast<double>(target);
+    const double filter_scale = std::max(scale, 1.0);
+    const double support = kSupport * filter_scale;
+    for (size_t i = 0; i < count; ++i) {
+      const double center = (static_cast<double>(first + i) + 0.5) * scale;
+      const auto begin = static_cast<size_t>(std::max(center - support + 0.5, 0.0));
+      const size_t end = std::min(static_cast<size_t>(center + support + 0.5), source);
+      const size_t length = end - begin;
+      double sum = 0;
+      for (size_t k = 0; k < length; ++k) {
+        exact[k] = bicubic((static_cast<double>(begin + k) - center + 0.5) * (1.0 / filter_scale));
+        sum += exact[k];
+      }
+      for (size_t k = 0; k < length; ++k) {
+        const double weight = (sum != 0.0 ? exact[k] / sum : exact[k]) * (1 << kWeightBits);
+        weights[i * window + k] = static_cast<int32_t>(weight < 0 ? weight - 0.5 : weight + 0.5);
+      }
+      begins[i] = static_cast<uint32_t>(begin);
+      lengths[i] = static_cast<uint32_t>(length);
+    }
+  }
+};
+
+uint8_t from_fixed(int32_t sum) {
+  return static_cast<uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
+}
+
+constexpr int32_t kHalf = 1 << (kWeightBits - 1);
+
+// One row of the square: [size][3] out of a source row.
+void resize_row(const uint8_t* row, const Windows& windows, size_t size, uint8_t* out) {
+  for (size_t x = 0; x < size; ++x) {
+    const int32_t* weights = windows.weights + x * windows.window;
+    const uint8_t* pixel = row + 3 * static_cast<size_t>(windows.begins[x]);
+    int32_t red = kHalf, green = kHalf, blue = kHalf;
+    for (size_t k = 0; k < windows.lengths[x]; ++k, pixel += 3) {
+      red += weights[k] * pixel[0];
+      green += weights[k] * pixel[1];
+      blue += weights[k] * pixel[2];
+    }
+    out[3 * x] = from_fixed(red);
+    out[3 * x + 1] = from_fixed(green);
+    out[3 * x + 2] = from_fixed(blue);
+  }
+}
+
+void add_row(const uint8_t* row, int32_t weight, size_t count, int32_t* sum) {
+  for (size_t i = 0; i < count; ++i) sum[i] += weight * row[i];
+}
+
+// What a row of the square is made of where its width needs no resizing.
+void copy_row(const uint8_t* row, size_t left, size_t size, uint8_t* out) {
+  std::copy_n(row + 3 * left, 3 * size, out);
+}
+
+// ---- Bilinear, as OpenCV computes it for 8-bit pictures ----
+
+constexpr int kLinearBits = 11;
+constexpr uint8_t kPaddingValue = 114;
+
+// An output pixel's two source pixels and their weights in 1/2048.
+struct LinearTap {
+  uint32_t low, high;
+  int32_t low_weight, high_weight;
+};
+
+// OpenCV moves the weights of taps beyond the edge in a row, and clips only their places in a
+// column.
+void linear_taps(size_t source, size_t target, bool move_weights, LinearTap* taps) {
+  const double scale = 1 / (static_cast<double>(target) / static_cast<double>(source));
+  const auto last = static_cast<int64_t>(source) - 1;
+  for (size_t i = 0; i < target; ++i) {
+    const auto at = static_cast<float>((static_cast<double>(i) + 0.5) * scale - 0.5);
+    const auto low = static_cast<int64_t>(std::floor(at));
+    const float fraction = at - static_cast<float>(low);
+    LinearTap& tap = taps[i];
+    tap.low_weight = static_cast<int32_t>(std::nearbyint((1.0f - fraction) * (1 << kLinearBits)));
+    tap.high_weight = static_cast<int32_t>(std::nearbyint(fraction * (1 << kLinearBits)));
+    if (move_weights && (low < 0 || low >= last)) {
+      tap.low_weight = 1 << kLinearBits;
+      tap.high_weight = 0;
+    }
+    tap.low = static_cast<uint32_t>(std::clamp<int64_t>(low, 0, last));
+    tap.high = static_cast<uint32_t>(std::clamp<int64_t>(low + 1, 0, last));
+  }
+}
+
+void linear_row(const uint8_t* row, const LinearTap* taps, size_t width, int32_t* out) {
+  for (size_t x = 0; x < width; ++x) {
+    const LinearTap& tap = taps[x];
+    const uint8_t* low = row + 3 * static_cast<size_t>(tap.low);
+    const uint8_t* high = row + 3 * static_cast<size_t>(tap.high);
+    for (size_t c = 0; c < 3; ++c)
+      out[3 * x + c] = low[c] * tap.low_weight + high[c] * tap.high_weight;
+  }
+}
+
+float linear_value(int32_t upper, int32_t lower, const LinearTap& tap) {
+  const int32_t sum =
+      (((upper >> 4) * tap.low_weight) >> 16) + (((lower >> 4) * tap.high_weight) >> 16);
+  return static_cast<float>(std::clamp((sum + 2) >> 2, 0, 255)) / 255.0f;
+}
+
+// Rows of the letterbox's picture [begin, end) by bilinear interpolation. `rows` has room for two.
+void linear_strip(const ImageView& image, const LetterboxGeometry& geometry,
+                  const LinearTap* across, const LinearTap* down, size_t begin, size_t end,
+                  int32_t* rows, const Tensor& out) {
+  const size_t row_values = 3 * geometry.resized_width;
+  // Source rows held in the two places, to resize each once.
+  size_t held[2] = {SIZE_MAX, SIZE_MAX};
+  const auto row_of = [&](size_t y) {
+    int32_t* place = rows + (y % 2) * row_values;
+    if (held[y % 2] != y) {
+      linear_row(image.data + y * image.row_bytes, across, geometry.resized_width, place);
+      held[y % 2] = y;
+    }
+    return place;
+  };
+  for (size_t y = begin; y < end; ++y) {
+    const int32_t* upper = row_of(down[y].low);
+    const int32_t* lower = row_of(down[y].high);  // the next row or the same
+    float* to = out.data + (geometry.top + y) * out.row_stride + geometry.left * out.pixel_stride;
+    for (size_t i = 0; i < row_values; ++i) to[i] = linear_value(upper[i], lower[i], down[y]);
+  }
+}
+
+// OpenCV averages 2x2 pixels where both sides are halved exactly, and copies where nothing changes.
+void half_or_copy_row(const ImageView& image, const LetterboxGeometry& geometry, size_t y,
+                      const Tensor& out) {
+  const bool half = image.width != geometry.resized_width;
+  float* to = out.data + (geometry.top + y) * out.row_stride + geometry.left * out.pixel_stride;
+  const uint8_t* from = image.data + (half ? 2 * y : y) * image.row_bytes;
+  for (size_t x = 0; x < geometry.resized_width; ++x) {
+    for (size_t c = 0; c < 3; ++c) {
+      int value = from[3 * x + c];
+      if (half) {
+        const uint8_t* square = from + 6 * x + c;
+        value =
+            (square[0] + square[3] + square[image.row_bytes] + square[image.row_bytes + 3] + 2) >>
+            2;
+      }
+      to[3 * x + c] = static_cast<float>(value) / 255.0f;
+    }
+  }
+}
+
+void pad_row(float* row, size_t from, size_t to) {
+  std::fill(row + 3 * from, row + 3 * to, static_cast<float>(kPaddingValue) / 255.0f);
+}
+
+}  // namespace
+
+EncoderGeometry encoder_geometry(size_t width, size_t height, size_t size, bool center_crop) {
+  EncoderGeometry geometry;
+  geometry.size = size;
+  geometry.resized_width = geometry.resized_height = size;
+  if (center_crop) {
+    if (width > height) geometry.resized_width = size * width / height;
+    if (height > width) geometry.resized_height = size * height / width;
+  }
+  geometry.left = round_half_even(static_cast<double>(geometry.resized_width - size) / 2);
+  geometry.top = round_half_even(static_cast<double>(geometry.resized_height - size) / 2);
+  geometry.scale_x =
+      static_cast<float>(static_cast<double>(geometry.resized_width) / static_cast<double>(width));
+  geometry.scale_y = static_cast<float>(static_cast<double>(geometry.resized_height) /
+                                        static_cast<double>(height));
+  return geometry;
+}
+
+LetterboxGeometry letterbox_geometry(size_t width, size_t height, size_t size) {
+  LetterboxGeometry geometry;
+  const auto w = static_cast<double>(width), h = static_cast<double>(height),
+             d = static_cast<double>(size);
+  geometry.ratio = std::min(d / h, d / w);
+  geometry.resized_width = std::max<size_t>(round_half_even(w * geometry.ratio), 1);
+  geometry.resized_height = std::max<size_t>(round_half_even(h * geometry.ratio), 1);
+  const size_t pad_x = (size - geometry.resized_width) % 32,
+               pad_y = (size - geometry.resized_height) % 32;
+  geometry.left = round_half_even(static_cast<double>(pad_x) / 2 - 0.1);
+  geometry.top = round_half_even(static_cast<double>(pad_y) / 2 - 0.1);
+  geometry.width = geometry.resized_width + pad_x;
+  geometry.height = geometry.resized_height + pad_y;
+  return geometry;
+}
+
+void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
+                   Arena& arena, ThreadPool& pool, const Tensor& out) {
+  const Arena::Scope scope(arena);
+  const size_t size = geometry.size;
+  const size_t largest_window = window_size(ImageLimits::kMaxSide, size);
+  Windows across(arena, size, largest_window), down(arena, size, largest_window);
+  const size_t row_bytes = 3 * size;
+  // A ring for each strip: the rows, already resized across, that its current output row is made
+  // of.
+  auto* rings = static_cast<uint8_t*>(arena.bytes(kStrips * largest_window * row_bytes));
+  auto* sums = static_cast<int32_t*>(arena.bytes(kStrips * row_bytes * sizeof(int32_t)));
+  if (arena.planning()) return;
+  const bool resize_across = image.width != geometry.resized_width;
+  const bool resize_down = image.height != geometry.resized_height;
+  if (resize_across) across.fill(image.width, geometry.resized_width, geometry.left, size);
+  if (resize_down) down.fill(image.height, geometry.resized_height, geometry.top, size);
+  pool.parallel_for(kStrips, [&](size_t strip) {
+    uint8_t* ring = rings + strip * largest_window * row_bytes;
+    size_t next = 0;  // the first source row that is not in the ring yet
+    const auto row_at = [&](size_t y) { return ring + y % largest_window * row_bytes; };
+    for (size_t y = strip_begin(size, strip); y < strip_begin(size, strip + 1); ++y) {
+      const size_t begin = resize_down ? down.begins[y] : geometry.top + y;
+      const size_t length = resize_down ? down.lengths[y] : 1;
+      for (next = std::max(next, begin); next < begin + length; ++next) {
+        const uint8_t* row = image.data + next * image.row_bytes;
+        if (resize_across) {
+          resize_row(row, across, size, row_at(next));
+        } else {
+          copy_row(row, geometry.left, size, row_at(next));
+        }
+      }
+      float* to = out.data + y * out.row_stride;
+      if (resize_down) {
+        int32_t* sum = sums + strip * row_bytes;
+        std::fill_n(sum, row_bytes, kHalf);
+        for (size_t k = 0; k < length; ++k) {
+          add_row(row_at(begin + k), down.weights[y * down.window + k], row_bytes, sum);
+        }
+        for (size_t i = 0; i < row_bytes; ++i) to[i] = table[i % 3][from_fixed(sum[i])];
+      } else {
+        for (size_t i = 0; i < row_bytes; ++i) to[i] = table[i % 3][row_at(begin)[i]];
+      }
+    }
+  });
+}
+
+void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
+                    Arena& arena, ThreadPool& pool, const Tensor& out) {
+  const Arena::Scope scope(arena);
+  auto* across = static_cast<LinearTap*>(arena.bytes(size * sizeof(LinearTap)));
+  auto* down = static_cast<LinearTap*>(arena.bytes(size * sizeof(LinearTap)));
+  auto* rows = static_cast<int32_t*>(arena.bytes(kStrips * 2 * 3 * size * sizeof(int32_t)));
+  if (arena.planning()) return;
+  const size_t width = geometry.resized_width, height = geometry.resized_height;
+  const bool special = (image.width == width && image.height == height) ||
+                       (image.width == 2 * width && image.height == 2 * height);
+  if (!special) {
+    linear_taps(image.width, width, true, across);
+    linear_taps(image.height, height, false, down);
+  }
+  pool.parallel_for(kStrips, [&](size_t strip) {
+    const size_t begin = strip_begin(height, strip), end = strip_begin(height, strip + 1);
+    if (special) {
+      for (size_t y = begin; y < end; ++y) half_or_copy_row(image, geometry, y, out);
+    } else {
+      linear_strip(image, geometry, across, down, begin, end, rows + strip * 2 * 3 * size, out);
+    }
+    for (size_t y = begin; y < end; ++y) {
+      float* row = out.data + (geometry.top + y) * out.row_stride;
+      pad_row(row, 0, geometry.left);
+      pad_row(row, geometry.left + width, geometry.width);
+    }
+  });
+  for (size_t y = 0; y < geometry.height; ++y) {
+    if (y >= geometry.top && y < geometry.top + height) continue;
+    pad_row(out.data + y * out.row_stride, 0, geometry.width);
+  }
+}
+
+}  // namespace lightcap

@@ -1,0 +1,48 @@
+// BERT's uncased WordPiece, both ways.
+#ifndef LIGHTCAP_ENGINE_WORDPIECE_H_
+#define LIGHTCAP_ENGINE_WORDPIECE_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace lightcap {
+
+struct SpecialTokens {
+  uint32_t pad, unk, cls, sep, mask;
+};
+
+class WordPiece {
+ public:
+  // One token for each id; the strings must outlive this. Throws Error(kModel) where [PAD], [UNK],
+  // [CLS], [SEP] or [MASK] is missing. Of a token that stands twice the first id counts.
+  explicit WordPiece(const std::vector<std::string_view>& vocabulary);
+
+  const SpecialTokens& special_tokens() const { return special_; }
+  size_t longest_token() const { return longest_; }  // in bytes
+
+  // Ids without special tokens: lower case, accents stripped, split at spaces, punctuation and CJK,
+  // then greedily the longest match. A word of more than 100 characters, or with no match, is
+  // [UNK].
+  std::vector<uint32_t> encode(std::string_view text) const;
+
+  // Replaces `text`: special tokens dropped, ## pieces glued, spaces closed before . , ! ? and in
+  // n't 'm 's 've 're. Ids beyond the vocabulary are skipped. Does not allocate if `text` has room
+  // for longest_token() + 1 bytes a token.
+  void decode(const uint32_t* ids, size_t count, std::string& text) const;
+
+ private:
+  uint32_t required(std::string_view token) const;
+  void encode_word(const std::u32string& word, std::vector<uint32_t>& ids) const;
+
+  std::vector<std::string_view> vocabulary_;
+  std::unordered_map<std::string_view, uint32_t> ids_;
+  SpecialTokens special_;
+  size_t longest_ = 0;
+};
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_ENGINE_WORDPIECE_H_
