@@ -10,7 +10,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "weights_converter/checkpoint/element_type.h"
@@ -35,9 +34,12 @@ struct CheckpointTensor {
   uint64_t elements() const;
 };
 
-// What a pickled module knows beside tensors: numbers (bools too), texts, and lists of them. A
-// dictionary that counts its entries (Ultralytics' names) is a list.
-using Attribute = std::variant<double, std::string, std::vector<double>, std::vector<std::string>>;
+// What a pickled module knows beside tensors: numbers (bools too) or texts. A single one is a list
+// of one; a dictionary that counts its entries (Ultralytics' names) is a list too.
+struct Attribute {
+  std::vector<double> numbers;
+  std::vector<std::string> texts;
+};
 
 struct Checkpoint {
   std::string path;

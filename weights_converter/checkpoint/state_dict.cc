@@ -225,27 +225,25 @@ void add_batch_norms(const Checkpoint& checkpoint, Role role, const std::string&
   for (auto it = checkpoint.attributes.lower_bound(root); it != checkpoint.attributes.end(); ++it) {
     const std::string_view key = it->first;
     if (!key.starts_with(root)) break;
-    const double* eps = std::get_if<double>(&it->second);
-    if (!key.ends_with(kEps) || eps == nullptr) continue;
+    if (!key.ends_with(kEps) || it->second.numbers.size() != 1) continue;
     const std::string module(key.substr(0, key.size() - kEps.size()));
     const auto found = checkpoint.attributes.find(module + ".__class__");
-    const std::string* name =
-        found == checkpoint.attributes.end() ? nullptr : std::get_if<std::string>(&found->second);
-    if (name == nullptr || name->find("BatchNorm") == std::string::npos) continue;
+    if (found == checkpoint.attributes.end() || found->second.texts.empty() ||
+        found->second.texts[0].find("BatchNorm") == std::string::npos) {
+      continue;
+    }
     if (module.size() < root.size()) continue;
     const auto tensor = schema_name(role, module.substr(root.size()) + std::string(kWeight));
     if (tensor) {
-      result.batch_norm_eps[tensor->substr(0, tensor->size() - kWeight.size())] = *eps;
+      result.batch_norm_eps[tensor->substr(0, tensor->size() - kWeight.size())] =
+          it->second.numbers[0];
     }
   }
 }
 
 void add_detector_facts(const Checkpoint& checkpoint, const std::string& root, StateDict& result) {
   const auto names = checkpoint.attributes.find(root + "names");
-  if (names != checkpoint.attributes.end()) {
-    const auto* list = std::get_if<std::vector<std::string>>(&names->second);
-    if (list != nullptr) result.class_names = *list;
-  }
+  if (names != checkpoint.attributes.end()) result.class_names = names->second.texts;
   for (const CheckpointTensor& tensor : checkpoint.attribute_tensors) {
     if (tensor.name != root + "stride" && tensor.name != root + "model.24.stride") continue;
     const std::vector<float> values = checkpoint.read_as_f32(tensor);

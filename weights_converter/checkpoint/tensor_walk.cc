@@ -201,19 +201,22 @@ class Walker {
 
   void add_attributes(std::string_view class_name, const Entries& attributes,
                       const std::string& path) {
-    add_attribute(join(path, "__class__"), Attribute(std::string(class_name)));
+    add_attribute(join(path, "__class__"), {{}, {std::string(class_name)}});
     for (const auto& [key, value] : attributes) {
       const auto name = pickle_.string(key);
       if (!name || name->starts_with("_")) continue;
       const std::string full = join(path, *name);
-      if (const auto attribute = simple_value(value)) {
-        add_attribute(full, *attribute);
+      Attribute attribute = simple_value(value);
+      if (!attribute.numbers.empty() || !attribute.texts.empty()) {
+        add_attribute(full, std::move(attribute));
       } else if (const auto entries = pickle_.entries(value)) {
         spend(visits_left_, entries->size());
         for (const auto& [inner_key, inner] : *entries) {
+          Attribute inner_attribute;
           const auto text = pickle_.string(inner_key);
-          const auto simple = scalar(inner);
-          if (text && simple) add_attribute(join(full, *text), *simple);
+          if (text && add_scalar(inner, inner_attribute)) {
+            add_attribute(join(full, *text), std::move(inner_attribute));
+          }
         }
       } else if (auto tensor = decode(value, full)) {
         checkpoint_.attribute_tensors.push_back(std::move(*tensor));
@@ -221,45 +224,44 @@ class Walker {
     }
   }
   void add_attribute(std::string path, Attribute value) {
-    const std::string* text = std::get_if<std::string>(&value);
-    spend(name_bytes_left_, path.size() + (text == nullptr ? 0 : text->size()));
+    spend(name_bytes_left_, path.size());
     checkpoint_.attributes.insert_or_assign(std::move(path), std::move(value));
   }
 
-  std::optional<Attribute> scalar(NodeId id) const {
-    if (const auto text = pickle_.string(id)) return Attribute(std::string(*text));
-    if (const auto number = pickle_.integer(id)) return Attribute(static_cast<double>(*number));
-    if (pickle_.is(id, NodeKind::kFloat)) return Attribute(pickle_[id].real);
-    return std::nullopt;
+  bool add_scalar(NodeId id, Attribute& attribute) {
+    if (const auto text = pickle_.string(id)) {
+      spend(name_bytes_left_, text->size());
+      attribute.texts.emplace_back(*text);
+    } else if (const auto number = pickle_.integer(id)) {
+      attribute.numbers.push_back(static_cast<double>(*number));
+    } else if (pickle_.is(id, NodeKind::kFloat)) {
+      attribute.numbers.push_back(pickle_[id].real);
+    } else {
+      return false;
+    }
+    return true;
   }
 
-  // A scalar, a list of scalars of one kind, or a dictionary {0: ..., 1: ...} of such.
-  std::optional<Attribute> simple_value(NodeId id) {
-    if (auto value = scalar(id)) return value;
+  // A scalar, a list of scalars of one kind, or a dictionary {0: ..., 1: ...} of such; empty for
+  // anything else.
+  Attribute simple_value(NodeId id) {
+    Attribute attribute;
+    if (add_scalar(id, attribute)) return attribute;
     std::vector<NodeId> items;
     if (pickle_.is(id, NodeKind::kList) || pickle_.is(id, NodeKind::kTuple)) {
       items.assign(pickle_.items(id).begin(), pickle_.items(id).end());
     } else if (const auto entries = pickle_.entries(id)) {
       for (size_t i = 0; i < entries->size(); ++i) {
-        if (pickle_.integer((*entries)[i].first) != static_cast<int64_t>(i)) return std::nullopt;
+        if (pickle_.integer((*entries)[i].first) != static_cast<int64_t>(i)) return {};
         items.push_back((*entries)[i].second);
       }
     }
-    if (items.empty()) return std::nullopt;
     spend(visits_left_, items.size());
-    std::vector<double> numbers;
-    std::vector<std::string> texts;
     for (const NodeId item : items) {
-      const auto value = scalar(item);
-      if (!value) return std::nullopt;
-      if (const double* number = std::get_if<double>(&*value)) numbers.push_back(*number);
-      if (const std::string* text = std::get_if<std::string>(&*value)) {
-        spend(name_bytes_left_, text->size());
-        texts.push_back(*text);
-      }
+      if (!add_scalar(item, attribute)) return {};
     }
-    if (!numbers.empty() && !texts.empty()) return std::nullopt;
-    return texts.empty() ? Attribute(numbers) : Attribute(texts);
+    if (!attribute.numbers.empty() && !attribute.texts.empty()) return {};
+    return attribute;
   }
 
   const Pickle& pickle_;

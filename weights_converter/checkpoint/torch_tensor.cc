@@ -220,9 +220,10 @@ CheckpointTensor TensorDecoder::rebuild(std::string_view function,
                                            : "of unknown type") +
                    " (" + printable(view.class_name) + ")");
   }
-  CheckpointTensor tensor =
-      make_view(*type, view.storage, elements, integer(arguments[1], "offset"),
-                integers(arguments[2], "shape"), integers(arguments[3], "strides"));
+  const int64_t offset = integer(arguments[1], "offset");
+  const std::vector<int64_t> shape = integers(arguments[2], "shape");
+  const std::vector<int64_t> strides = integers(arguments[3], "strides");
+  CheckpointTensor tensor = make_view(*type, view.storage, elements, offset, shape, strides);
   tensor.offset += view.offset * element_bytes(*storage_element_type(view.class_name));
   return tensor;
 }
