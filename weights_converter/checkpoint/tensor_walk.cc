@@ -52,8 +52,8 @@ class Walker {
   void spend(size_t& budget, size_t cost) {
     if (cost > budget) {
       fail_checkpoint(
-          "the pickle repeats its own values so often that listing them would take memory out of "
-          "proportion to the file: refused");
+          "the pickle's values are nested or repeated so often that their names would take memory "
+          "out of proportion to the file: refused");
     }
     budget -= cost;
   }

@@ -1,0 +1,408 @@
+// What sound checkpoints of each format give: names, values, aliases, attributes.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "engine/crc32.h"
+#include "engine/error.h"
+#include "tests/checkpoint_files.h"
+#include "weights_converter/checkpoint/checkpoint.h"
+#include "weights_converter/checkpoint/inflate.h"
+#include "weights_converter/list.h"
+#include "weights_converter/sha256.h"
+
+namespace lightcap::testing {
+namespace {
+
+// The result keeps the file, as open_checkpoint's does.
+Checkpoint read(const std::string& file) {
+  const auto kept = std::make_shared<const std::string>(file);
+  Checkpoint checkpoint = read_checkpoint(as_bytes(*kept), "file.pt");
+  checkpoint.owners.push_back(kept);
+  return checkpoint;
+}
+
+std::vector<std::string> names_of(const Checkpoint& checkpoint) {
+  std::vector<std::string> names;
+  for (const CheckpointTensor& tensor : checkpoint.tensors) names.push_back(tensor.name);
+  return names;
+}
+
+std::vector<float> values_of(const Checkpoint& checkpoint, std::string_view name) {
+  const CheckpointTensor* tensor = checkpoint.find(name);
+  if (tensor == nullptr) throw Error(ErrorCode::kInternal, "no tensor " + std::string(name));
+  return checkpoint.read_as_f32(*tensor);
+}
+
+using Names = std::vector<std::string>;
+using Values = std::vector<float>;
+
+const std::string kSix = floats({0, 1, 2, 3, 4, 5});
+const std::string kStorage = storage("FloatStorage", "0", 6);
+
+TEST(CheckpointRead, ViewsFollowTheirStrides) {
+  const std::string file =
+      torch_zip(dict({{text("transposed"), tensor(kStorage, 0, {3, 2}, {1, 3})},
+                      {text("column"), tensor(kStorage, 1, {2, 1}, {3, 1})},
+                      {text("expanded"), tensor(kStorage, 4, {2, 3}, {0, 0})},
+                      {text("scalar"), tensor(kStorage, 5, {}, {})},
+                      {text("empty"), tensor(kStorage, 6, {0, 3}, {3, 1})},
+                      {text("box"), tensor(kStorage, 0, {1, 2, 1, 3}, {77, 3, 99, 1})}}),
+                {{"0", kSix}});
+  const Checkpoint checkpoint = read(file);
+  EXPECT_EQ(checkpoint.format, "torch.save (zip)");
+  EXPECT_EQ(values_of(checkpoint, "transposed"), (Values{0, 3, 1, 4, 2, 5}));
+  EXPECT_EQ(values_of(checkpoint, "column"), (Values{1, 4}));
+  EXPECT_EQ(values_of(checkpoint, "expanded"), (Values{4, 4, 4, 4, 4, 4}));
+  EXPECT_EQ(values_of(checkpoint, "scalar"), (Values{5}));
+  EXPECT_EQ(values_of(checkpoint, "empty"), (Values{}));
+  EXPECT_EQ(values_of(checkpoint, "box"), (Values{0, 1, 2, 3, 4, 5}));
+}
+
+TEST(CheckpointRead, BigEndianStoragesAreSwapped) {
+  const std::string file =
+      zip({{"m/data.pkl",
+            pickle(dict({{text("w"), tensor(storage("ShortStorage", "0", 2), 0, {2}, {1})}}))},
+           {"m/data/0", std::string("\x01\x02\xff\xfe")},
+           {"m/byteorder", "big"}});
+  const Checkpoint checkpoint = read(file);
+  EXPECT_EQ(values_of(checkpoint, "w"), (Values{0x102, -2}));
+  std::string bytes;
+  checkpoint.read_bytes(checkpoint.tensors[0], [&](std::span<const uint8_t> piece) {
+    bytes.append(piece.begin(), piece.end());
+  });
+  EXPECT_EQ(bytes, std::string("\x02\x01\xfe\xff"));
+}
+
+// One element of each type, as bits.
+struct TypeCase {
+  const char* storage_class;
+  std::string bytes;
+  float value;
+};
+
+TEST(CheckpointRead, EveryTypeBecomesFloat) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const std::vector<TypeCase> cases = {
+      {"DoubleStorage", little(0x3FF0000000000001, 8), 1.0f},
+      {"FloatStorage", little(0x00000001, 4), std::numeric_limits<float>::denorm_min()},
+      {"HalfStorage", little(0x3555, 2), 0x1.554p-2f},
+      {"HalfStorage", little(0x0001, 2), 0x1p-24f},
+      {"HalfStorage", little(0x83FF, 2), -0x1.FF8p-15f},
+      {"HalfStorage", little(0x7BFF, 2), 65504.0f},
+      {"HalfStorage", little(0xFC00, 2), -infinity},
+      {"BFloat16Storage", little(0xC0A0, 2), -5.0f},
+      {"LongStorage", little(static_cast<uint64_t>(-3), 8), -3.0f},
+      {"LongStorage", little(16777217, 8), 16777216.0f},
+      {"IntStorage", little(0x80000000, 4), -2147483648.0f},
+      {"ShortStorage", little(0x8000, 2), -32768.0f},
+      {"CharStorage", "\x80", -128.0f},
+      {"ByteStorage", "\x80", 128.0f},
+      {"BoolStorage", "\x01", 1.0f},
+  };
+  for (const TypeCase& c : cases) {
+    const Checkpoint checkpoint =
+        read(torch_zip(tensor(storage(c.storage_class, "0", 1), 0, {1}, {1}), {{"0", c.bytes}}));
+    EXPECT_EQ(values_of(checkpoint, ""), Values{c.value}) << c.storage_class;
+  }
+}
+
+TEST(CheckpointRead, NumbersThatFloatCannotHoldAreErrors) {
+  const Checkpoint checkpoint =
+      read(torch_zip(dict({{text("big"), tensor(storage("DoubleStorage", "0", 1), 0, {1}, {1})}}),
+                     {{"0", little(0x7FE0000000000000, 8)}}));
+  EXPECT_THROW(values_of(checkpoint, "big"), Error);
+}
+
+// Every half-precision number, against the formula.
+TEST(CheckpointRead, AllHalfs) {
+  std::string halfs;
+  for (uint32_t bits = 0; bits < 65536; ++bits) halfs += little(bits, 2);
+  const Checkpoint checkpoint =
+      read(torch_zip(tensor(storage("HalfStorage", "0", 65536), 0, {65536}, {1}), {{"0", halfs}}));
+  const Values values = values_of(checkpoint, "");
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const int exponent = static_cast<int>(bits >> 10 & 31),
+              fraction = static_cast<int>(bits & 1023);
+    const float sign = bits >> 15 != 0 ? -1.0f : 1.0f;
+    if (exponent == 31) {
+      EXPECT_TRUE(fraction == 0 ? std::isinf(values[bits]) : std::isnan(values[bits])) << bits;
+      continue;
+    }
+    const float expected = exponent == 0
+                               ? std::ldexp(static_cast<float>(fraction), -24)
+                               : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+    EXPECT_EQ(values[bits], sign * expected) << bits;
+  }
+}
+
+TEST(CheckpointRead, NamesAreDottedPaths) {
+  const std::string t = tensor(kStorage, 0, {1}, {1});
+  const std::string file = torch_zip(
+      dict({{text("epoch"), integer(3)},
+            {text("list"), list({t, tuple({t})})},
+            {text("dict"), dict({{integer(7), t}, {text("a.b"), t}, {"\x88", t}, {"N", t}})},
+            {text("ordered"),
+             ordered_dict({{text("x"), t}}) + dict({{text("_metadata"), dict({})}}) + "b"},
+            {text("nothing"), "N"}}),
+      {{"0", kSix}});
+  EXPECT_EQ(names_of(read(file)), (Names{"list.0", "list.1.0", "dict.7", "dict.a.b", "dict.True",
+                                         "dict.None", "ordered.x"}));
+}
+
+TEST(CheckpointRead, ARepeatedKeyHasItsLastValue) {
+  const std::string first = tensor(kStorage, 0, {1}, {1}), second = tensor(kStorage, 5, {1}, {1});
+  const Checkpoint checkpoint = read(torch_zip(
+      dict({{text("a"), first}, {text("b"), first}, {text("a"), second}}), {{"0", kSix}}));
+  EXPECT_EQ(names_of(checkpoint), (Names{"a", "b"}));
+  EXPECT_EQ(values_of(checkpoint, "a"), Values{5});
+}
+
+// A module as torch.save pickles it whole.
+std::string module(const std::string& type, const std::string& parameters,
+                   const std::string& buffers, const std::string& children,
+                   const std::vector<std::pair<std::string, std::string>>& more) {
+  std::vector<std::pair<std::string, std::string>> state = {{text("training"), "\x89"},
+                                                            {text("_parameters"), parameters},
+                                                            {text("_buffers"), buffers},
+                                                            {text("_modules"), children}};
+  state.insert(state.end(), more.begin(), more.end());
+  return object(type, dict(state));
+}
+
+TEST(CheckpointRead, ModulesAreListedAsStateDicts) {
+  const std::string t = tensor(kStorage, 0, {2}, {1});
+  const std::string set = call(global("__builtin__", "set"), {list({text("scratch")})});
+  const std::string norm =
+      module(global("torch.nn.modules.batchnorm", "BatchNorm2d"),
+             ordered_dict({{text("weight"), call(global("torch._utils", "_rebuild_parameter"),
+                                                 {t, "\x88", ordered_dict({})})},
+                           {text("bias"), "N"}}),
+             dict({{text("running_mean"), t}, {text("scratch"), t}}), dict({}),
+             {{text("eps"), std::string("G\x3f\x50\x62\x4d\xd2\xf1\xa9\xfc", 9)},
+              {text("_non_persistent_buffers_set"), set}});
+  const std::string model =
+      module(global("models.yolo", "Model"), dict({}), dict({{text("anchors"), t}}),
+             ordered_dict({{text("0"), norm}}),
+             {{text("names"), list({text("cat"), text("dog")})},
+              {text("labels"), dict({{integer(0), text("a")}, {integer(1), text("b")}})},
+              {text("yaml"), dict({{text("nc"), integer(2)}, {text("layers"), list({list({})})}})},
+              {text("stride"), t},
+              {text("cache"), list({t})}});
+  const Checkpoint checkpoint = read(torch_zip(dict({{text("model"), model}}), {{"0", kSix}}));
+  EXPECT_EQ(names_of(checkpoint),
+            (Names{"model.anchors", "model.0.weight", "model.0.running_mean"}));
+  EXPECT_EQ(checkpoint.attributes.at("model.0.eps").numbers, std::vector<double>{0.001});
+  EXPECT_EQ(checkpoint.attributes.at("model.names").texts, (Names{"cat", "dog"}));
+  EXPECT_EQ(checkpoint.attributes.at("model.labels").texts, (Names{"a", "b"}));
+  EXPECT_EQ(checkpoint.attributes.at("model.yaml.nc").numbers, std::vector<double>{2});
+  EXPECT_EQ(checkpoint.attributes.at("model.__class__").texts, Names{"models.yolo.Model"});
+  ASSERT_EQ(checkpoint.attribute_tensors.size(), 1u);
+  EXPECT_EQ(checkpoint.attribute_tensors[0].name, "model.stride");
+}
+
+TEST(CheckpointRead, ScriptModulesListWhatTheirCodeDeclares) {
+  const std::string t = tensor(kStorage, 0, {2}, {1});
+  const std::string child =
+      object(global("__torch__.m", "Child"),
+             dict({{text("weight"), t}, {text("state"), t}, {text("steps"), t}}));
+  const std::string root = object(global("__torch__", "Root"), dict({{text("-1"), child}}));
+  const std::string file = zip(
+      {{"m/data.pkl", pickle(root)},
+       {"m/data/0", kSix},
+       {"m/constants.pkl", pickle(")")},
+       {"m/code/__torch__.py", "class Root(Module):\n  __parameters__ = []\n  __buffers__ = []\n"},
+       {"m/code/__torch__/m.py",
+        "class Child(Module):\n  __parameters__ = [\"weight\", ]\n  __buffers__ = [\"steps\", "
+        "]\n"}});
+  const Checkpoint checkpoint = read(file);
+  EXPECT_EQ(checkpoint.format, "TorchScript");
+  EXPECT_EQ(names_of(checkpoint), (Names{"-1.weight", "-1.steps"}));
+}
+
+TEST(CheckpointRead, LegacyStreamsHoldViewsOfStorages) {
+  const std::string view =
+      tuple({text("storage"), global("torch", "FloatStorage"), text("9"), text("cuda:0"),
+             integer(6), tuple({text("10"), integer(2), integer(3)})}) +
+      "Q";
+  const Checkpoint checkpoint = read(
+      torch_legacy(dict({{text("part"), tensor(view, 1, {2}, {1})}}), {"9"}, little(6, 8) + kSix));
+  EXPECT_EQ(values_of(checkpoint, "part"), (Values{3, 4}));
+}
+
+TEST(CheckpointRead, SafetensorsAreRowMajor) {
+  const std::string header =
+      R"({"__metadata__":{"format":"pt"},"b":{"dtype":"I64","shape":[],"data_offsets":[8,16]},)"
+      R"("\u00e9":{"dtype":"BF16","shape":[2,2],"data_offsets":[0,8]}})";
+  const Checkpoint checkpoint =
+      read(safetensors(header, std::string("\x80\x3f\x00\x40\x40\x40\x80\x40", 8) + little(42, 8)));
+  EXPECT_EQ(values_of(checkpoint, "b"), Values{42});
+  EXPECT_EQ(values_of(checkpoint, "\u00e9"), (Values{1, 2, 3, 4}));
+}
+
+TEST(CheckpointRead, ShardsAreMerged) {
+  const std::string folder = ::testing::TempDir();
+  std::ofstream(folder + "shard-1.safetensors", std::ios::binary)
+      << safetensors(R"({"a":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}})", kSix);
+  std::ofstream(folder + "shard-2.bin", std::ios::binary)
+      << torch_zip(dict({{text("b"), tensor(kStorage, 3, {3}, {1})}}), {{"0", kSix}});
+  std::ofstream(folder + "model.index.json")
+      << R"({"weight_map":{"a":"shard-1.safetensors","b":"shard-2.bin"}})";
+  const Checkpoint checkpoint = open_checkpoint(folder + "model.index.json");
+  EXPECT_EQ(values_of(checkpoint, "a"), (Values{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(values_of(checkpoint, "b"), (Values{3, 4, 5}));
+}
+
+TEST(CheckpointRead, ListsAliasesAndChecksums) {
+  const std::string a = tensor(kStorage, 0, {2, 3}, {3, 1});
+  const std::string file = torch_zip(dict({{text("a"), a + "q\x01"},
+                                           {text("tied"), "h\x01"},
+                                           {text("again"), a},
+                                           {text("turned"), tensor(kStorage, 0, {3, 2}, {1, 3})}}),
+                                     {{"0", kSix}});
+  const auto json = nlohmann::json::parse(list_tensors(read(file), ListStyle::kJson));
+  const uint32_t crc = crc32(kSix.data(), kSix.size());
+  const std::string turned = floats({0, 3, 1, 4, 2, 5});
+  EXPECT_EQ(json,
+            nlohmann::json({{{"name", "a"}, {"dtype", "f32"}, {"shape", {2, 3}}, {"crc32", crc}},
+                            {{"name", "tied"},
+                             {"dtype", "f32"},
+                             {"shape", {2, 3}},
+                             {"crc32", crc},
+                             {"same_as", "a"}},
+                            {{"name", "again"},
+                             {"dtype", "f32"},
+                             {"shape", {2, 3}},
+                             {"crc32", crc},
+                             {"same_as", "a"}},
+                            {{"name", "turned"},
+                             {"dtype", "f32"},
+                             {"shape", {3, 2}},
+                             {"crc32", crc32(turned.data(), turned.size())}}}));
+  const std::string table = list_tensors(read(file), ListStyle::kTable);
+  EXPECT_NE(table.find("tied    f32    [2, 3]"), std::string::npos) << table;
+  EXPECT_NE(table.find("4 tensors, 12 values"), std::string::npos) << table;
+}
+
+TEST(CheckpointRead, FilesThatAreNoRegularFilesAreNamed) {
+  const auto error_of = [](const std::string& path) -> std::string {
+    try {
+      open_checkpoint(path);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(error_of("/").find("is a folder"), std::string::npos);
+  EXPECT_NE(error_of("/dev/zero").find("not a regular file"), std::string::npos);
+  EXPECT_NE(error_of("/no/such/file.pt").find("cannot open the file: No such file"),
+            std::string::npos);
+}
+
+// --- hostile ones ---
+
+// The classic: unpickling this in Python runs a command. Here it is a name and a text.
+TEST(CheckpointHostile, CommandsAreNotRun) {
+  const std::string marker = ::testing::TempDir() + "lightcap_was_here";
+  std::remove(marker.c_str());
+  for (const char* name : {"system", "popen"}) {
+    const std::string attack = call(global("os", name), {text("touch " + marker)});
+    const std::string file = torch_zip(
+        dict({{text("w"), tensor(kStorage, 0, {6}, {1})}, {text("x"), attack}}), {{"0", kSix}});
+    EXPECT_EQ(values_of(read(file), "w"), (Values{0, 1, 2, 3, 4, 5}));
+  }
+  const std::string built =
+      object(global("torch.nn", "Module"), call(global("os", "system"), {text("touch " + marker)}));
+  EXPECT_EQ(names_of(read(torch_zip(built, {}))), Names{});
+  EXPECT_FALSE(std::ifstream(marker).good());
+}
+
+// Deep graphs are read, walked and freed without recursion. A million levels would make names of a
+// million parts, and are refused for that alone.
+TEST(CheckpointHostile, NestingNeedsNoStack) {
+  const auto nested = [](size_t levels) {
+    return torch_zip(
+        std::string(levels, ']') + tensor(kStorage, 0, {6}, {1}) + std::string(levels, 'a'),
+        {{"0", kSix}});
+  };
+  EXPECT_EQ(names_of(read(nested(1000)))[0].size(), 2 * 1000 - 1u);
+  for (const std::string& file :
+       {nested(1'000'000),
+        torch_zip(std::string(1'000'000, '(') + std::string(1'000'000, 't'), {})}) {
+    try {
+      read(file);
+      ADD_FAILURE() << "a million levels were listed";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("nested or repeated"), std::string::npos);
+    }
+  }
+}
+
+TEST(CheckpointHostile, CyclesEnd) {
+  const std::string t = tensor(kStorage, 0, {6}, {1});
+  // A list that holds itself, and a dictionary that holds a list that holds the dictionary.
+  EXPECT_EQ(names_of(read(torch_zip("]q\x01h\x01"
+                                    "a" +
+                                        t + "a",
+                                    {{"0", kSix}}))),
+            Names{"1"});
+  EXPECT_EQ(names_of(read(torch_zip("}q\x01" + text("self") +
+                                        "]h\x01"
+                                        "as" +
+                                        text("t") + t + "s",
+                                    {{"0", kSix}}))),
+            Names{"t"});
+  // A Parameter that is its own data.
+  const std::string loop = global("torch.nn.parameter", "Parameter") + ")\x81q\x01(h\x01tb";
+  EXPECT_THROW(read(torch_zip(loop, {})), Error);
+}
+
+// --- the parts ---
+
+TEST(Crc32, IsZlibs) {
+  EXPECT_EQ(crc32("123456789", 9), 0xCBF43926u);
+  EXPECT_EQ(crc32("", 0), 0u);
+  std::string bytes;
+  for (int i = 0; i < 300; ++i) bytes.push_back(static_cast<char>(i * 7));
+  for (size_t cut = 0; cut <= bytes.size(); ++cut) {
+    EXPECT_EQ(crc32(bytes.data() + cut, bytes.size() - cut, crc32(bytes.data(), cut)),
+              crc32(bytes.data(), bytes.size()));
+  }
+}
+
+TEST(Sha256, MatchesTheStandardsExamples) {
+  EXPECT_EQ(sha256_hex({}), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sha256_hex(as_bytes("abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256_hex(as_bytes("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  EXPECT_EQ(sha256_hex(as_bytes(std::string(1'000'000, 'a'))),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST(Inflate, StoredFixedAndTruncated) {
+  // By Python's zlib: "hello hello hello hello" with the fixed code, 300 bytes stored.
+  const std::string fixed = "\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x27\x01";
+  std::string out(23, '?');
+  const auto writable = [](std::string& s) {
+    return std::span<uint8_t>(reinterpret_cast<uint8_t*>(s.data()), s.size());
+  };
+  EXPECT_TRUE(inflate(as_bytes(fixed), writable(out)));
+  EXPECT_EQ(out, "hello hello hello hello");
+  for (size_t size = 0; size < fixed.size(); ++size) {
+    EXPECT_FALSE(inflate(as_bytes(fixed.substr(0, size)), writable(out))) << size;
+  }
+  std::string shorter(22, '?'), longer(24, '?');
+  EXPECT_FALSE(inflate(as_bytes(fixed), writable(shorter)));
+  EXPECT_FALSE(inflate(as_bytes(fixed), writable(longer)));
+  const std::string stored = std::string("\x01\x03\x00\xfc\xff", 5) + "abc";
+  std::string three(3, '?');
+  EXPECT_TRUE(inflate(as_bytes(stored), writable(three)));
+  EXPECT_EQ(three, "abc");
+}
+
+}  // namespace
+}  // namespace lightcap::testing
