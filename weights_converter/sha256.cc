@@ -2,7 +2,13 @@
 
 #include <array>
 #include <bit>
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <memory>
+#include <vector>
+
+#include "engine/error.h"
 
 namespace lightcap {
 namespace {
@@ -53,29 +59,59 @@ void add_block(State& state, const uint8_t* block) {
   for (size_t i = 0; i < state.size(); ++i) state[i] += mixed[i];
 }
 
+class Sha256 {
+ public:
+  // Every piece but the last has to be whole blocks.
+  void add(std::span<const uint8_t> bytes) {
+    size_ += bytes.size();
+    for (; bytes.size() >= kBlock; bytes = bytes.subspan(kBlock)) add_block(state_, bytes.data());
+    rest_.assign(bytes.begin(), bytes.end());
+  }
+
+  std::string hex() {
+    // The rest, a one bit, zeros, and the length in bits: one block or two.
+    std::vector<uint8_t> last = rest_;
+    last.push_back(0x80);
+    last.resize(rest_.size() + 9 <= kBlock ? kBlock : 2 * kBlock);
+    for (size_t i = 0; i < 8; ++i) {
+      last[last.size() - 1 - i] = static_cast<uint8_t>(size_ * 8 >> (8 * i));
+    }
+    for (size_t at = 0; at < last.size(); at += kBlock) add_block(state_, last.data() + at);
+    std::string text;
+    for (const uint32_t word : state_) {
+      for (int shift = 28; shift >= 0; shift -= 4) text += "0123456789abcdef"[word >> shift & 15];
+    }
+    return text;
+  }
+
+ private:
+  State state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  uint64_t size_ = 0;
+  std::vector<uint8_t> rest_;
+};
+
 }  // namespace
 
 std::string sha256_hex(std::span<const uint8_t> bytes) {
-  State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  size_t done = 0;
-  for (; bytes.size() - done >= kBlock; done += kBlock) add_block(state, bytes.data() + done);
+  Sha256 sha;
+  sha.add(bytes);
+  return sha.hex();
+}
 
-  // The rest, a one bit, zeros, and the length in bits: one block or two.
-  std::array<uint8_t, 2 * kBlock> last{};
-  const size_t rest = bytes.size() - done;
-  if (rest > 0) std::memcpy(last.data(), bytes.data() + done, rest);
-  last[rest] = 0x80;
-  const size_t end = rest + 9 <= kBlock ? kBlock : 2 * kBlock;
-  const uint64_t bits = static_cast<uint64_t>(bytes.size()) * 8;
-  for (size_t i = 0; i < 8; ++i) last[end - 1 - i] = static_cast<uint8_t>(bits >> (8 * i));
-  for (size_t at = 0; at < end; at += kBlock) add_block(state, last.data() + at);
-
-  std::string text;
-  for (const uint32_t word : state) {
-    for (int shift = 28; shift >= 0; shift -= 4) text += "0123456789abcdef"[word >> shift & 15];
+std::string sha256_of_file(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                             std::fclose);
+  if (!file) throw Error(ErrorCode::kCheckpoint, path + ": " + std::strerror(errno));
+  Sha256 sha;
+  std::vector<uint8_t> piece(size_t{1} << 18);
+  size_t got = piece.size();
+  while (got == piece.size()) {
+    got = std::fread(piece.data(), 1, piece.size(), file.get());
+    sha.add(std::span(piece).first(got));
   }
-  return text;
+  if (std::ferror(file.get())) throw Error(ErrorCode::kCheckpoint, path + ": it cannot be read");
+  return sha.hex();
 }
 
 }  // namespace lightcap

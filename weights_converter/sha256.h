@@ -10,6 +10,8 @@ namespace lightcap {
 
 // 64 lower-case hexadecimal digits.
 std::string sha256_hex(std::span<const uint8_t> bytes);
+// The same for a file's bytes, read piece by piece. Throws Error(kCheckpoint).
+std::string sha256_of_file(const std::string& path);
 
 }  // namespace lightcap
 

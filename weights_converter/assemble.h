@@ -1,0 +1,94 @@
+// Puts a model together from several checkpoints.
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_ASSEMBLE_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_ASSEMBLE_H_
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/config.h"
+#include "models/schema.h"
+#include "weights_converter/checkpoint/checkpoint.h"
+#include "weights_converter/checkpoint/state_dict.h"
+#include "weights_converter/weights_writer.h"
+
+namespace lightcap {
+
+struct ConversionOptions {
+  std::array<std::string, 4> checkpoints;  // paths by Role, empty where none is given
+  std::string vocabulary, labels, config;  // paths, likewise
+  DataType type = DataType::kF32;          // of the matrices; vectors stay fp32
+  std::optional<uint64_t> random_seed;
+  std::vector<std::string> licenses;
+};
+
+// A model that is complete and consistent; its values are read from the checkpoints when wanted.
+class Conversion {
+ public:
+  // Throws Error(kCheckpoint) that lists all missing tensors, with the shapes expected and what was
+  // found nearest, and all of a wrong shape; Error(kUsage) where a file must be given and is not.
+  explicit Conversion(const ConversionOptions& options);
+  Conversion(const Conversion&) = delete;
+  Conversion& operator=(const Conversion&) = delete;
+
+  const Config& config() const { return config_; }
+  const WeightsPlan& plan() const { return plan_; }
+  // The values of the plan's tensor `index`, row-major: BatchNorm folded, rows of unit length where
+  // the schema wants that. Throws Error(kCheckpoint) for values that cannot be read or are not
+  // finite. Safe to call from several threads.
+  void fill(size_t index, std::span<float> out) const;
+
+  // What the user should know and is no error: tensors that the model has no use for, weights made
+  // up.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  struct Source {
+    Role role;
+    Checkpoint checkpoint;
+    StateDict state_dict;
+  };
+  struct Found {
+    const Source* source;
+    const CheckpointTensor* tensor;
+  };
+  // A checkpoint's tensor that the model is made of.
+  struct Wanted {
+    std::string name;
+    std::vector<uint64_t> shape;
+  };
+
+  void open_sources(const ConversionOptions& options);
+  void read_texts(const ConversionOptions& options);
+  void check_texts(const ConversionOptions& options);
+  // The checkpoints' tensors behind a tensor of the schema.
+  std::vector<Wanted> wanted(const TensorSpec& spec) const;
+  bool is_fused(const TensorSpec& spec) const;
+  void check_tensors();
+  std::string nearest(const Wanted& tensor) const;
+  void note_random(size_t count, size_t total);
+  void note_unused();
+  void make_plan(const ConversionOptions& options);
+
+  std::vector<float> values(const std::string& name, uint64_t size) const;
+  void read(const std::string& name, const std::vector<uint64_t>& shape,
+            std::span<float> out) const;
+  struct ScaleAndShift folded(const TensorSpec& spec) const;
+
+  std::optional<uint64_t> random_seed_;
+  Config config_;
+  std::vector<Source> sources_;
+  std::map<std::string, Found> found_;
+  std::vector<TensorSpec> specs_;
+  std::vector<std::string> vocabulary_, labels_;
+  WeightsPlan plan_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_ASSEMBLE_H_

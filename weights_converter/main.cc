@@ -1,0 +1,180 @@
+// lightcap-convert: checkpoints in, one .lcw file out. Only --list prints to stdout; exit codes are
+// those of lightcap_status.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <new>
+
+#include "engine/error.h"
+#include "weights_converter/assemble.h"
+#include "weights_converter/list.h"
+#include "weights_converter/verify.h"
+
+namespace lightcap {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+struct Arguments {
+  ConversionOptions conversion;
+  std::string output;
+  std::string list;
+  bool json = false;
+  bool verify = false;
+  bool version = false;
+};
+
+const std::map<std::string, DataType> kTypes = {
+    {"f32", DataType::kF32}, {"f16", DataType::kF16}, {"bf16", DataType::kBf16}};
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  ConversionOptions& conversion = arguments.conversion;
+  const auto add_checkpoint = [&](Role role, const char* help) {
+    app.add_option(role_option(role), conversion.checkpoints[static_cast<size_t>(role)], help)
+        ->type_name("FILE")
+        ->group("Checkpoints (torch.save, TorchScript or safetensors)");
+  };
+  add_checkpoint(Role::kImageEncoder, "CLIP with a ResNet image encoder");
+  add_checkpoint(Role::kDetector, "YOLOv5 of three scales, release 6.0 to 7.0");
+  add_checkpoint(Role::kBert, "BERT, such as TinyBERT with 4 layers");
+  add_checkpoint(Role::kLightcap, "LightCap's own parts, or a whole model");
+  app.add_option("--vocab", conversion.vocabulary, "WordPiece vocabulary, a token a line")
+      ->type_name("FILE");
+  app.add_option("--concepts", conversion.labels, "Labels of the concept vocabulary, one a line")
+      ->type_name("FILE");
+  app.add_option("--config", conversion.config,
+                 "Hyper-parameters as JSON (default: those of the paper)")
+      ->type_name("FILE");
+  app.add_option("--dtype", conversion.type, "How matrices are stored: f32, f16 or bf16")
+      ->transform(CLI::CheckedTransformer(kTypes))
+      ->type_name("TYPE")
+      ->default_str("f32");
+  app.add_option("--random", conversion.random_seed,
+                 "Make up what no file names, from this seed: weights, and words")
+      ->type_name("SEED");
+  app.add_option("--license", conversion.licenses,
+                 "Licence of a source, to travel in the model; may be given several times")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->take_all();
+  app.add_option("-o,--output", arguments.output, "The model to write")->type_name("MODEL.lcw");
+  app.add_flag("--verify", arguments.verify,
+               "Read the written model and compare every value with the sources");
+  app.add_option("--list", arguments.list, "Print a checkpoint's tensors and do nothing else")
+      ->type_name("FILE");
+  app.add_flag("--json", arguments.json, "Print the list as JSON");
+  app.add_flag("--version", arguments.version, "Print the version");
+}
+
+// A line that is rewritten in place, on terminals, once a run takes longer than a second.
+class Progress {
+ public:
+  Progress(const char* what, uint64_t total) : what_(what), total_(total) {}
+  ~Progress() {
+    if (shown_) std::fprintf(stderr, "\r\033[K");
+  }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void operator()(uint64_t done) {
+    static const bool terminal = isatty(STDERR_FILENO) != 0;
+    if (!terminal || seconds_since(start_) < 1 || total_ == 0) return;
+    shown_ = true;
+    std::fprintf(stderr, "\r%s %3d%%", what_,
+                 static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total_)));
+  }
+
+ private:
+  const char* what_;
+  uint64_t total_;
+  Clock::time_point start_ = Clock::now();
+  bool shown_ = false;
+};
+
+void list(const Arguments& arguments) {
+  const ListStyle style = arguments.json ? ListStyle::kJson : ListStyle::kTable;
+  std::cout << list_tensors(open_checkpoint(arguments.list), style) << std::flush;
+  if (!std::cout) throw Error(ErrorCode::kOutput, "the list could not be written to stdout");
+}
+
+void convert(const Arguments& arguments) {
+  const Clock::time_point start = Clock::now();
+  const Conversion conversion(arguments.conversion);
+  for (const std::string& note : conversion.notes()) {
+    std::fprintf(stderr, "note: %s\n", note.c_str());
+  }
+  const WeightsPlan& plan = conversion.plan();
+  uint64_t values = 0;
+  for (const PlannedTensor& tensor : plan.tensors) values += tensor.elements();
+  const FillTensor fill = [&](size_t index, std::span<float> out) { conversion.fill(index, out); };
+  uint64_t bytes = 0;
+  {
+    Progress progress("writing", plan.tensor_bytes());
+    bytes = write_weights(plan, fill, arguments.output, std::ref(progress));
+  }
+  if (arguments.verify) {
+    Progress progress("verifying", plan.tensors.size());
+    const FillTensor fill_and_show = [&](size_t index, std::span<float> out) {
+      progress(index);
+      conversion.fill(index, out);
+    };
+    verify_weights(arguments.output, plan, fill_and_show);
+  }
+  std::fprintf(stderr, "%s: %zu tensors, %.1f M values, %.1f MB in %.2f s%s\n",
+               arguments.output.c_str(), plan.tensors.size(), static_cast<double>(values) / 1e6,
+               static_cast<double>(bytes) / 1e6, seconds_since(start),
+               arguments.verify ? ", verified" : "");
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Makes one .lcw model of checkpoints. A tensor that several name is taken from the last of\n"
+      "--image-encoder, --detector, --bert, --lightcap.");
+  app.get_formatter()->column_width(34);
+  Arguments arguments;
+  add_options(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help, std::cout, std::cerr);
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorCode::kUsage, std::string(error.what()) + "; see --help");
+  }
+  if (arguments.version) {
+    std::cout << "lightcap-convert " << LIGHTCAP_VERSION << "\n";
+  } else if (!arguments.list.empty()) {
+    list(arguments);
+  } else if (arguments.output.empty()) {
+    throw Error(ErrorCode::kUsage, "-o MODEL.lcw is missing; see --help");
+  } else {
+    convert(arguments);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace lightcap
+
+int main(int argc, char** argv) {
+  const auto report = [](lightcap::ErrorCode code, const char* what) {
+    std::fprintf(stderr, "lightcap-convert: %s\n", what);
+    return static_cast<int>(code);
+  };
+  try {
+    return lightcap::run(argc, argv);
+  } catch (const lightcap::Error& error) {
+    return report(error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    return report(lightcap::ErrorCode::kMemory, "out of memory");
+  } catch (const std::exception& error) {
+    return report(lightcap::ErrorCode::kInternal, error.what());
+  }
+}

@@ -1,0 +1,38 @@
+// A file that appears complete or not at all.
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_OUTPUT_FILE_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_OUTPUT_FILE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace lightcap {
+
+// Written under a temporary name in the folder of `path`; publish() gives it its name. Without
+// that, the destructor removes it. All throw Error(kOutput) that names `path`.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  void append(std::span<const uint8_t> bytes);
+  // Overwrites what was appended before.
+  void write_at(uint64_t offset, std::span<const uint8_t> bytes);
+  // Replaces what stands under `path` once all bytes are on the disk.
+  void publish();
+
+ private:
+  [[noreturn]] void fail(const char* what) const;
+
+  std::string path_;    // as the user gave it, for messages
+  std::string target_;  // where a symbolic link leads
+  std::string temporary_;
+  int file_ = -1;
+};
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_OUTPUT_FILE_H_

@@ -1,0 +1,61 @@
+// Writing .lcw files. See engine/weights_format.h for the format.
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_WEIGHTS_WRITER_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_WEIGHTS_WRITER_H_
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/weights_format.h"
+
+namespace lightcap {
+
+struct PlannedKeyValue {
+  std::string key;
+  std::variant<uint64_t, double, std::string, std::vector<std::string>, std::vector<double>> value;
+};
+
+struct PlannedTensor {
+  std::string name;
+  DataType type = DataType::kF32;
+  Layout layout = Layout::kRowMajor;
+  std::vector<uint64_t> dims;  // as in a checkpoint
+
+  uint64_t elements() const;
+};
+
+// Everything in a file but the tensors' values.
+struct WeightsPlan {
+  std::vector<PlannedKeyValue> key_values;
+  std::vector<PlannedTensor> tensors;
+
+  // What all tensors take in the file. Throws Error(kCheckpoint) for one that is empty or too
+  // large.
+  uint64_t tensor_bytes() const;
+};
+
+// Gives the values of tensor `index`, row-major; `out` has elements() floats.
+using FillTensor = std::function<void(size_t index, std::span<float> out)>;
+// Called after each tensor with the bytes of tensors written so far.
+using WriteProgress = std::function<void(uint64_t written)>;
+
+// Writes tensor after tensor, so that no more than one is in memory. The file appears under `path`
+// complete or not at all: it is written beside it under a temporary name and renamed. Throws
+// Error(kOutput) where it cannot be written, and Error(kCheckpoint) for values that a tensor's type
+// cannot hold; whatever throws, an earlier file at `path` is as it was. Returns the file's size.
+uint64_t write_weights(const WeightsPlan& plan, const FillTensor& fill, const std::string& path,
+                       const WriteProgress& progress = {});
+
+// The same in memory.
+std::vector<uint8_t> weights_in_memory(const WeightsPlan& plan, const FillTensor& fill);
+
+// Round to nearest, ties to even; too large becomes infinity, NaN stays NaN.
+uint16_t to_f16(float value);
+uint16_t to_bf16(float value);
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_WEIGHTS_WRITER_H_
