@@ -25,15 +25,13 @@ double seconds_since(Clock::time_point start) {
 
 struct Arguments {
   ConversionOptions conversion;
+  std::string type = "f32";
   std::string output;
   std::string list;
   bool json = false;
   bool verify = false;
   bool version = false;
 };
-
-const std::map<std::string, DataType> kTypes = {
-    {"f32", DataType::kF32}, {"f16", DataType::kF16}, {"bf16", DataType::kBf16}};
 
 void add_options(CLI::App& app, Arguments& arguments) {
   ConversionOptions& conversion = arguments.conversion;
@@ -53,10 +51,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--config", conversion.config,
                  "Hyper-parameters as JSON (default: those of the paper)")
       ->type_name("FILE");
-  app.add_option("--dtype", conversion.type, "How matrices are stored: f32, f16 or bf16")
-      ->transform(CLI::CheckedTransformer(kTypes))
+  app.add_option("--dtype", arguments.type, "How matrices are stored: f32, f16 or bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}).description(""))
       ->type_name("TYPE")
-      ->default_str("f32");
+      ->capture_default_str();
   app.add_option("--random", conversion.random_seed,
                  "Make up what no file names, from this seed: weights, and words")
       ->type_name("SEED");
@@ -155,6 +153,9 @@ int run(int argc, char** argv) {
   } else if (arguments.output.empty()) {
     throw Error(ErrorCode::kUsage, "-o MODEL.lcw is missing; see --help");
   } else {
+    for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBf16}) {
+      if (arguments.type == data_type_name(type)) arguments.conversion.type = type;
+    }
     convert(arguments);
   }
   return 0;

@@ -87,6 +87,12 @@ void fill_detect_bias(Random& random, const std::vector<uint64_t>& shape, std::s
   }
 }
 
+std::string word(uint64_t id) {
+  std::string text = "w";
+  text += std::to_string(id);
+  return text;
+}
+
 }  // namespace
 
 void fill_random(uint64_t seed, std::string_view name, const std::vector<uint64_t>& shape,
@@ -119,7 +125,7 @@ void fill_random(uint64_t seed, std::string_view name, const std::vector<uint64_
 
 std::vector<std::string> placeholder_vocabulary(uint64_t size) {
   std::vector<std::string> words(size);
-  for (uint64_t id = 0; id < size; ++id) words[id] = "w" + std::to_string(id);
+  for (uint64_t id = 0; id < size; ++id) words[id] = word(id);
   constexpr std::array<const char*, 5> kSpecial = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
   const uint64_t first = size > 103 ? 100 : 1;
   words[0] = kSpecial[0];
@@ -130,7 +136,7 @@ std::vector<std::string> placeholder_vocabulary(uint64_t size) {
 std::vector<std::string> placeholder_labels(uint64_t size) {
   constexpr uint64_t kFirst = 1000;  // where BERT's whole words begin
   std::vector<std::string> labels(size);
-  for (uint64_t i = 0; i < size; ++i) labels[i] = "w" + std::to_string(kFirst + i);
+  for (uint64_t i = 0; i < size; ++i) labels[i] = word(kFirst + i);
   return labels;
 }
 

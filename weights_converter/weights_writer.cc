@@ -120,9 +120,9 @@ struct Places {
     header.data_offset = data_offset;
     header.metadata_crc32 = crc32(metadata.bytes().data(), metadata.bytes().size());
     header.header_crc32 = crc32(&header, offsetof(WeightsHeader, header_crc32));
-    std::vector<uint8_t> bytes(sizeof header);
+    std::vector<uint8_t> bytes(sizeof header + metadata.bytes().size());
     std::memcpy(bytes.data(), &header, sizeof header);
-    bytes.insert(bytes.end(), metadata.bytes().begin(), metadata.bytes().end());
+    std::copy(metadata.bytes().begin(), metadata.bytes().end(), bytes.begin() + sizeof header);
     return bytes;
   }
 };
