@@ -1,0 +1,243 @@
+"""Makes the golden files beside this script: a small seeded model, two pictures, what PyTorch says.
+
+    python tests/goldens/make_goldens.py
+
+Odd sizes on purpose, to reach every kernel's tails. Files:
+  model.pt, vocab.txt, concepts.txt   what lightcap-convert takes
+  configs/NAME.json                   its --config, one for each combination of hyper-parameters
+  picture.png, rotated.jpg            the latter lies on its side, as its EXIF orientation says
+  expected.json                       a list of runs: config, image, exif, beams, length_penalty ->
+                                      caption, score, tokens, concepts
+  trace/NAME.npy                      every stage of the first run
+The same machine and PyTorch give the same bytes. The script fails if a result hangs by a thread:
+margins below must hold, so that another order of summation cannot change a token or a box.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from models.reference.caption import write_trace  # noqa: E402
+from models.reference.config import Config  # noqa: E402
+from models.reference.decoder import beam_search, greedy  # noqa: E402
+from models.reference.detector import iou  # noqa: E402
+from models.reference.lightcap import Caption, Captioner, LightCap  # noqa: E402
+from models.reference.preprocess import detector_input, read_image  # noqa: E402
+from models.reference.random_weights import (  # noqa: E402
+    drawing,
+    random_labels,
+    random_model,
+    random_vocabulary,
+)
+from models.reference.text import WordPiece  # noqa: E402
+
+SEED = 214
+END_BIAS = 5.0  # for captions of some words
+
+WORD_MARGIN = 1e-3  # of log-probabilities: best to second best, and noise that changes nothing
+BOX_MARGIN = 2e-5  # of scores to each other and to the threshold, of overlaps to theirs
+SIMILARITY_MARGIN = 1e-3
+
+BASE = {
+    "image_encoder": {"image_size": 96, "resize": "stretch"},
+    "detector": {"image_size": 128, "max_proposals": 6},
+    "fusion": {
+        "heads": 2,
+        "caption_slots": 12,
+        "max_concept_tokens": 11,
+        "decode": "mask",
+    },
+    "head": {"ensemble": "mean_probability"},
+}
+# One configuration away from the defaults in everything else.
+UNUSUAL = {
+    "image_encoder": {
+        "image_size": 96,
+        "resize": "center_crop",
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.25, 0.3],
+    },
+    "detector": {
+        "image_size": 128,
+        "confidence_threshold": 0.4,
+        "iou_threshold": 0.3,
+        "max_proposals": 3,
+    },
+    "concept_extractor": {"roi_size": 5, "sampling_ratio": 3, "deduplicate": False},
+    "fusion": BASE["fusion"] | {"heads": 4, "caption_slots": 10, "decode": "causal"},
+    "head": {"ensemble": "mean_logit"},
+}
+
+
+def sizes() -> Config:
+    config = Config().update(BASE)
+    config.image_encoder.width, config.image_encoder.blocks = 6, (2, 1, 1, 1)
+    detector = config.detector
+    detector.widths, detector.depths, detector.classes = (
+        (6, 10, 14, 18, 26),
+        (1, 2, 1, 1, 1, 1, 1, 1),
+        3,
+    )
+    concepts = config.concept_extractor
+    concepts.hidden, concepts.embedding, concepts.vocabulary = 20, 24, 37
+    fusion = config.fusion
+    fusion.width, fusion.layers, fusion.feed_forward = 52, 2, 72
+    fusion.vocabulary, fusion.positions, fusion.grid_position = 301, 25, True
+    config.head.branches = 3
+    return config
+
+
+def configurations() -> dict[str, dict[str, dict[str, object]]]:
+    """The base first, then every combination of the choices, then the unusual one."""
+    found = {}
+    choices = product(
+        ("stretch", "center_crop"), ("mask", "causal"), ("mean_probability", "mean_logit")
+    )
+    for resize, decode, ensemble in choices:
+        config = json.loads(json.dumps(BASE))
+        config["image_encoder"]["resize"] = resize
+        config["fusion"]["decode"] = decode
+        config["head"]["ensemble"] = ensemble
+        found[f"{resize}-{decode}-{ensemble}"] = config
+    return found | {"unusual": UNUSUAL}
+
+
+def write_rotated_jpeg(path: Path, seed: int) -> np.ndarray:
+    """A mosaic, stored lying on its side with orientation 6; returns it upright, [75, 101, 3].
+
+    Of grey 8x8 blocks and at full quality, so that every decoder finds the same pixels.
+    """
+    blocks = np.random.default_rng(seed).integers(0, 256, (13, 10)).astype(np.uint8)
+    stored = blocks.repeat(8, 0).repeat(8, 1)[:101, :75]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(path, quality=100, exif=exif)
+    upright = read_image(path)
+    assert (upright == np.rot90(stored, -1)[..., None]).all(), "JPEG changed the mosaic"
+    return upright
+
+
+def check_boxes(captioner: Captioner, pixels: np.ndarray) -> None:
+    config, detector = captioner.model.config.detector, captioner.model.detector
+    x, _ = detector_input(pixels, config.image_size)
+    boxes, objectness, scores = (y[0] for y in detector.boxes(detector(x[None])))
+    near = torch.stack((objectness, scores)) - config.confidence_threshold
+    assert near.abs().min() > BOX_MARGIN, "a score is too near the threshold"
+    keep = (objectness > config.confidence_threshold) & (scores > config.confidence_threshold)
+    boxes, scores = boxes[keep], scores[keep]
+    gaps = -scores.sort(descending=True).values.diff()
+    assert (gaps > BOX_MARGIN).all(), "two scores are too near"
+    for box in boxes:
+        near = iou(box, boxes) - config.iou_threshold
+        assert near.abs().min() > BOX_MARGIN, "an overlap is too near the threshold"
+
+
+def check_words(
+    captioner: Captioner, prefix: torch.Tensor, beams: int, alpha: float, tokens: list[int]
+) -> None:
+    """The caption stays the same when noise is added to the log-probabilities."""
+    generator = torch.Generator().manual_seed(0)
+    special, slots = captioner.special, captioner.model.config.fusion.caption_slots
+
+    def noisy(captions: list[list[int]]) -> torch.Tensor:
+        rows = torch.tensor([[special.cls] + caption for caption in captions])
+        y = captioner.model(prefix.expand(len(rows), -1, -1), None, rows, special.mask)[:, -1]
+        return y + (torch.rand(y.shape, generator=generator) - 0.5) * WORD_MARGIN
+
+    for _ in range(10):
+        if beams == 1:
+            again, steps = greedy(noisy, special, slots, alpha)
+            steps[:, special.never()] = float("-inf")
+            best = steps.topk(2).values
+            assert (best[:, 0] - best[:, 1]).min() > WORD_MARGIN, "two words are too near"
+        else:
+            again = beam_search(noisy, special, slots, beams, alpha)
+        assert again.tokens == tokens, "noise changes the caption"
+
+
+def check_concepts(caption: Caption) -> None:
+    best = caption.trace["concept_similarity"].topk(2).values
+    assert (best[:, 0] - best[:, 1]).min() > SIMILARITY_MARGIN, "two concepts are too near"
+
+
+def rounded(caption: Caption) -> dict[str, object]:
+    """As JSON, numbers with as many digits as fp32 has."""
+    fields = asdict(caption)
+    del fields["trace"]
+    return json.loads(json.dumps(fields), parse_float=lambda x: float(f"{float(x):.8g}"))
+
+
+def runs() -> list[dict[str, object]]:
+    found = []
+    for config, beams in product(configurations(), (1, 5)):
+        found.append({"config": config, "image": "picture.png", "exif": "apply", "beams": beams})
+    base = found[0]
+    found += [base | {"image": "rotated.jpg", "beams": beams} for beams in (1, 5)]
+    found += [base | {"image": "rotated.jpg", "exif": "ignore"}]
+    found = [run | {"length_penalty": 1.0} for run in found]
+    return found + [
+        found[1] | {"beams": beams, "length_penalty": a} for beams, a in ((2, 0.0), (3, 0.6))
+    ]
+
+
+@torch.inference_mode()
+def expect(state: dict[str, torch.Tensor], run: dict[str, object]) -> Caption:
+    config = Config().update(configurations()[run["config"]])
+    vocabulary = WordPiece.from_file(HERE / "vocab.txt")
+    labels = (HERE / "concepts.txt").read_text().splitlines()
+    captioner = Captioner(LightCap.from_state_dict(state, config), vocabulary, labels)
+    pixels = read_image(HERE / run["image"], run["exif"] == "apply")
+    caption = captioner.caption(pixels, run["beams"], run["length_penalty"])
+    check_boxes(captioner, pixels)
+    check_concepts(caption)
+    check_words(
+        captioner, captioner.look(pixels)[0], run["beams"], run["length_penalty"], caption.tokens
+    )
+    return caption
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    config = sizes()
+    picture = drawing(101, 75, 5)
+    Image.fromarray(picture).save(HERE / "picture.png", optimize=True)
+    mosaic = write_rotated_jpeg(HERE / "rotated.jpg", 6)
+    vocabulary = random_vocabulary(config.fusion.vocabulary, 3)
+    labels = random_labels(config.concept_extractor.vocabulary, vocabulary, 4)
+    (HERE / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary))
+    (HERE / "concepts.txt").write_text("".join(f"{label}\n" for label in labels))
+    model = random_model(config, SEED, [picture, mosaic])
+    model.head.bias.data[WordPiece(vocabulary).special.sep] += END_BIAS
+    archive = io.BytesIO()
+    torch.save(model.state_dict(), archive)
+    (HERE / "model.pt").write_bytes(archive.getvalue())
+    (HERE / "configs").mkdir(exist_ok=True)
+    for name, values in configurations().items():
+        (HERE / "configs" / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n")
+
+    expected = []
+    for i, run in enumerate(runs()):
+        caption = expect(model.state_dict(), run)
+        expected.append(run | rounded(caption))
+        print(*run.values(), "->", caption.caption, caption.tokens)
+        if i == 0:
+            assert len({c.label for c in caption.concepts}) > 2, "too few concepts"
+            write_trace(caption, HERE / "trace")
+    lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in expected)
+    (HERE / "expected.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
