@@ -7,6 +7,9 @@ function(lightcap_configure_target target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wundef -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wconversion>
     $<$<BOOL:${LIGHTCAP_WERROR}>:-Werror>)
+  if(LIGHTCAP_BUILD_FUZZERS)
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
   if(LIGHTCAP_SANITIZE)
     target_compile_options(${target} PRIVATE
       -fsanitize=${LIGHTCAP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)

@@ -2,9 +2,14 @@
 // say. A row is a whole file; what is right about it is built by tests/checkpoint_files.h.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
 #include "engine/error.h"
 #include "tests/checkpoint_files.h"
 #include "weights_converter/checkpoint/checkpoint.h"
+#include "weights_converter/checkpoint/zip_archive.h"
 #include "weights_converter/list.h"
 
 namespace lightcap::testing {
@@ -415,6 +420,39 @@ TEST(CheckpointCorruption, SoundFilesAreRead) {
        {good_zip(), with_zip64(good_zip(), 0), good_legacy(), tar_of(tar_storages(), tar_tensors()),
         safetensors(kHeader, kData), zip_of_tensor(0, {3, 2}, {1, 3})}) {
     EXPECT_EQ(error_of(file), "");
+  }
+}
+
+// Not a test: writes the files above as seeds for tests/fuzz.
+TEST(CheckpointCorruption, WritesSeeds) {
+  const char* folder = std::getenv("LIGHTCAP_FUZZ_SEEDS");
+  if (folder == nullptr) GTEST_SKIP() << "LIGHTCAP_FUZZ_SEEDS names no folder";
+  size_t count = 0;
+  const auto write = [&](const char* target, const std::string& seed) {
+    const std::filesystem::path corpus = std::filesystem::path(folder) / target;
+    std::filesystem::create_directories(corpus);
+    std::ofstream(corpus / ("seed" + std::to_string(count++)), std::ios::binary) << seed;
+  };
+  std::vector<std::string> files = {good_zip(), with_zip64(good_zip(), 0), good_legacy(),
+                                    tar_of(tar_storages(), tar_tensors()),
+                                    safetensors(kHeader, kData)};
+  for (const Corruption& corruption : all_corruptions()) files.push_back(corruption.file);
+  constexpr size_t kMaxSeed = 16384, kMagicSize = 15;
+  for (const std::string& file : files) {
+    if (file.size() > kMaxSeed) continue;
+    write("fuzz_checkpoint", file);
+    if (file.starts_with("PK")) write("fuzz_zip", file);
+    if (file.starts_with("\x80\x02\x8a\x0a")) write("fuzz_legacy", file.substr(kMagicSize));
+    if (file.size() > 512 && file.substr(257, 5) == "ustar") write("fuzz_tar", file);
+    if (file.size() > 8 && file[8] == '{') write("fuzz_safetensors", file.substr(8));
+    try {
+      const ZipArchive archive(as_bytes(file));
+      const ZipEntry* entry = archive.find("archive/data.pkl");
+      if (entry == nullptr) continue;
+      write("fuzz_pickle", std::string(entry->packed.begin(), entry->packed.end()));
+    } catch (const Error&) {
+      continue;  // not a zip, or a damaged one
+    }
   }
 }
 

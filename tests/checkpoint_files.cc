@@ -1,8 +1,8 @@
 #include "tests/checkpoint_files.h"
 
-#include <gtest/gtest.h>
-
+#include <cstdio>
 #include <cstring>
+#include <stdexcept>
 
 namespace lightcap::testing {
 namespace {
@@ -182,8 +182,8 @@ std::string patched(std::string file, size_t position, std::string_view bytes) {
 size_t position_of(const std::string& file, std::string_view bytes, size_t nth) {
   size_t position = file.find(bytes);
   while (nth-- > 0 && position != std::string::npos) position = file.find(bytes, position + 1);
-  EXPECT_NE(position, std::string::npos) << "the pattern to change is not in the file";
-  return position == std::string::npos ? 0 : position;
+  if (position == std::string::npos) throw std::logic_error("the pattern is not in the file");
+  return position;
 }
 
 }  // namespace lightcap::testing

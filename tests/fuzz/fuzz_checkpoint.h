@@ -1,0 +1,47 @@
+// What all checkpoint fuzzers do with a file.
+#ifndef LIGHTCAP_TESTS_FUZZ_FUZZ_CHECKPOINT_H_
+#define LIGHTCAP_TESTS_FUZZ_FUZZ_CHECKPOINT_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "engine/error.h"
+#include "weights_converter/checkpoint/state_dict.h"
+
+namespace lightcap {
+
+inline std::string to_file(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
+
+// Opens the file, reads the small tensors and looks for every part of the model. Any Error is fine;
+// anything else is a finding.
+inline void read_everything(const std::string& file) {
+  constexpr uint64_t kSmall = 1 << 14;  // reading larger ones finds nothing more, slowly
+  try {
+    const Checkpoint checkpoint = read_checkpoint(
+        {reinterpret_cast<const uint8_t*>(file.data()), file.size()}, "/nonexistent/file");
+    for (const auto* tensors : {&checkpoint.tensors, &checkpoint.attribute_tensors}) {
+      for (const CheckpointTensor& tensor : *tensors) {
+        if (tensor.elements() > kSmall) continue;
+        try {
+          checkpoint.read_as_f32(tensor);
+          checkpoint.read_bytes(tensor, [](std::span<const uint8_t>) {});
+        } catch (const Error&) {
+        }
+      }
+    }
+    for (const Role role : {Role::kImageEncoder, Role::kDetector, Role::kBert, Role::kLightcap}) {
+      try {
+        find_state_dict(checkpoint, role);
+      } catch (const Error&) {
+      }
+    }
+  } catch (const Error&) {
+  }
+}
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_TESTS_FUZZ_FUZZ_CHECKPOINT_H_
