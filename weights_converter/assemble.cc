@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <future>
 #include <set>
 #include <type_traits>
 
@@ -266,11 +267,16 @@ void Conversion::make_plan(const ConversionOptions& options) {
   visit_hyper_parameters(config_, maker);
   visit_sizes(config_, maker);
   plan_.key_values = std::move(maker.made);
+  // Hashing takes longer than all the rest.
+  std::vector<std::future<std::string>> hashes;
+  for (const Source& source : sources_) {
+    hashes.push_back(std::async(std::launch::async, sha256_of_file, source.checkpoint.path));
+  }
   std::vector<std::string> sources;
   for (const Source& source : sources_) {
     const std::string role = std::string(role_option(source.role)).substr(2);
     const std::string name = std::filesystem::path(source.checkpoint.path).filename().string();
-    sources.push_back(role + ": " + name + ", sha256 " + sha256_of_file(source.checkpoint.path));
+    sources.push_back(role + ": " + name + ", sha256 " + hashes[sources.size()].get());
   }
   if (random_seed_) sources.push_back("random: seed " + std::to_string(*random_seed_));
   plan_.key_values.push_back({"vocabulary", vocabulary_});
@@ -293,6 +299,8 @@ void Conversion::read(const std::string& name, const std::vector<uint64_t>& shap
   }
   const Checkpoint& checkpoint = found->second.source->checkpoint;
   checkpoint.read_as_f32(*found->second.tensor, out);
+  constexpr size_t kLarge = size_t{1} << 18;
+  if (out.size() > kLarge) checkpoint.release_pages();
   const auto bad =
       std::find_if(out.begin(), out.end(), [](float value) { return !std::isfinite(value); });
   if (bad != out.end()) {

@@ -85,9 +85,16 @@ Checkpoint open_checkpoint(const std::string& path) {
   return checkpoint;
 }
 
+void Checkpoint::release_pages() const {
+  for (const auto& owner : owners) owner->release_pages();
+}
+
 std::string shape_text(const std::vector<uint64_t>& shape) {
   std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
   return text + "]";
 }
 

@@ -70,8 +70,11 @@ struct Checkpoint {
   void read_bytes(const CheckpointTensor& tensor,
                   const std::function<void(std::span<const uint8_t>)>& consume) const;
 
-  // What keeps the storages' bytes alive: the mapping, inflated entries.
-  std::vector<std::shared_ptr<const void>> owners;
+  // Gives back the memory of the file's pages that have been read; they are read again when wanted.
+  void release_pages() const;
+
+  // What the storages' bytes are in.
+  std::vector<std::shared_ptr<const class MappedFile>> owners;
 };
 
 // Opens any supported checkpoint, recognised by its content, never by its name. Throws

@@ -69,6 +69,10 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   return file;
 }
 
+void MappedFile::release_pages() const {
+  if (mapping_ != nullptr) madvise(mapping_, size_, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (mapping_ != nullptr) munmap(mapping_, size_);
 }

@@ -18,6 +18,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const uint8_t> bytes() const { return {data_, size_}; }
+  // A mapped page counts as the process's memory from the first look at it; this ends that. Nothing
+  // changes for who looks again.
+  void release_pages() const;
 
  private:
   MappedFile() = default;
