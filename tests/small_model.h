@@ -11,12 +11,13 @@
 
 namespace lightcap::testing {
 
-// `variant` names a config of tests/goldens: "mask" is the one with all defaults.
-inline std::string small_model_path(const std::string& variant = "mask") {
+// `variant` names a config of tests/goldens: the name of its file without .json.
+inline std::string small_model_path(const std::string& variant = "stretch-mask-mean_probability") {
   return std::string(LIGHTCAP_SMALL_MODELS) + "/" + variant + ".lcw";
 }
 
-inline std::shared_ptr<const Model> small_model(const std::string& variant = "mask") {
+inline std::shared_ptr<const Model> small_model(
+    const std::string& variant = "stretch-mask-mean_probability") {
   return std::make_shared<const Model>(WeightsFile::open(small_model_path(variant)));
 }
 

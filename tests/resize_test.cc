@@ -1,0 +1,174 @@
+// The expected checksums are those of what Pillow 13 (bicubic) and OpenCV (bilinear) make of the
+// same pictures: equality to the last bit.
+#include "engine/resize.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "engine/crc32.h"
+
+namespace lightcap {
+namespace {
+
+// A picture that any language can draw: smooth ramps with a pattern on top.
+std::vector<uint8_t> drawn(size_t width, size_t height) {
+  std::vector<uint8_t> pixels;
+  for (size_t y = 0; y < height; ++y) {
+    for (size_t x = 0; x < width; ++x) {
+      for (size_t c = 0; c < 3; ++c) {
+        pixels.push_back(static_cast<uint8_t>(x * 7 + y * 13 + c * 29 + (x * y) % 31 * 5));
+      }
+    }
+  }
+  return pixels;
+}
+
+// Runs f(arena, out) as a session does: once to plan, once for real. out is [height][width][3],
+// with columns of NaN around that must stay.
+template <class F>
+std::vector<float> planned(size_t height, size_t width, F&& f) {
+  constexpr size_t kMargin = 2;
+  const size_t stride = 3 * (width + 2 * kMargin);
+  std::vector<float> buffer(height * stride, NAN);
+  const Tensor out = {buffer.data() + 3 * kMargin, height, width, 3, stride, 3};
+  Arena arena;
+  f(arena, out);
+  arena.allocate();
+  f(arena, out);
+  std::vector<float> values;
+  for (size_t y = 0; y < height; ++y) {
+    for (size_t i = 0; i < stride; ++i) {
+      const float value = buffer[y * stride + i];
+      const bool margin = i < 3 * kMargin || i >= stride - 3 * kMargin;
+      EXPECT_EQ(std::isnan(value), margin);
+      if (!margin) values.push_back(value);
+    }
+  }
+  return values;
+}
+
+uint32_t crc_of(const std::vector<float>& values, float scale) {
+  std::vector<uint8_t> bytes;
+  for (const float value : values)
+    bytes.push_back(static_cast<uint8_t>(std::lround(value * scale)));
+  return crc32(bytes.data(), bytes.size());
+}
+
+ValueTable identity_table() {
+  ValueTable table;
+  for (auto& channel : table) {
+    for (size_t p = 0; p < channel.size(); ++p) channel[p] = static_cast<float>(p);
+  }
+  return table;
+}
+
+TEST(Resize, BicubicIsPillows) {
+  struct Case {
+    size_t width, height, size;
+    bool center_crop;
+    uint32_t crc;
+  };
+  constexpr Case kCases[] = {
+      {640, 480, 224, false, 0x886e64e6}, {97, 61, 224, false, 0xdb5fff58},
+      {224, 224, 224, false, 0x5dfdecca}, {1, 1, 32, false, 0x69a400af},
+      {1000, 37, 96, false, 0x9119b0ba},  {224, 300, 224, false, 0x19bf5c57},
+      {640, 427, 224, true, 0x60ca642d},  {333, 500, 224, true, 0x26deb5dd},
+      {50, 49, 96, true, 0x5efaef00},     {2000, 3, 64, true, 0x1a978906},
+  };
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    for (const Case& c : kCases) {
+      const std::vector<uint8_t> pixels = drawn(c.width, c.height);
+      const EncoderGeometry geometry = encoder_geometry(c.width, c.height, c.size, c.center_crop);
+      const std::vector<float> values =
+          planned(c.size, c.size, [&](Arena& arena, const Tensor& out) {
+            encoder_input({pixels.data(), c.width, c.height, 3 * c.width}, geometry,
+                          identity_table(), arena, pool, out);
+          });
+      EXPECT_EQ(crc_of(values, 1), c.crc) << c.width << " x " << c.height << " to " << c.size;
+    }
+  }
+}
+
+TEST(Resize, LetterboxIsUltralytics) {
+  struct Case {
+    size_t width, height, size, padded_width, padded_height, left, top;
+    uint32_t crc;
+  };
+  constexpr Case kCases[] = {
+      {640, 480, 640, 640, 480, 0, 0, 0x5fa1e192},   {641, 480, 640, 640, 480, 0, 0, 0x2a03086c},
+      {1280, 960, 640, 640, 480, 0, 0, 0x707d37bb},  {97, 61, 128, 128, 96, 0, 8, 0xee16d709},
+      {500, 375, 640, 640, 480, 0, 0, 0x3b575275},   {1, 1, 32, 32, 32, 0, 0, 0x69a400af},
+      {1000, 37, 96, 96, 32, 0, 14, 0x3be60721},     {333, 500, 256, 192, 256, 11, 0, 0xb7569b02},
+      {3000, 2000, 320, 320, 224, 0, 5, 0x14bab89f},
+  };
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    for (const Case& c : kCases) {
+      const std::vector<uint8_t> pixels = drawn(c.width, c.height);
+      const LetterboxGeometry geometry = letterbox_geometry(c.width, c.height, c.size);
+      EXPECT_EQ(geometry.width, c.padded_width);
+      EXPECT_EQ(geometry.height, c.padded_height);
+      EXPECT_EQ(geometry.left, c.left);
+      EXPECT_EQ(geometry.top, c.top);
+      const std::vector<float> values =
+          planned(c.padded_height, c.padded_width, [&](Arena& arena, const Tensor& out) {
+            detector_input({pixels.data(), c.width, c.height, 3 * c.width}, geometry, c.size, arena,
+                           pool, out);
+          });
+      EXPECT_EQ(crc_of(values, 255), c.crc) << c.width << " x " << c.height << " to " << c.size;
+    }
+  }
+}
+
+// Rows of a picture may lie further apart than its pixels need.
+TEST(Resize, RowBytesAreRespected) {
+  const size_t width = 31, height = 17, row_bytes = 3 * width + 5;
+  const std::vector<uint8_t> dense = drawn(width, height);
+  std::vector<uint8_t> spread(height * row_bytes, 0xee);
+  for (size_t y = 0; y < height; ++y) {
+    std::copy_n(dense.data() + y * 3 * width, 3 * width, spread.data() + y * row_bytes);
+  }
+  ThreadPool pool(1);
+  const auto both = [&](const ImageView& image) {
+    std::vector<float> values = planned(64, 64, [&](Arena& arena, const Tensor& out) {
+      encoder_input(image, encoder_geometry(width, height, 64, false), identity_table(), arena,
+                    pool, out);
+    });
+    const LetterboxGeometry letterbox = letterbox_geometry(width, height, 96);
+    const std::vector<float> boxed =
+        planned(letterbox.height, letterbox.width, [&](Arena& arena, const Tensor& out) {
+          detector_input(image, letterbox, 96, arena, pool, out);
+        });
+    values.insert(values.end(), boxed.begin(), boxed.end());
+    return values;
+  };
+  EXPECT_EQ(both({dense.data(), width, height, 3 * width}),
+            both({spread.data(), width, height, row_bytes}));
+}
+
+// The largest sides there are, up and down: memory was planned for them without knowing them.
+TEST(Resize, ExtremeShapesStayInsideThePlan) {
+  ThreadPool pool(2);
+  for (const auto& [width, height] :
+       {std::pair<size_t, size_t>{ImageLimits::kMaxSide, 2}, {2, ImageLimits::kMaxSide}}) {
+    const std::vector<uint8_t> pixels(3 * width * height, 200);
+    const ImageView image = {pixels.data(), width, height, 3 * width};
+    for (const bool center_crop : {false, true}) {
+      const std::vector<float> values = planned(96, 96, [&](Arena& arena, const Tensor& out) {
+        encoder_input(image, encoder_geometry(width, height, 96, center_crop), identity_table(),
+                      arena, pool, out);
+      });
+      for (const float value : values) ASSERT_EQ(value, 200.0f);
+    }
+    const LetterboxGeometry geometry = letterbox_geometry(width, height, 128);
+    planned(geometry.height, geometry.width, [&](Arena& arena, const Tensor& out) {
+      detector_input(image, geometry, 128, arena, pool, out);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace lightcap
