@@ -18,7 +18,9 @@ struct Taps {
 // Pixels that touch a padding of 0 and lie densely make a row of taps one run: for a stem over 3
 // channels the difference between runs of 3 and of 9 or 18 floats.
 inline Taps taps_of(const ConvArgs& args) {
-  if (args.padding == 0 && args.input_pixel_stride == args.channels) {
+  const bool inside =
+      args.padding == 0 && (args.output_width - 1) * args.stride + args.kernel_width <= args.width;
+  if (inside && args.input_pixel_stride == args.channels) {
     return {args.kernel_height, 1, args.kernel_width * args.channels};
   }
   return {args.kernel_height, args.kernel_width, args.channels};
