@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstdint>
-#include <future>
 #include <map>
 #include <optional>
 #include <span>
