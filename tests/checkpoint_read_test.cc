@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <deque>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -17,12 +18,10 @@
 namespace lightcap::testing {
 namespace {
 
-// The result keeps the file, as open_checkpoint's does.
+// The result points into the file, so each lives to the end.
 Checkpoint read(const std::string& file) {
-  const auto kept = std::make_shared<const std::string>(file);
-  Checkpoint checkpoint = read_checkpoint(as_bytes(*kept), "file.pt");
-  checkpoint.owners.push_back(kept);
-  return checkpoint;
+  static std::deque<std::string> files;
+  return read_checkpoint(as_bytes(files.emplace_back(file)), "file.pt");
 }
 
 std::vector<std::string> names_of(const Checkpoint& checkpoint) {
