@@ -21,17 +21,19 @@ constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegister
 constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
 
 // acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
-// panel_stride apart. GEMM has one such run, a convolution one or more for each tap of its kernel.
+// panel_stride apart; weights `ahead` floats on are called into the cache. GEMM has one such run, a
+// convolution one or more for each tap of its kernel.
 template <size_t kRows, size_t kPanels>
 [[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
-                                            const float* panels, size_t panel_stride,
+                                            const float* panels, size_t panel_stride, size_t ahead,
                                             Floats (&acc)[kRows][kPanels * kPanelVectors]) {
   for (size_t k = 0; k < length; ++k, panels += kPanelWidth) {
     Floats weights[kPanels * kPanelVectors];
 #pragma GCC unroll 16
     for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-      weights[v] = Floats::load_aligned(panels + v / kPanelVectors * panel_stride +
-                                        v % kPanelVectors * kLanes);
+      const float* panel = panels + v / kPanelVectors * panel_stride;
+      if (v % kPanelVectors == 0) __builtin_prefetch(panel + ahead);
+      weights[v] = Floats::load_aligned(panel + v % kPanelVectors * kLanes);
     }
 #pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
@@ -51,20 +53,51 @@ struct Output {
   Epilogue epilogue;  // bias and residual at the tile's first row and column
 };
 
-[[gnu::always_inline]] inline void finish(Floats sum, const Output& out, size_t row,
-                                          size_t column) {
-  const size_t lanes = min_size(kLanes, out.columns - column);
+[[gnu::always_inline]] inline Output part_of(Output out, size_t row, size_t column) {
+  out.c += row * out.stride + column;
+  out.columns -= column;
+  if (out.epilogue.bias != nullptr) out.epilogue.bias += column;
+  if (out.epilogue.residual != nullptr)
+    out.epilogue.residual += row * out.epilogue.residual_stride + column;
+  return out;
+}
+
+// The epilogue in general, for sums [rows][columns] that a tile has put down.
+template <Activation kActivation>
+void finish_sums_with(const float* sums, size_t rows, size_t columns, const Output& out) {
   const Epilogue& epilogue = out.epilogue;
-  if (epilogue.bias != nullptr) sum += load_partial(epilogue.bias + column, lanes);
-  if (epilogue.residual == nullptr) {
-    sum = activate_value(sum, epilogue.activation);
-  } else {
-    const Floats residual =
-        load_partial(epilogue.residual + row * epilogue.residual_stride + column, lanes);
-    sum = epilogue.residual_after ? activate_value(sum, epilogue.activation) + residual
-                                  : activate_value(sum + residual, epilogue.activation);
+  const size_t used = min_size(columns, out.columns);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t column = 0; column < used; column += kLanes) {
+      const size_t lanes = min_size(kLanes, used - column);
+      Floats sum = Floats::load_aligned(sums + row * columns + column);
+      if (epilogue.bias != nullptr) sum += load_partial(epilogue.bias + column, lanes);
+      Floats residual(0.0f);
+      if (epilogue.residual != nullptr) {
+        residual = load_partial(epilogue.residual + row * epilogue.residual_stride + column, lanes);
+        if (!epilogue.residual_after) sum += residual;
+      }
+      sum = activate_value(sum, kActivation);
+      if (epilogue.residual != nullptr && epilogue.residual_after) sum += residual;
+      store_partial(out.c + row * out.stride + column, sum, lanes);
+    }
   }
-  store_partial(out.c + row * out.stride + column, sum, lanes);
+}
+
+[[gnu::noinline]] void finish_sums(const float* sums, size_t rows, size_t columns,
+                                   const Output& out) {
+  switch (out.epilogue.activation) {
+    case Activation::kNone:
+      return finish_sums_with<Activation::kNone>(sums, rows, columns, out);
+    case Activation::kRelu:
+      return finish_sums_with<Activation::kRelu>(sums, rows, columns, out);
+    case Activation::kSilu:
+      return finish_sums_with<Activation::kSilu>(sums, rows, columns, out);
+    case Activation::kGelu:
+      return finish_sums_with<Activation::kGelu>(sums, rows, columns, out);
+    case Activation::kSigmoid:
+      return finish_sums_with<Activation::kSigmoid>(sums, rows, columns, out);
+  }
 }
 
 template <size_t kRows, size_t kVectors>
@@ -76,24 +109,47 @@ template <size_t kRows, size_t kVectors>
   }
 }
 
+// Whole tiles with a plain or ResNet's epilogue, which are most of the work, stay in registers.
 template <size_t kRows, size_t kVectors>
-[[gnu::always_inline]] inline void finish_tile(const Floats (&acc)[kRows][kVectors],
-                                               const Output& out) {
+[[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors], const Output& out) {
+  const Epilogue& epilogue = out.epilogue;
+  const bool relu = epilogue.activation == Activation::kRelu;
+  const bool plain = relu || epilogue.activation == Activation::kNone;
+  if (!plain || epilogue.residual_after || out.columns < kVectors * kLanes) {
+    alignas(64) float sums[kRows * kVectors * kLanes];
+#pragma GCC unroll 64
+    for (size_t i = 0; i < kRows * kVectors; ++i)
+      acc[i / kVectors][i % kVectors].store_aligned(sums + i * kLanes);
+    return finish_sums(sums, kRows, kVectors * kLanes, out);
+  }
 #pragma GCC unroll 16
-  for (size_t r = 0; r < kRows; ++r) {
+  for (size_t v = 0; v < kVectors; ++v) {
+    const size_t column = v * kLanes;
+    if (epilogue.bias != nullptr) {
+      const Floats bias = load(epilogue.bias + column);
 #pragma GCC unroll 16
-    for (size_t v = 0; v < kVectors; ++v) {
-      if (v * kLanes < out.columns) finish(acc[r][v], out, r, v * kLanes);
+      for (size_t r = 0; r < kRows; ++r) acc[r][v] += bias;
     }
+    if (epilogue.residual != nullptr) {
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r)
+        acc[r][v] += load(epilogue.residual + r * epilogue.residual_stride + column);
+    }
+    if (relu) {
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r) acc[r][v] = activate_value(acc[r][v], Activation::kRelu);
+    }
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r) store(out.c + r * out.stride + column, acc[r][v]);
   }
 }
 
 template <size_t kRows, size_t kPanels>
 void tile(const float* const* rows, size_t depth, const float* panels, size_t panel_stride,
-          const Output& out) {
+          size_t ahead, const Output& out) {
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
-  multiply<kRows, kPanels>(rows, depth, panels, panel_stride, acc);
+  multiply<kRows, kPanels>(rows, depth, panels, panel_stride, ahead, acc);
   finish_tile(acc, out);
 }
 
@@ -106,7 +162,7 @@ constexpr size_t panels_for() {
 }
 
 using TileFunction = void (*)(const float* const* rows, size_t depth, const float* panels,
-                              size_t panel_stride, const Output& out);
+                              size_t panel_stride, size_t ahead, const Output& out);
 
 // Tiles of 1 to kTileRows rows: with as many panels as fit, and with one for what is left.
 struct TileSet {
@@ -138,49 +194,32 @@ struct RowTiles {
   size_t begin(size_t tile) const { return rows * tile / tiles; }
 };
 
-// One tile's rows against the panels [first_panel, panel_end) of `out`.
-inline void multiply_rows(const float* const* pointers, size_t rows, size_t depth,
-                          const float* panels, const Output& out, size_t first_panel,
-                          size_t panel_end) {
-  const size_t panel_stride = depth * kPanelWidth;
-  const size_t step = kTiles.wide_panels[rows];
-  const auto at = [&](size_t panel) {
-    const size_t column = panel * kPanelWidth;
-    Output from = out;
-    from.c += column;
-    from.columns -= column;
-    if (from.epilogue.bias != nullptr) from.epilogue.bias += column;
-    if (from.epilogue.residual != nullptr) from.epilogue.residual += column;
-    return from;
-  };
-  size_t panel = first_panel;
-  for (; panel + step <= panel_end; panel += step) {
-    kTiles.wide[rows](pointers, depth, panels + panel * panel_stride, panel_stride, at(panel));
-  }
-  for (; panel < panel_end; ++panel) {
-    kTiles.narrow[rows](pointers, depth, panels + panel * panel_stride, panel_stride, at(panel));
-  }
-}
-
 // Panels that stay in L1 or L2 while the rows of a call pass by: pairs where a tile takes pairs.
 constexpr size_t kPanelBlock = 4;
 
 void gemm(const GemmArgs& args) {
   if (args.rows == 0 || args.columns == 0) return;
   const size_t panels = (args.columns + kPanelWidth - 1) / kPanelWidth;
+  const size_t panel_stride = args.depth * kPanelWidth;
   const RowTiles tiles(args.rows);
   const size_t block = tiles.tiles == 1 ? panels : kPanelBlock;
   for (size_t first = 0; first < panels; first += block) {
+    const size_t end = min_size(first + block, panels);
     for (size_t t = 0; t < tiles.tiles; ++t) {
       const size_t row = tiles.begin(t);
       const size_t rows = tiles.begin(t + 1) - row;
       const float* pointers[kTileRows];
       for (size_t r = 0; r < rows; ++r) pointers[r] = args.a + (row + r) * args.a_stride;
-      Output out = {args.c + row * args.c_stride, args.c_stride, args.columns, args.epilogue};
-      if (out.epilogue.residual != nullptr)
-        out.epilogue.residual += row * out.epilogue.residual_stride;
-      multiply_rows(pointers, rows, args.depth, args.panels, out, first,
-                    min_size(first + block, panels));
+      const Output out = {args.c, args.c_stride, args.columns, args.epilogue};
+      const size_t wide = kTiles.wide_panels[rows];
+      for (size_t panel = first; panel < end;) {
+        const bool fits = panel + wide <= end;
+        const size_t step = fits ? wide : 1;
+        (fits ? kTiles.wide : kTiles.narrow)[rows](
+            pointers, args.depth, args.panels + panel * panel_stride, panel_stride,
+            t == 0 ? step * panel_stride : 0, part_of(out, row, panel * kPanelWidth));
+        panel += step;
+      }
     }
   }
 }

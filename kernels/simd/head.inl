@@ -16,26 +16,13 @@ inline float exp_sum_of(const float* x, size_t count, float top) {
   return sum_lanes(sum);
 }
 
-// Panels outside, rows inside: a panel comes from memory once and serves all rows from L1. The
-// chunk's logits are still in the cache when the second pass sums their exponentials.
+// A panel comes from memory once and serves all rows. The chunk's logits are still in the cache
+// when the second pass sums their exponentials.
 void head_logits(const HeadLogitsArgs& args) {
-  const size_t panels = (args.words + kPanelWidth - 1) / kPanelWidth;
-  const RowTiles tiles(args.rows);
-  const size_t block = tiles.tiles == 1 ? panels : kTilePanels;
-  for (size_t first = 0; first < panels; first += block) {
-    for (size_t t = 0; t < tiles.tiles; ++t) {
-      const size_t row = tiles.begin(t);
-      const size_t rows = tiles.begin(t + 1) - row;
-      const float* pointers[kTileRows];
-      for (size_t r = 0; r < rows; ++r) pointers[r] = args.z + (row + r) * args.z_stride;
-      Epilogue epilogue;
-      epilogue.bias = args.bias;
-      const Output out = {args.logits + row * args.logits_stride, args.logits_stride, args.words,
-                          epilogue};
-      multiply_rows(pointers, rows, args.depth, args.panels, out, first,
-                    min_size(first + block, panels));
-    }
-  }
+  GemmArgs product = {args.z,    args.z_stride, args.panels, args.logits, args.logits_stride,
+                      args.rows, args.depth,    args.words,  {}};
+  product.epilogue.bias = args.bias;
+  gemm(product);
   for (size_t row = 0; row < args.rows; ++row) {
     const float* logits = args.logits + row * args.logits_stride;
     args.maximum[row] = maximum_of(logits, args.words);
