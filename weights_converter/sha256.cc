@@ -33,27 +33,32 @@ uint32_t load_big_endian(const uint8_t* bytes) {
          static_cast<uint32_t>(bytes[2]) << 8 | static_cast<uint32_t>(bytes[3]);
 }
 
+// One round. Instead of moving eight variables along, the caller renames them.
+inline void round(uint32_t a, uint32_t b, uint32_t c, uint32_t& d, uint32_t e, uint32_t f,
+                  uint32_t g, uint32_t& h, uint32_t word) {
+  h += (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + (g ^ (e & (f ^ g))) + word;
+  d += h;
+  h += (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) | (c & (a | b)));
+}
+
 void add_block(State& state, const uint8_t* block) {
-  std::array<uint32_t, 16> w;  // the last sixteen words of the message schedule
-  for (size_t i = 0; i < w.size(); ++i) w[i] = load_big_endian(block + 4 * i);
+  std::array<uint32_t, 64> w;  // the message schedule
+  for (size_t i = 0; i < 16; ++i) w[i] = load_big_endian(block + 4 * i);
+  for (size_t i = 16; i < 64; ++i) {
+    const uint32_t early = w[i - 15], late = w[i - 2];
+    w[i] = w[i - 16] + w[i - 7] + (std::rotr(early, 7) ^ std::rotr(early, 18) ^ early >> 3) +
+           (std::rotr(late, 17) ^ std::rotr(late, 19) ^ late >> 10);
+  }
   auto [a, b, c, d, e, f, g, h] = state;
-  for (size_t i = 0; i < 64; ++i) {
-    if (i >= 16) {
-      const uint32_t early = w[(i + 1) % 16], late = w[(i + 14) % 16];
-      w[i % 16] += w[(i + 9) % 16] + (std::rotr(early, 7) ^ std::rotr(early, 18) ^ early >> 3) +
-                   (std::rotr(late, 17) ^ std::rotr(late, 19) ^ late >> 10);
-    }
-    const uint32_t sum = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
-                         ((e & f) ^ (~e & g)) + kRound[i] + w[i % 16];
-    const uint32_t majority = (a & b) ^ (a & c) ^ (b & c);
-    h = g;
-    g = f;
-    f = e;
-    e = d + sum;
-    d = c;
-    c = b;
-    b = a;
-    a = sum + (std::rotr(b, 2) ^ std::rotr(b, 13) ^ std::rotr(b, 22)) + majority;
+  for (size_t i = 0; i < 64; i += 8) {
+    round(a, b, c, d, e, f, g, h, w[i] + kRound[i]);
+    round(h, a, b, c, d, e, f, g, w[i + 1] + kRound[i + 1]);
+    round(g, h, a, b, c, d, e, f, w[i + 2] + kRound[i + 2]);
+    round(f, g, h, a, b, c, d, e, w[i + 3] + kRound[i + 3]);
+    round(e, f, g, h, a, b, c, d, w[i + 4] + kRound[i + 4]);
+    round(d, e, f, g, h, a, b, c, w[i + 5] + kRound[i + 5]);
+    round(c, d, e, f, g, h, a, b, w[i + 6] + kRound[i + 6]);
+    round(b, c, d, e, f, g, h, a, w[i + 7] + kRound[i + 7]);
   }
   const State mixed = {a, b, c, d, e, f, g, h};
   for (size_t i = 0; i < state.size(); ++i) state[i] += mixed[i];

@@ -117,8 +117,9 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   std::string where() const {
-    return level_ == 2 ? "'" + printable(metadata_ ? "__metadata__" : entries.back().name) + "'"
-                       : "the top level";
+    if (level_ != 2) return "the top level";
+    if (metadata_) return "__metadata__";
+    return printable(entries.back().name);
   }
   [[noreturn]] void fail_value(const std::string& what) const {
     fail_header("unexpected " + what + " for '" + printable(key_) + "' in " + where());
