@@ -54,7 +54,7 @@ void conv_tile(const ConvArgs& args, const Taps& taps, size_t first_pixel, const
         const size_t length = min_size(kRunLength, taps.length - done);
         const float* rows[kRows];
         for (size_t r = 0; r < kRows; ++r) rows[r] = base[r] == nullptr ? kZeros : base[r] + done;
-        multiply<kRows, kPanels>(rows, length, panels, panel_stride, 0, acc);
+        multiply<kRows, kPanels, false>(rows, length, panels, panel_stride, 0, acc);
         panels += length * kPanelWidth;
       }
     }

@@ -21,9 +21,9 @@ constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegister
 constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
 
 // acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
-// panel_stride apart; weights `ahead` floats on are called into the cache. GEMM has one such run, a
-// convolution one or more for each tap of its kernel.
-template <size_t kRows, size_t kPanels>
+// panel_stride apart. GEMM has one such run, a convolution one or more for each tap of its kernel.
+// With kAhead, weights that many floats on are called into L2 meanwhile.
+template <size_t kRows, size_t kPanels, bool kAhead>
 [[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
                                             const float* panels, size_t panel_stride, size_t ahead,
                                             Floats (&acc)[kRows][kPanels * kPanelVectors]) {
@@ -32,7 +32,7 @@ template <size_t kRows, size_t kPanels>
 #pragma GCC unroll 16
     for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
       const float* panel = panels + v / kPanelVectors * panel_stride;
-      if (v % kPanelVectors == 0) __builtin_prefetch(panel + ahead);
+      if (kAhead && v % kPanelVectors == 0) __builtin_prefetch(panel + ahead, 0, 2);
       weights[v] = Floats::load_aligned(panel + v % kPanelVectors * kLanes);
     }
 #pragma GCC unroll 16
@@ -149,7 +149,11 @@ void tile(const float* const* rows, size_t depth, const float* panels, size_t pa
           size_t ahead, const Output& out) {
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
-  multiply<kRows, kPanels>(rows, depth, panels, panel_stride, ahead, acc);
+  if (ahead != 0) {
+    multiply<kRows, kPanels, true>(rows, depth, panels, panel_stride, ahead, acc);
+  } else {
+    multiply<kRows, kPanels, false>(rows, depth, panels, panel_stride, 0, acc);
+  }
   finish_tile(acc, out);
 }
 
@@ -215,9 +219,11 @@ void gemm(const GemmArgs& args) {
       for (size_t panel = first; panel < end;) {
         const bool fits = panel + wide <= end;
         const size_t step = fits ? wide : 1;
-        (fits ? kTiles.wide : kTiles.narrow)[rows](
-            pointers, args.depth, args.panels + panel * panel_stride, panel_stride,
-            t == 0 ? step * panel_stride : 0, part_of(out, row, panel * kPanelWidth));
+        // The first rows to meet these panels find the next ones still in memory.
+        const size_t ahead = t == 0 && panel + 2 * step <= panels ? step * panel_stride : 0;
+        (fits ? kTiles.wide : kTiles.narrow)[rows](pointers, args.depth,
+                                                   args.panels + panel * panel_stride, panel_stride,
+                                                   ahead, part_of(out, row, panel * kPanelWidth));
         panel += step;
       }
     }
