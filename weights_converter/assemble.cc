@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 #include <future>
-#include <set>
 #include <type_traits>
 
 #include "engine/error.h"
@@ -169,6 +168,7 @@ void Conversion::check_tensors() {
         ++block_missing[block_of(tensor.name)];
         continue;
       }
+      placed_.insert(tensor.name);
       const CheckpointTensor& there = *found->second.tensor;
       const std::string where =
           "\n  " + tensor.name + " in " + found->second.source->checkpoint.path;
@@ -205,11 +205,14 @@ void Conversion::check_tensors() {
 std::string Conversion::nearest(const Wanted& tensor) const {
   const CheckpointTensor* best = nullptr;
   const Source* best_source = nullptr;
-  size_t best_cost = 3;  // in halves: another part of the name costs two, another shape one
+  // Another part of the name costs two, another shape one, a tensor that has its own place two.
+  size_t best_cost = 4;
   constexpr size_t kLooked = 5000;  // keeps the search short in a file of a million tensors
   for (const Source& source : sources_) {
     std::set<const CheckpointTensor*> taken;
-    for (const auto& [name, used] : source.state_dict.tensors) taken.insert(used);
+    for (const auto& [name, used] : source.state_dict.tensors) {
+      if (placed_.count(name) != 0) taken.insert(used);
+    }
     size_t looked = 0;
     for (const CheckpointTensor& candidate : source.checkpoint.tensors) {
       if (++looked > kLooked) break;
@@ -221,7 +224,7 @@ std::string Conversion::nearest(const Wanted& tensor) const {
       }
       const size_t cost = 2 * dotted_distance(end, tensor.name) +
                           (candidate.shape == tensor.shape ? 0 : 1) +
-                          (taken.count(&candidate) != 0 ? 1 : 0);
+                          (taken.count(&candidate) != 0 ? 2 : 0);
       if (cost > best_cost || (cost == best_cost && best != nullptr)) continue;
       best_cost = cost;
       best = &candidate;
@@ -243,16 +246,12 @@ void Conversion::note_random(size_t count, size_t total) {
 }
 
 void Conversion::note_unused() {
-  std::set<std::string> used;
-  for (const TensorSpec& spec : specs_) {
-    for (const Wanted& tensor : wanted(spec)) used.insert(tensor.name);
-  }
   for (const Source& source : sources_) {
     std::string names;
     size_t count = 0;
     constexpr size_t kShown = 5;
     for (const auto& [name, tensor] : source.state_dict.tensors) {
-      if (used.count(name) != 0) continue;
+      if (placed_.count(name) != 0) continue;
       if (++count <= kShown) names += (names.empty() ? "" : ", ") + tensor->name;
     }
     if (count == 0) continue;

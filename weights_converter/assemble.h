@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -83,6 +84,7 @@ class Conversion {
   Config config_;
   std::vector<Source> sources_;
   std::map<std::string, Found> found_;
+  std::set<std::string> placed_;  // of those, the ones that the model is made of
   std::vector<TensorSpec> specs_;
   std::vector<std::string> vocabulary_, labels_;
   WeightsPlan plan_;

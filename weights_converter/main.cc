@@ -57,18 +57,21 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->capture_default_str();
   app.add_option("--random", conversion.random_seed,
                  "Make up what no file names, from this seed: weights, and words")
+      ->check(CLI::NonNegativeNumber.description(""))
       ->type_name("SEED");
   app.add_option("--license", conversion.licenses,
                  "Licence of a source, to travel in the model; may be given several times")
       ->type_name("TEXT")
       ->expected(1)
       ->take_all();
-  app.add_option("-o,--output", arguments.output, "The model to write")->type_name("MODEL.lcw");
+  CLI::Option* output = app.add_option("-o,--output", arguments.output, "The model to write");
+  output->type_name("MODEL.lcw");
   app.add_flag("--verify", arguments.verify,
                "Read the written model and compare every value with the sources");
-  app.add_option("--list", arguments.list, "Print a checkpoint's tensors and do nothing else")
-      ->type_name("FILE");
-  app.add_flag("--json", arguments.json, "Print the list as JSON");
+  CLI::Option* list =
+      app.add_option("--list", arguments.list, "Print a checkpoint's tensors and do nothing else");
+  list->type_name("FILE")->excludes(output);
+  app.add_flag("--json", arguments.json, "Print the list as JSON")->needs(list);
   app.add_flag("--version", arguments.version, "Print the version");
 }
 

@@ -1,0 +1,135 @@
+// lightcap-convert as users and scripts see it: exit codes, what goes to stdout, what stays on
+// disk.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "tests/tiny_checkpoint.h"
+
+namespace lightcap::testing {
+namespace {
+
+class ConvertCli : public ::testing::Test {
+ protected:
+  ConvertCli() {
+    write_safetensors(folder_ / "whole.safetensors", tiny_tensors());
+    write_text(folder_ / "vocab.txt", tiny_vocabulary(tiny_config().fusion.vocabulary));
+    write_text(folder_ / "labels.txt", tiny_labels(tiny_config().concept_extractor.vocabulary));
+  }
+  // Runs the program in the folder and returns its exit code.
+  int run(const std::string& arguments) {
+    const std::string command =
+        "cd '" + (folder_ / "") + "' && '" LIGHTCAP_CONVERT "' " + arguments + " >stdout 2>stderr";
+    const int status = std::system(command.c_str());
+    out_ = read_file(folder_ / "stdout");
+    err_ = read_file(folder_ / "stderr");
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  static bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
+
+  TemporaryFolder folder_;
+  std::string out_, err_;
+};
+
+constexpr char kWhole[] = "--lightcap whole.safetensors --vocab vocab.txt --concepts labels.txt ";
+
+TEST_F(ConvertCli, ConvertsAndVerifies) {
+  EXPECT_EQ(run(std::string(kWhole) + "-o m.lcw --verify --license 'CC0' --license MIT"), 0)
+      << err_;
+  EXPECT_EQ(out_, "");
+  EXPECT_TRUE(has(err_, "m.lcw: ")) << err_;
+  EXPECT_TRUE(has(err_, ", verified\n")) << err_;
+  EXPECT_FALSE(has(err_, "\r")) << "progress is for terminals";
+  EXPECT_TRUE(has(read_file(folder_ / "m.lcw"), "CC0"));
+  EXPECT_TRUE(has(read_file(folder_ / "m.lcw"), "MIT"));
+}
+
+TEST_F(ConvertCli, TheSameTwice) {
+  ASSERT_EQ(run(std::string(kWhole) + "-o a.lcw"), 0) << err_;
+  ASSERT_EQ(run(std::string(kWhole) + "--output=b.lcw"), 0) << err_;
+  EXPECT_EQ(read_file(folder_ / "a.lcw"), read_file(folder_ / "b.lcw"));
+  ASSERT_EQ(run(std::string(kWhole) + "-o c.lcw --dtype f16"), 0) << err_;
+  EXPECT_LT(read_file(folder_ / "c.lcw").size(), read_file(folder_ / "a.lcw").size());
+}
+
+TEST_F(ConvertCli, MakesUpTheRest) {
+  write_safetensors(folder_ / "yolo.safetensors", with_prefix(tiny_tensors(), "detector.", ""));
+  ASSERT_EQ(run("--detector yolo.safetensors --random 1 -o m.lcw"), 0) << err_;
+  EXPECT_TRUE(has(err_, "tensors are random")) << err_;
+}
+
+TEST_F(ConvertCli, Lists) {
+  EXPECT_EQ(run("--list whole.safetensors"), 0) << err_;
+  EXPECT_TRUE(has(out_, "modulator.fc1.weight"));
+  EXPECT_EQ(err_, "");
+  EXPECT_EQ(run("--list whole.safetensors --json"), 0) << err_;
+  const auto list = nlohmann::json::parse(out_);
+  EXPECT_EQ(list.size(), tiny_tensors().size());
+  EXPECT_EQ(list[0]["dtype"], "f32");
+}
+
+TEST_F(ConvertCli, HelpAndVersion) {
+  EXPECT_EQ(run("--help"), 0);
+  EXPECT_TRUE(has(out_, "--dtype TYPE=f32")) << out_;
+  EXPECT_EQ(run("--version"), 0);
+  EXPECT_TRUE(out_.starts_with("lightcap-convert ")) << out_;
+}
+
+TEST_F(ConvertCli, UsageErrorsAre2) {
+  for (const char* arguments :
+       {"", "--bogus", "-o", "--lightcap", "-o m.lcw", "whole.safetensors -o m.lcw",
+        "--random x -o m.lcw", "--random -1 -o m.lcw", "--random 1 --dtype f8 -o m.lcw",
+        "--lightcap whole.safetensors -o m.lcw", "--lightcap whole.safetensors", "--json -o m.lcw",
+        "--list whole.safetensors -o m.lcw"}) {
+    EXPECT_EQ(run(arguments), 2) << arguments << ": " << err_;
+    EXPECT_EQ(out_, "");
+    EXPECT_TRUE(err_.starts_with("lightcap-convert: ")) << err_;
+  }
+  EXPECT_EQ(read_file(folder_ / "m.lcw").size(), 0u);
+}
+
+TEST_F(ConvertCli, BadSourcesAre4) {
+  write_text(folder_ / "page.pt", "<!DOCTYPE html><html></html>");
+  write_text(folder_ / "c.json", "{\"heads\": 3}");
+  const std::string whole = "--lightcap whole.safetensors ";
+  for (const std::string& arguments :
+       {std::string("--random 1 --bert page.pt"), std::string("--random 1 --bert no.pt"),
+        std::string("--random 1 --bert whole.safetensors --detector page.pt"),
+        kWhole + std::string("--config c.json"), whole + "--vocab no.txt --concepts labels.txt",
+        whole + "--vocab vocab.txt --concepts vocab.txt",
+        std::string("--random 1 --vocab labels.txt")}) {
+    EXPECT_EQ(run(arguments + " -o m.lcw"), 4) << arguments << ": " << err_;
+  }
+  EXPECT_EQ(run("--list page.pt"), 4) << err_;
+  EXPECT_TRUE(has(err_, "page.pt: ")) << err_;
+}
+
+TEST_F(ConvertCli, OutputErrorsAre7) {
+  EXPECT_EQ(run(std::string(kWhole) + "-o no/m.lcw"), 7) << err_;
+  EXPECT_TRUE(has(err_, "no/m.lcw: ")) << err_;
+  EXPECT_EQ(run(std::string(kWhole) + "-o ."), 7) << err_;
+  EXPECT_EQ(run("--list whole.safetensors --json >/dev/full #"), 7) << err_;
+}
+
+TEST_F(ConvertCli, AFailureHarmsNothing) {
+  write_text(folder_ / "m.lcw", "precious");
+  TinyTensors broken = tiny_tensors();
+  broken.at("head.bias").values[0] = 1.0f / 0.0f;
+  write_safetensors(folder_ / "broken.safetensors", broken);
+  const std::vector<std::string> before = [this] {
+    run("--version");
+    return folder_.files();
+  }();
+  EXPECT_EQ(run("--lightcap broken.safetensors --vocab vocab.txt --concepts labels.txt -o m.lcw"),
+            4);
+  EXPECT_TRUE(has(err_, "head.bias holds infinity")) << err_;
+  EXPECT_EQ(read_file(folder_ / "m.lcw"), "precious");
+  EXPECT_EQ(folder_.files(), before);
+}
+
+}  // namespace
+}  // namespace lightcap::testing
