@@ -222,6 +222,33 @@ TEST(CheckpointRead, ScriptModulesListWhatTheirCodeDeclares) {
   EXPECT_EQ(names_of(checkpoint), (Names{"-1.weight", "-1.steps"}));
 }
 
+// PyTorch before 1.5 did not declare buffers; objects that are no modules are in no state dict.
+TEST(CheckpointRead, OldScriptModulesListAllTensors) {
+  const std::string t = tensor(kStorage, 0, {2}, {1});
+  const std::string tuple_like = object(global("__torch__", "Pair"), dict({{text("x"), t}}));
+  const std::string root =
+      object(global("__torch__", "Root"),
+             dict({{text("weight"), t}, {text("running_mean"), t}, {text("pair"), tuple_like}}));
+  const std::string file = zip({{"m/data.pkl", pickle(root)},
+                                {"m/data/0", kSix},
+                                {"m/constants.pkl", pickle(")")},
+                                {"m/code/__torch__.py",
+                                 "class Root(Module):\n  __parameters__ = [\"weight\", ]\n"
+                                 "class Pair(NamedTuple):\n  x : Tensor\n"}});
+  EXPECT_EQ(names_of(read(file)), (Names{"weight", "running_mean"}));
+}
+
+// Numbers and texts in letters, and lists that are built from a mark.
+TEST(CheckpointRead, ProtocolZeroIsRead) {
+  const std::string shape = "(I2\nL3L\nt", strides = "(I3\nI1\nt";
+  const std::string value = "(dp0\nVcaf\\u00e9\np1\n(lp2\n" +
+                            global("torch._utils", "_rebuild_tensor") + "(" + kStorage + "I0\n" +
+                            shape + strides + "tRaNaF1.5\naI01\naS'it\\'s'\nas";
+  const Checkpoint checkpoint = read(torch_zip(value, {{"0", kSix}}));
+  EXPECT_EQ(names_of(checkpoint), Names{"caf\u00e9.0"});
+  EXPECT_EQ(checkpoint.tensors[0].shape, (std::vector<uint64_t>{2, 3}));
+}
+
 TEST(CheckpointRead, LegacyStreamsHoldViewsOfStorages) {
   const std::string view =
       tuple({text("storage"), global("torch", "FloatStorage"), text("9"), text("cuda:0"),

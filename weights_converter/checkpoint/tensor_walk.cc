@@ -153,14 +153,16 @@ class Walker {
     add_attributes(class_name, *attributes, path);
   }
 
-  void push_script_module(const std::optional<std::set<std::string>>& declared,
-                          const Entries& attributes, const std::string& path) {
-    if (!declared) return;
+  void push_script_module(const ScriptClass& script_class, const Entries& attributes,
+                          const std::string& path) {
+    if (!script_class.is_module) return;
     for (const auto& [key, value] : attributes) {
       const auto name = pickle_.string(key);
       if (!name) continue;
       const bool submodule = classes_.count(pickle_.class_name(value)) != 0;
-      if (submodule || declared->count(std::string(*name)) != 0) push_child(value, path, *name);
+      const bool declared =
+          !script_class.declares_buffers || script_class.tensors.count(*name) != 0;
+      if (submodule || declared) push_child(value, path, *name);
     }
   }
 

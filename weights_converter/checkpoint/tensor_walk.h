@@ -10,9 +10,14 @@
 
 namespace lightcap {
 
-// TorchScript's classes: the names of a module's parameters and buffers, as its code declares them;
-// no value for classes that are no modules.
-using ScriptClasses = std::map<std::string, std::optional<std::set<std::string>>, std::less<>>;
+// What a TorchScript class declares in its code.
+struct ScriptClass {
+  bool is_module = false;
+  // Before PyTorch 1.5 only parameters were declared, and every other tensor was a buffer.
+  bool declares_buffers = false;
+  std::set<std::string, std::less<>> tensors;  // names of parameters and buffers
+};
+using ScriptClasses = std::map<std::string, ScriptClass, std::less<>>;
 
 // Adds the pickle's tensors and attributes to `checkpoint`. Dictionaries, lists, tuples and plain
 // objects give dotted paths; a torch.nn.Module gives what its state_dict() would. Throws

@@ -126,7 +126,7 @@ bool is_big_endian(const ZipArchive& archive, const std::string& root) {
 }
 
 // The strings of `["weight", "bias", ]`.
-void add_strings(std::string_view line, std::set<std::string>& strings) {
+void add_strings(std::string_view line, std::set<std::string, std::less<>>& strings) {
   size_t quote = line.find('"');
   while (quote != std::string_view::npos) {
     const size_t end = line.find('"', quote + 1);
@@ -141,7 +141,7 @@ void add_strings(std::string_view line, std::set<std::string>& strings) {
 //     __parameters__ = ["weight", "bias", ]
 //     __buffers__ = []
 void add_classes(const std::string& module, std::string_view code, ScriptClasses& classes) {
-  std::optional<std::set<std::string>>* current = nullptr;
+  ScriptClass* current = nullptr;
   while (!code.empty()) {
     const size_t end = std::min(code.find('\n'), code.size());
     const std::string_view line = code.substr(0, end);
@@ -149,10 +149,11 @@ void add_classes(const std::string& module, std::string_view code, ScriptClasses
     if (line.starts_with("class ")) {
       const size_t name_end = std::min(line.find_first_of("(:"), line.size());
       current = &classes[module + "." + std::string(line.substr(6, name_end - 6))];
-      if (line.substr(name_end).starts_with("(Module)")) current->emplace();
-    } else if (current != nullptr && current->has_value() &&
-               (line.starts_with("  __parameters__ = ") || line.starts_with("  __buffers__ = "))) {
-      add_strings(line, **current);
+      current->is_module = line.substr(name_end).starts_with("(Module)");
+    } else if (current != nullptr) {
+      const bool buffers = line.starts_with("  __buffers__ = ");
+      if (buffers) current->declares_buffers = true;
+      if (buffers || line.starts_with("  __parameters__ = ")) add_strings(line, current->tensors);
     }
   }
 }
