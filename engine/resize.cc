@@ -101,10 +101,70 @@ void add_row(const uint8_t* row, int32_t weight, size_t count, int32_t* sum) {
   for (size_t i = 0; i < count; ++i) sum[i] += weight * row[i];
 }
 
-// What a row of the square is made of where its width needs no resizing.
-void copy_row(const uint8_t* row, size_t left, size_t size, uint8_t* out) {
-  std::copy_n(row + 3 * left, 3 * size, out);
+void round_row(const int32_t* sum, size_t count, uint8_t* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = from_fixed(sum[i]);
 }
+
+// Which pass comes first shows where a value was clipped to 0 or 255 between them. Pillow 13 begins
+// with the vertical one where that removes more than twice as many rows as the other removes
+// columns (seen by trying 6000 sizes); before, the horizontal one was always first.
+bool resizes_down_first(const ImageView& image, const EncoderGeometry& geometry) {
+  const auto removed = [](size_t from, size_t to) {
+    return static_cast<int64_t>(from) - static_cast<int64_t>(to);
+  };
+  const int64_t rows = removed(image.height, geometry.resized_height);
+  return rows > 0 && 2 * removed(image.width, geometry.resized_width) < rows;
+}
+
+// The widest picture that resizes_down_first() allows.
+size_t widest_down_first(size_t size) {
+  return std::min(ImageLimits::kMaxSide / 2 + size, ImageLimits::kMaxSide);
+}
+
+// What a strip of output rows works on.
+struct BicubicStrip {
+  size_t size = 0, window = 0;
+  uint8_t* ring = nullptr;  // [window][size][3]: source rows, already resized across
+  size_t next = 0;          // the first source row that is not in the ring yet
+  int32_t* sums = nullptr;  // [widest_down_first][3]
+  uint8_t* wide = nullptr;  // [widest_down_first][3]
+  uint8_t* row = nullptr;   // [size][3], the result
+
+  BicubicStrip() = default;
+  BicubicStrip(Arena& arena, size_t output_size, size_t largest_window)
+      : size(output_size),
+        window(largest_window),
+        ring(static_cast<uint8_t*>(arena.bytes(largest_window * 3 * size))),
+        sums(static_cast<int32_t*>(arena.bytes(widest_down_first(size) * 3 * sizeof(int32_t)))),
+        wide(static_cast<uint8_t*>(arena.bytes(widest_down_first(size) * 3))),
+        row(static_cast<uint8_t*>(arena.bytes(3 * size))) {}
+
+  // Each source row is resized once a strip: windows never begin before their predecessor.
+  void resize_across_then_down(const ImageView& image, const Windows& across, const Windows& down,
+                               size_t y) {
+    const size_t begin = down.begins[y], end = begin + down.lengths[y];
+    const auto ring_row = [&](size_t source) { return ring + source % window * 3 * size; };
+    for (next = std::max(next, begin); next < end; ++next) {
+      resize_row(image.data + next * image.row_bytes, across, size, ring_row(next));
+    }
+    std::fill_n(sums, 3 * size, kHalf);
+    for (size_t source = begin; source < end; ++source) {
+      add_row(ring_row(source), down.weights[y * down.window + source - begin], 3 * size, sums);
+    }
+    round_row(sums, 3 * size, row);
+  }
+
+  void resize_down_then_across(const ImageView& image, const Windows& across, const Windows& down,
+                               size_t y) {
+    std::fill_n(sums, 3 * image.width, kHalf);
+    for (size_t k = 0; k < down.lengths[y]; ++k) {
+      add_row(image.data + (down.begins[y] + k) * image.row_bytes,
+              down.weights[y * down.window + k], 3 * image.width, sums);
+    }
+    round_row(sums, 3 * image.width, wide);
+    resize_row(wide, across, size, row);
+  }
+};
 
 // ---- Bilinear, as OpenCV computes it for 8-bit pictures ----
 
@@ -242,42 +302,22 @@ void encoder_input(const ImageView& image, const EncoderGeometry& geometry, cons
   const size_t size = geometry.size;
   const size_t largest_window = window_size(ImageLimits::kMaxSide, size);
   Windows across(arena, size, largest_window), down(arena, size, largest_window);
-  const size_t row_bytes = 3 * size;
-  // A ring for each strip: the rows, already resized across, that its current output row is made
-  // of.
-  auto* rings = static_cast<uint8_t*>(arena.bytes(kStrips * largest_window * row_bytes));
-  auto* sums = static_cast<int32_t*>(arena.bytes(kStrips * row_bytes * sizeof(int32_t)));
+  BicubicStrip strips[kStrips];
+  for (BicubicStrip& strip : strips) strip = BicubicStrip(arena, size, largest_window);
   if (arena.planning()) return;
-  const bool resize_across = image.width != geometry.resized_width;
-  const bool resize_down = image.height != geometry.resized_height;
-  if (resize_across) across.fill(image.width, geometry.resized_width, geometry.left, size);
-  if (resize_down) down.fill(image.height, geometry.resized_height, geometry.top, size);
+  across.fill(image.width, geometry.resized_width, geometry.left, size);
+  down.fill(image.height, geometry.resized_height, geometry.top, size);
+  const bool down_first = resizes_down_first(image, geometry);
   pool.parallel_for(kStrips, [&](size_t strip) {
-    uint8_t* ring = rings + strip * largest_window * row_bytes;
-    size_t next = 0;  // the first source row that is not in the ring yet
-    const auto row_at = [&](size_t y) { return ring + y % largest_window * row_bytes; };
+    BicubicStrip& work = strips[strip];
     for (size_t y = strip_begin(size, strip); y < strip_begin(size, strip + 1); ++y) {
-      const size_t begin = resize_down ? down.begins[y] : geometry.top + y;
-      const size_t length = resize_down ? down.lengths[y] : 1;
-      for (next = std::max(next, begin); next < begin + length; ++next) {
-        const uint8_t* row = image.data + next * image.row_bytes;
-        if (resize_across) {
-          resize_row(row, across, size, row_at(next));
-        } else {
-          copy_row(row, geometry.left, size, row_at(next));
-        }
+      if (down_first) {
+        work.resize_down_then_across(image, across, down, y);
+      } else {
+        work.resize_across_then_down(image, across, down, y);
       }
       float* to = out.data + y * out.row_stride;
-      if (resize_down) {
-        int32_t* sum = sums + strip * row_bytes;
-        std::fill_n(sum, row_bytes, kHalf);
-        for (size_t k = 0; k < length; ++k) {
-          add_row(row_at(begin + k), down.weights[y * down.window + k], row_bytes, sum);
-        }
-        for (size_t i = 0; i < row_bytes; ++i) to[i] = table[i % 3][from_fixed(sum[i])];
-      } else {
-        for (size_t i = 0; i < row_bytes; ++i) to[i] = table[i % 3][row_at(begin)[i]];
-      }
+      for (size_t i = 0; i < 3 * size; ++i) to[i] = table[i % 3][work.row[i]];
     }
   });
 }

@@ -95,10 +95,10 @@ TEST(WeightsFile, AnyFlippedByteOfHeaderAndDirectoryIsAnError) {
   std::vector<uint8_t> bytes = small_file();
   const size_t metadata_end = sizeof(WeightsHeader) + header_of(bytes).metadata_bytes;
   for (size_t i = 0; i < metadata_end; ++i) {
-    for (const uint8_t flip : {0x01, 0x80, 0xff}) {
-      bytes[i] ^= flip;
-      ASSERT_NE(error_of(bytes), "") << "byte " << i << " ^ " << int{flip};
-      bytes[i] ^= flip;
+    for (const int flip : {0x01, 0x80, 0xff}) {
+      bytes[i] = static_cast<uint8_t>(bytes[i] ^ flip);
+      ASSERT_NE(error_of(bytes), "") << "byte " << i << " ^ " << flip;
+      bytes[i] = static_cast<uint8_t>(bytes[i] ^ flip);
     }
   }
 }
@@ -109,13 +109,13 @@ TEST(WeightsFile, ForgedBytesAreSurvived) {
   const size_t metadata_end = sizeof(WeightsHeader) + header_of(original).metadata_bytes;
   std::vector<uint8_t> bytes = original;
   for (size_t i = 8; i < metadata_end; i += i < 4096 ? 1 : 7) {
-    for (const uint8_t flip : {0x01, 0x80, 0xff}) {
-      bytes[i] ^= flip;
+    for (const int flip : {0x01, 0x80, 0xff}) {
+      bytes[i] = static_cast<uint8_t>(bytes[i] ^ flip);
       seal(bytes);
       const std::string error = error_of(bytes);
       // Where it opens, only now and then a whole caption: each takes a while.
       if (error.empty() && i % 61 == 0) survive(bytes);
-      bytes[i] ^= flip;
+      bytes[i] = static_cast<uint8_t>(bytes[i] ^ flip);
     }
   }
 }
@@ -206,7 +206,7 @@ TEST_P(Forged, IsNamed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(WeightsFile, Forged, ::testing::ValuesIn(kForgeries),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& forged) { return std::string(forged.param.name); });
 
 TEST(WeightsFile, OddPathsAreNamed) {
   const auto open_error = [](const std::string& path) -> std::string {

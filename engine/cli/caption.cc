@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "engine/cli/annotate.h"
 #include "engine/cli/cli.h"
 #include "engine/error.h"
 #include "engine/npy.h"
@@ -24,6 +25,7 @@ struct Options {
   bool json = false;
   std::string exif = "apply";
   std::string trace;
+  std::string annotate;
   lightcap_caption_options caption = LIGHTCAP_CAPTION_OPTIONS_INIT;
   std::vector<std::string> images;
 };
@@ -104,6 +106,10 @@ int caption_all(const Options& options) {
     throw Error(ErrorCode::kUsage, "--trace takes one image, " +
                                        std::to_string(options.images.size()) + " were given");
   }
+  if (!options.annotate.empty() && options.images.size() != 1) {
+    throw Error(ErrorCode::kUsage, "--annotate takes one image, " +
+                                       std::to_string(options.images.size()) + " were given");
+  }
   const auto session = open_session(options);
   Tracer tracer = {options.trace, ""};
   if (!options.trace.empty()) {
@@ -127,6 +133,10 @@ int caption_all(const Options& options) {
     }
     check(status);
     if (!tracer.error.empty()) throw Error(ErrorCode::kOutput, tracer.error);
+    if (!options.annotate.empty()) {
+      const bool apply_exif = options.caption.ignore_exif == 0;
+      write_annotated(options.annotate, read_image(image, {}, apply_exif), result);
+    }
     if (options.json) {
       print_json(to_json(image, result));
     } else if (options.images.size() > 1) {
@@ -165,6 +175,8 @@ Command add_caption(CLI::App& app) {
                     "Print one JSON object a line, with concepts and timings");
   command->add_option("--trace", options->trace,
                       "Write every stage of one image to this folder as .npy");
+  command->add_option("--annotate", options->annotate,
+                      "Write one image with its boxes, concepts and caption to this PNG file");
   command->add_option("IMAGE", options->images, "JPEG, PNG, BMP or PNM files")->required();
   return [options] {
     options->caption.ignore_exif = options->exif == "ignore" ? 1 : 0;

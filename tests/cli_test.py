@@ -1,0 +1,195 @@
+"""The `lightcap` command line as other programs use it: output, exit codes, messages.
+
+Usage: cli_test.py LIGHTCAP MODEL.lcw IMAGE    (standard library only)
+"""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+LIGHTCAP, MODEL, IMAGE = sys.argv[1:4]
+EMULATOR = os.environ.get("LIGHTCAP_EMULATOR", "").split()
+STAGES = ["read_image", "preprocess", "detector", "image_encoder", "concepts", "fusion_prefix",
+          "decoding", "total"]
+TRACES = ["encoder_input", "detector_input", "image_features", "detections", "roi_features",
+          "concept_similarity", "gate", "prefix", "log_probabilities"]
+
+
+def run(*arguments, **environment):
+    """Exit code, stdout, stderr."""
+    done = subprocess.run([*EMULATOR, LIGHTCAP, *map(str, arguments)], capture_output=True, text=True,
+                          env=os.environ | environment, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Caption(unittest.TestCase):
+    def test_plain(self):
+        code, out, err = run("caption", "--model", MODEL, IMAGE)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(out.count("\n"), 1)
+        self.assertGreater(len(out.strip()), 3)
+
+    def test_json_has_every_field(self):
+        code, out, err = run("caption", "--model", MODEL, "--json", IMAGE)
+        self.assertEqual((code, err), (0, ""))
+        result = json.loads(out)
+        self.assertEqual(list(result), ["image", "caption", "score", "tokens", "concepts", "timings_ms"])
+        self.assertEqual(result["image"], IMAGE)
+        self.assertEqual(list(result["timings_ms"]), STAGES)
+        self.assertLess(result["score"], 0)
+        for concept in result["concepts"]:
+            self.assertEqual(list(concept), ["label", "similarity", "score", "box"])
+            self.assertEqual(len(concept["box"]), 4)
+        self.assertGreater(len(result["concepts"]), 0)
+
+    def test_the_model_may_come_from_the_environment(self):
+        self.assertEqual(run("caption", IMAGE, LIGHTCAP_MODEL=MODEL)[0], 0)
+
+    def test_bad_images_do_not_stop_the_others(self):
+        code, out, err = run("caption", "--model", MODEL, "--json", "missing.png", __file__, IMAGE)
+        self.assertEqual(code, 1)
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([line["image"] for line in lines], ["missing.png", __file__, IMAGE])
+        self.assertIn("cannot open", lines[0]["error"])
+        self.assertIn("not a picture", lines[1]["error"])
+        self.assertIn("caption", lines[2])
+        self.assertIn("missing.png", err)
+
+    def test_several_images_are_named(self):
+        code, out, _ = run("caption", "--model", MODEL, IMAGE, IMAGE)
+        self.assertEqual(code, 0)
+        self.assertTrue(all(line.startswith(IMAGE + ": ") for line in out.splitlines()))
+        self.assertEqual(len(out.splitlines()), 2)
+
+    def test_beams_and_length_penalty(self):
+        plain = json.loads(run("caption", "--model", MODEL, "--json", IMAGE)[1])
+        sums = json.loads(run("caption", "--model", MODEL, "--json", "--length-penalty", 0, IMAGE)[1])
+        self.assertAlmostEqual(plain["score"] * len(plain["tokens"]), sums["score"], places=4)
+        code, out, _ = run("caption", "--model", MODEL, "--json", "--beams", 5, IMAGE)
+        self.assertEqual(code, 0)
+        self.assertGreaterEqual(json.loads(out)["score"], plain["score"] - 1e-6)
+
+    def test_threads_do_not_change_a_bit(self):
+        results = []
+        for threads in (1, 2, 3, 4):
+            result = json.loads(run("caption", "--model", MODEL, "--json", "--threads", threads, IMAGE)[1])
+            del result["timings_ms"]
+            results.append(result)
+        self.assertEqual(results[1:], results[:1] * 3)
+
+    def test_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            code, _, err = run("caption", "--model", MODEL, "--trace", folder + "/new", IMAGE)
+            self.assertEqual((code, err), (0, ""))
+            files = {path.stem: path.read_bytes() for path in Path(folder, "new").iterdir()}
+            self.assertEqual(sorted(files), sorted(TRACES))
+            for name, data in files.items():
+                self.assertEqual(data[:8], b"\x93NUMPY\x01\x00", name)
+                (length,) = struct.unpack("<H", data[8:10])
+                self.assertIn(b"'<f4'", data[10:10 + length])
+            self.assertEqual(run("caption", "--model", MODEL, "--trace", folder, IMAGE, IMAGE)[0], 2)
+
+    def test_annotate(self):
+        with tempfile.TemporaryDirectory() as folder:
+            picture = folder + "/seen.png"
+            self.assertEqual(run("caption", "--model", MODEL, "--annotate", picture, IMAGE)[0], 0)
+            self.assertEqual(Path(picture).read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+            self.assertEqual(run("caption", "--model", MODEL, picture)[0], 0)
+            self.assertEqual(run("caption", "--model", MODEL, "--annotate", "/no/folder/x.png", IMAGE)[0], 7)
+
+
+class Errors(unittest.TestCase):
+    def expect(self, code, words, *arguments, **environment):
+        actual, out, err = run(*arguments, **environment)
+        self.assertEqual(actual, code, err)
+        self.assertEqual(out, "")
+        self.assertTrue(err.startswith("lightcap: "), err)
+        self.assertIn(words, err)
+
+    def test_usage(self):
+        self.expect(2, "no command")
+        self.expect(2, "--beans", "caption", "--beans", "3", IMAGE)
+        self.expect(2, "IMAGE", "caption", "--model", MODEL)
+        self.expect(2, "--beams", "caption", "--model", MODEL, "--beams", "0", IMAGE)
+        self.expect(2, "--beams", "caption", "--model", MODEL, "--beams", "33", IMAGE)
+        self.expect(2, "--exif", "caption", "--model", MODEL, "--exif", "maybe", IMAGE)
+
+    def test_model(self):
+        self.expect(3, "missing.lcw", "caption", "--model", "missing.lcw", IMAGE)
+        self.expect(3, "not a LightCap model", "caption", "--model", IMAGE, IMAGE)
+        self.expect(3, "not a LightCap model", "inspect", IMAGE)
+
+    def test_instruction_set(self):
+        self.expect(5, "there are: ", "caption", "--model", MODEL, IMAGE, LIGHTCAP_ISA="abacus")
+        self.expect(5, "abacus", "--version", LIGHTCAP_ISA="abacus")
+
+    def test_full_disk(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full here")
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([*EMULATOR, LIGHTCAP, "caption", "--model", MODEL, IMAGE], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=300)
+        self.assertEqual(done.returncode, 7)
+        self.assertIn("standard output", done.stderr)
+
+
+class Others(unittest.TestCase):
+    def test_version_names_instruction_sets(self):
+        code, out, _ = run("--version")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"lightcap \d+\.\d+\.\d+\ninstruction set: \w+\nbuilt in: \w+")
+        built_in = out.split("built in:")[1].replace("(not supported here)", "*").split()
+        for isa in built_in:
+            if isa != "*" and built_in[(built_in.index(isa) + 1) % len(built_in)] != "*":
+                self.assertIn("instruction set: " + isa, run("--version", LIGHTCAP_ISA=isa)[1])
+                self.assertEqual(run("caption", "--model", MODEL, IMAGE, LIGHTCAP_ISA=isa)[0], 0)
+
+    def test_help_shows_defaults(self):
+        code, out, _ = run("caption", "--help")
+        self.assertEqual(code, 0)
+        for words in ("--beams", "[1]", "--length-penalty", "--exif", "[apply]", "--threads"):
+            self.assertIn(words, out)
+
+    def test_inspect(self):
+        code, out, err = run("inspect", MODEL, "--verify", "--json")
+        self.assertEqual(code, 0)
+        self.assertIn("checksums match", err)
+        result = json.loads(out)
+        self.assertEqual(result["damaged"], [])
+        words = result["key_values"]["fusion.vocabulary"], result["key_values"]["fusion.width"]
+        embeddings = [t["name"] for t in result["tensors"] if t["shape"] == list(words)]
+        self.assertEqual(embeddings, ["bert.embeddings.word_embeddings.weight"])
+        self.assertEqual(run("inspect", MODEL)[0], 0)
+
+    def test_inspect_finds_damage(self):
+        with tempfile.TemporaryDirectory() as folder:
+            damaged = bytearray(Path(MODEL).read_bytes())
+            damaged[-1] ^= 1  # the last tensor's last byte
+            copy = folder + "/damaged.lcw"
+            Path(copy).write_bytes(damaged)
+            self.assertEqual(run("inspect", copy)[0], 0)
+            code, _, err = run("inspect", copy, "--verify")
+            self.assertEqual(code, 9)
+            self.assertIn("head.bias", err)
+
+    def test_bench(self):
+        code, out, err = run("bench", "--model", MODEL, "--repeat", 2, "--threads", 2, "--json")
+        self.assertEqual((code, err), (0, ""))
+        result = json.loads(out)
+        self.assertEqual(list(result), ["isa", "threads", "file_bytes", "peak_bytes", "steps",
+                                        "stages_ms", "step_ms", "head_ms", "caption_ms"])
+        self.assertEqual(list(result["stages_ms"]), STAGES)
+        for times in [*result["stages_ms"].values(), result["step_ms"], result["head_ms"]]:
+            self.assertGreater(times["min"], 0)
+            self.assertGreaterEqual(times["median"], times["min"])
+        self.assertEqual(result["file_bytes"], os.path.getsize(MODEL))
+        self.assertEqual(run("bench", "--model", MODEL, "--repeat", 1, IMAGE)[0], 0)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

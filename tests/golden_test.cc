@@ -1,0 +1,110 @@
+// The whole graph against PyTorch: captions of the small seeded model for every configuration, and
+// every stage of the first run, on every instruction set of this CPU. models/reference made the
+// expectations (tests/goldens/make_goldens.py), with gaps between alternatives that rounding can't
+// close.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "engine/npy.h"
+#include "kernels/dispatch.h"
+#include "tests/small_model.h"
+
+namespace lightcap {
+namespace {
+
+using nlohmann::json;
+
+const std::string kGoldens = LIGHTCAP_GOLDENS;
+
+json expected_runs() { return json::parse(std::ifstream(kGoldens + "/expected.json")); }
+
+std::vector<const KernelTable*> supported_kernels() {
+  std::vector<const KernelTable*> tables;
+  for (size_t i = 0; i < isa_count(); ++i) {
+    if (isa_supported(isa_at(i))) tables.push_back(isa_at(i).table);
+  }
+  return tables;
+}
+
+class Golden : public ::testing::TestWithParam<const KernelTable*> {};
+
+Image picture_of(const json& run) {
+  return read_image(kGoldens + "/" + run["image"].get<std::string>(), {}, run["exif"] == "apply");
+}
+
+DecodeOptions options_of(const json& run) {
+  return {.beams = run["beams"].get<size_t>(),
+          .length_penalty = run["length_penalty"].get<double>()};
+}
+
+TEST_P(Golden, CaptionsAreTheReferences) {
+  for (const json& run : expected_runs()) {
+    SCOPED_TRACE(run["config"].get<std::string>() + ", beams " + run["beams"].dump() + ", " +
+                 run["image"].get<std::string>());
+    const DecodeOptions options = options_of(run);
+    Session session(testing::small_model(run["config"]),
+                    {.kernels = GetParam(), .threads = 2, .max_beams = options.beams});
+    session.caption(picture_of(run).view(), options);
+    EXPECT_EQ(session.hypothesis().tokens, run["tokens"].get<std::vector<uint32_t>>());
+    EXPECT_EQ(session.text(), run["caption"].get<std::string>());
+    EXPECT_NEAR(session.hypothesis().score, run["score"].get<double>(), 1e-4);
+    const json& concepts = run["concepts"];
+    ASSERT_EQ(session.concepts().size(), concepts.size());
+    for (size_t i = 0; i < concepts.size(); ++i) {
+      const Concept& found = session.concepts()[i];
+      EXPECT_EQ(session.model().label(found.label), concepts[i]["label"].get<std::string>());
+      EXPECT_NEAR(found.similarity, concepts[i]["similarity"].get<double>(), 1e-4);
+      EXPECT_NEAR(found.score, concepts[i]["score"].get<double>(), 1e-4);
+      for (size_t k = 0; k < 4; ++k) {
+        EXPECT_NEAR(found.box[k], concepts[i]["box"][k].get<double>(), 0.01);
+      }
+    }
+  }
+}
+
+// What each stage may be off, as a part of its largest value. The first two are exact: integers
+// through a table. The others grow with the number of rounded sums before them.
+const std::map<std::string, double> kStages = {
+    {"encoder_input", 0}, {"detector_input", 0},  {"image_features", 2e-5},
+    {"detections", 1e-4}, {"roi_features", 2e-5}, {"concept_similarity", 5e-5},
+    {"gate", 2e-5},       {"prefix", 2e-5},       {"log_probabilities", 2e-5},
+};
+
+TEST_P(Golden, EveryStageIsTheReferences) {
+  const json run = expected_runs()[0];
+  Session session(testing::small_model(run["config"]),
+                  {.kernels = GetParam(), .threads = 1, .max_beams = 1});
+  std::map<std::string, NpyArray> traced;
+  session.trace = [&](const char* name, const float* data, std::initializer_list<size_t> dims) {
+    const size_t count = std::accumulate(dims.begin(), dims.end(), size_t{1}, std::multiplies<>());
+    traced[name] = {std::vector<float>(data, data + count), dims};
+  };
+  session.caption(picture_of(run).view(), options_of(run));
+  EXPECT_EQ(traced.size(), kStages.size());
+  for (const auto& [name, allowed] : kStages) {
+    SCOPED_TRACE(name);
+    const NpyArray expected = read_npy(kGoldens + "/trace/" + name + ".npy");
+    const NpyArray& actual = traced[name];
+    ASSERT_EQ(actual.dims, expected.dims);
+    double largest = 0, error = 0;
+    for (size_t i = 0; i < expected.data.size(); ++i) {
+      largest = std::max(largest, std::fabs(static_cast<double>(expected.data[i])));
+      const double difference =
+          static_cast<double>(actual.data[i]) - static_cast<double>(expected.data[i]);
+      ASSERT_TRUE(std::isfinite(difference)) << "at " << i;
+      error = std::max(error, std::fabs(difference));
+    }
+    EXPECT_LE(error, allowed * largest) << "largest value " << largest;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryIsa, Golden, ::testing::ValuesIn(supported_kernels()),
+                         [](const auto& isa) { return std::string(isa.param->isa); });
+
+}  // namespace
+}  // namespace lightcap
