@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -129,6 +130,17 @@ TEST_F(ConvertCli, AFailureHarmsNothing) {
   EXPECT_TRUE(has(err_, "head.bias holds infinity")) << err_;
   EXPECT_EQ(read_file(folder_ / "m.lcw"), "precious");
   EXPECT_EQ(folder_.files(), before);
+}
+
+TEST_F(ConvertCli, AnInterruptedRunLeavesNothing) {
+  const std::vector<std::string> before = [this] {
+    run("--version");
+    return folder_.files();
+  }();
+  run("--random 1 -o m.lcw & sleep 0.2; kill $!; wait $!; true");
+  std::vector<std::string> after = folder_.files();
+  after.erase(std::remove(after.begin(), after.end(), "m.lcw"), after.end());  // it was faster
+  EXPECT_EQ(after, before);
 }
 
 }  // namespace

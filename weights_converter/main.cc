@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -75,6 +76,16 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--version", arguments.version, "Print the version");
 }
 
+volatile std::sig_atomic_t interrupted = 0;
+
+// Lets an interrupted run end in an exception, which removes the unfinished file.
+void note_interrupts() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const auto before = std::signal(signal, [](int) { interrupted = 1; });
+    if (before == SIG_IGN) std::signal(signal, SIG_IGN);
+  }
+}
+
 // A line that is rewritten in place, on terminals, once a run takes longer than a second.
 class Progress {
  public:
@@ -86,6 +97,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void operator()(uint64_t done) {
+    if (interrupted != 0) throw Error(ErrorCode::kOutput, "interrupted");
     static const bool terminal = isatty(STDERR_FILENO) != 0;
     if (!terminal || seconds_since(start_) < 1 || total_ == 0) return;
     shown_ = true;
@@ -108,6 +120,7 @@ void list(const Arguments& arguments) {
 
 void convert(const Arguments& arguments) {
   const Clock::time_point start = Clock::now();
+  note_interrupts();
   const Conversion conversion(arguments.conversion);
   for (const std::string& note : conversion.notes()) {
     std::fprintf(stderr, "note: %s\n", note.c_str());
