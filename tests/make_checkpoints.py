@@ -392,10 +392,9 @@ def main(folder):
     if has_zip():
         write_zip(folder)
         write_script(folder)
-    else:
-        torch.jit.trace(trunk().visual, counted(1, 3, 8, 8)).save(
-            os.path.join(folder, "refused_old_script.pt")
-        )
+    elif torch.__version__ < "1.4":  # archives of another kind
+        traced = torch.jit.trace(trunk().visual, counted(1, 3, 8, 8))
+        traced.save(os.path.join(folder, "refused_old_script.pt"))
     if hasattr(torch, "uint16") and hasattr(torch.serialization, "set_crc32_options"):
         write_newest(folder)
     try:
