@@ -152,7 +152,7 @@ class Others(unittest.TestCase):
     def test_help_shows_defaults(self):
         code, out, _ = run("caption", "--help")
         self.assertEqual(code, 0)
-        for words in ("--beams", "[1]", "--length-penalty", "--exif", "[apply]", "--threads"):
+        for words in ("--beams", "=1", "--length-penalty", "--exif", "=apply", "--threads"):
             self.assertIn(words, out)
 
     def test_inspect(self):

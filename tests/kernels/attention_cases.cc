@@ -1,0 +1,125 @@
+#include <cmath>
+
+#include "tests/kernels/matrix_case.h"
+
+namespace lightcap::testing {
+namespace {
+
+struct AttentionShape {
+  size_t rows, head_size, prefix, caption, causal, gap = 0;
+  float spread = 1;  // of queries: larger ones make sharper attention
+
+  std::string name() const {
+    return std::to_string(rows) + " rows x " + std::to_string(prefix) + "+" +
+           std::to_string(caption) + " keys, head " + std::to_string(head_size);
+  }
+  size_t caption_rows() const { return caption + (rows - 1) * causal; }
+};
+
+class AttentionCase : public KernelCase {
+ public:
+  explicit AttentionCase(const AttentionShape& shape)
+      : shape_(shape),
+        random_(shape.rows + 100 * shape.prefix + 10000 * shape.caption),
+        queries_(shape.rows, shape.head_size, shape.gap, random_, shape.spread),
+        prefix_keys_(shape.head_size, shape.prefix, shape.gap, random_),
+        prefix_values_(shape.prefix, shape.head_size, shape.gap, random_),
+        caption_keys_(shape.head_size, shape.caption_rows(), shape.gap, random_),
+        caption_values_(shape.caption_rows(), shape.head_size, shape.gap, random_),
+        scores_((shape.prefix + shape.caption + shape.rows + 32 + 15) / 16 * 16),
+        output_(shape.rows, shape.head_size, shape.gap) {}
+
+  void run(const KernelTable& kernels) override { kernels.attention(args(output_.actual)); }
+  void run_reference() override { reference::attention(args(output_.expected)); }
+
+  // A score is off by its dot product's roundings; exp turns that into a relative error of the
+  // weights, numerator and denominator alike; the weighted sum adds one rounding a key.
+  std::string compare() override {
+    return output_.compare([&](size_t row, size_t d) {
+      double top = -1e300, score_error = 0, magnitude = 0, sum = 0;
+      const size_t keys = shape_.prefix + shape_.caption + row * shape_.causal;
+      std::vector<double> scores(keys);
+      for (size_t key = 0; key < keys; ++key) {
+        double magnitudes = 0;
+        for (size_t k = 0; k < shape_.head_size; ++k) {
+          const double product = static_cast<double>(queries_.row(row)[k]) * key_at(key, k);
+          scores[key] += product;
+          magnitudes += std::fabs(product);
+        }
+        scores[key] *= scale();
+        top = std::max(top, scores[key]);
+        score_error = std::max(score_error, scale() * dot_bound(shape_.head_size + 2, magnitudes));
+      }
+      double spread = 0;
+      for (const double score : scores) spread = std::max(spread, top - score);
+      for (double& score : scores) sum += score = std::exp(score - top);
+      for (size_t key = 0; key < keys; ++key)
+        magnitude += scores[key] / sum * std::fabs(value_at(key, d));
+      return magnitude * (2 * score_error + kUnit * (2 * static_cast<double>(keys) + spread + 16)) +
+             1e-37;
+    });
+  }
+  double flops() const override {
+    return 4.0 *
+           static_cast<double>(shape_.rows * (shape_.prefix + shape_.caption) * shape_.head_size);
+  }
+  double bytes() const override {
+    return 8.0 *
+           static_cast<double>((shape_.prefix + shape_.caption + shape_.rows) * shape_.head_size);
+  }
+
+ private:
+  double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.head_size)); }
+  double key_at(size_t key, size_t k) const {
+    return static_cast<double>(key < shape_.prefix ? prefix_keys_.row(k)[key]
+                                                   : caption_keys_.row(k)[key - shape_.prefix]);
+  }
+  double value_at(size_t key, size_t d) const {
+    return static_cast<double>(key < shape_.prefix ? prefix_values_.row(key)[d]
+                                                   : caption_values_.row(key - shape_.prefix)[d]);
+  }
+  AttentionArgs args(GappedMatrix& output) {
+    return {.queries = queries_.data(),
+            .query_stride = queries_.stride,
+            .rows = shape_.rows,
+            .head_size = shape_.head_size,
+            .scale = static_cast<float>(scale()),
+            .prefix = {prefix_keys_.data(), prefix_keys_.stride, prefix_values_.data(),
+                       prefix_values_.stride, shape_.prefix},
+            .caption = {caption_keys_.data(), caption_keys_.stride, caption_values_.data(),
+                        caption_values_.stride, shape_.caption},
+            .causal = shape_.causal,
+            .scores = scores_.data(),
+            .output = output.data(),
+            .output_stride = output.stride};
+  }
+
+  AttentionShape shape_;
+  Random random_;
+  GappedMatrix queries_, prefix_keys_, prefix_values_, caption_keys_, caption_values_;
+  GuardedFloats scores_;
+  OutputPair output_;
+};
+
+}  // namespace
+
+std::vector<CaseFactory> attention_cases() {
+  std::vector<CaseFactory> cases;
+  const auto add = [&](const AttentionShape& shape, bool model_shape = false) {
+    cases.push_back(
+        {shape.name(), model_shape, [shape] { return std::make_unique<AttentionCase>(shape); }});
+  };
+  for (size_t n = 1; n <= 35; ++n) {
+    add({.rows = n % 3 + 1, .head_size = n, .prefix = 20, .caption = 3, .causal = 1, .gap = n % 4});
+    add({.rows = 2, .head_size = 26, .prefix = n, .caption = 0, .causal = 0, .gap = n % 3});
+    add({.rows = 2, .head_size = 26, .prefix = 0, .caption = n, .causal = n % 2, .gap = n % 3});
+    add({.rows = 1, .head_size = 26, .prefix = 36 - n, .caption = n, .causal = 1, .spread = 30});
+  }
+  add({.rows = 85, .head_size = 26, .prefix = 85, .caption = 0, .causal = 0},
+      true);  // the image's prefix
+  add({.rows = 2, .head_size = 26, .prefix = 85, .caption = 19, .causal = 1},
+      true);  // the last step
+  return cases;
+}
+
+}  // namespace lightcap::testing
