@@ -377,8 +377,8 @@ TEST(Conversion, FoldsWithTheGraphsEps) {
        {std::tuple("image_encoder.layer1.0.downsample.0", "image_encoder.layer1.0.downsample.1",
                    1e-5),
         std::tuple("detector.model.9.cv2.conv", "detector.model.9.cv2.bn", 1e-3)}) {
-    const auto part = [&](const char* name) {
-      return files.tensors.at(std::string(norm) + name).values;
+    const auto part = [&, root = std::string(norm)](const char* name) {
+      return files.tensors.at(root + name).values;
     };
     const auto& weight = files.tensors.at(std::string(conv) + ".weight");
     const std::vector<float> folded = filled(conversion, std::string(conv) + ".weight");

@@ -124,7 +124,8 @@ class ConfigReader {
 
   // What was wrong, a line each; empty when all is well. Call it last.
   std::string complaints() {
-    for (const auto& [key, value] : values_) {
+    for (const auto& [unknown, value] : values_) {
+      const std::string& key = unknown;  // which a lambda may capture
       const auto nearest = std::min_element(known_.begin(), known_.end(), [&](auto& a, auto& b) {
         return edit_distance(a, key) < edit_distance(b, key);
       });
