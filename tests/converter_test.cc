@@ -12,6 +12,7 @@
 #include "weights_converter/infer.h"
 #include "weights_converter/names.h"
 #include "weights_converter/random.h"
+#include "weights_converter/sha256.h"
 #include "weights_converter/text_files.h"
 #include "weights_converter/verify.h"
 
@@ -145,6 +146,24 @@ TEST(Names, Distances) {
   EXPECT_EQ(edit_distance("same", "same"), 0u);
   EXPECT_EQ(dotted_distance("a.b.c", "a.x.c"), 1u);
   EXPECT_EQ(dotted_distance("a.b.c", "b.c"), 1u);
+}
+
+// ---- Provenance ----
+
+TEST(Sha256, OfAFileReadInPieces) {
+  const TemporaryFolder folder;
+  const auto of_file = [&](const std::string& text) {
+    write_text(folder / "file", text);
+    return sha256_of_file(folder / "file");
+  };
+  EXPECT_EQ(of_file("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  for (const size_t size : {0, 1, 262143, 262144, 262145, 600000}) {
+    std::string text(size, 'x');
+    for (size_t i = 0; i < size; i += 1000) text[i] = static_cast<char>(i / 1000);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
+    EXPECT_EQ(of_file(text), sha256_hex({bytes, size})) << size;
+  }
+  expect_has(error_of([] { sha256_of_file("/nowhere/file"); }), "/nowhere/file: No such file");
 }
 
 // ---- Made-up weights ----
