@@ -1,6 +1,6 @@
 # Cross-compiling for 64-bit ARM with Debian's crossbuild-essential-arm64; tests run under qemu-user.
-# Headers of the host's packages are not on the cross compiler's path: give LIGHTCAP_XSIMD_INCLUDE_DIR and
-# LIGHTCAP_STB_INCLUDE_DIR (scripts/test does).
+# Headers of the host's packages are not on the cross compiler's path, and /usr/include as a whole must not
+# be: give LIGHTCAP_HEADERS_DIR a folder with links to the few that are needed (scripts/test makes one).
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

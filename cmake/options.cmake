@@ -19,3 +19,5 @@ set(LIGHTCAP_STB_INCLUDE_DIR "" CACHE PATH "Folder that holds stb_image.h, if no
 if(LIGHTCAP_STANDALONE AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
 endif()
+set(LIGHTCAP_HEADERS_DIR "" CACHE PATH
+  "Folder that holds xsimd/, stb/, CLI/ and nlohmann/, to be used instead of packages (cross-compiling)")

@@ -1,26 +1,33 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Runs every fuzz target of a build for some seconds, from seeds that the tests write.
 #   tests/fuzz/run.sh BUILD SECONDS_EACH [TARGET ...]
 # Corpora stay in BUILD/corpus, so the next run goes on where this one stopped. A finding stops the
-# script; its input is in BUILD/corpus too.
-set -eu
+# script with an exit code that is not 0; its input is in BUILD/corpus too.
+set -euo pipefail
 build=$1
 seconds=$2
 shift 2
+goldens=$(dirname "$0")/../goldens
 corpus=$build/corpus
-mkdir -p "$corpus"
+mkdir -p "$corpus"/fuzz_{image,weights}
 LIGHTCAP_FUZZ_SEEDS=$corpus "$build/tests/checkpoint_corruption_test" \
   --gtest_filter='*WritesSeeds*' > "$corpus/seeds.log"
+cp "$goldens"/picture.png "$goldens"/rotated.jpg "$corpus/fuzz_image"
+"$build/lightcap-convert" --lightcap "$goldens/model.pt" --vocab "$goldens/vocab.txt" \
+  --concepts "$goldens/concepts.txt" --config "$goldens/configs/stretch-mask-mean_probability.json" \
+  -o "$corpus/fuzz_weights/small.lcw" 2>> "$corpus/seeds.log"
 if [ $# -eq 0 ]; then
-  set -- "$build"/tests/fuzz/fuzz_*[!.]
+  set -- "$build"/tests/fuzz/fuzz_*
 fi
 for target in "$@"; do
   name=$(basename "$target")
   [ -x "$build/tests/fuzz/$name" ] && [ -f "$build/tests/fuzz/$name" ] || continue
   mkdir -p "$corpus/$name"
   echo "== $name"
-  # Inputs are small, so is what reading them may take.
+  # Inputs are small, so is what reading them may take. A model's directory alone is larger.
+  longest=16384
+  [ "$name" = fuzz_weights ] && longest=1048576
   "$build/tests/fuzz/$name" "$corpus/$name" -artifact_prefix="$corpus/$name-" \
-    -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
+    -max_total_time="$seconds" -max_len=$longest -timeout=10 -rss_limit_mb=1024 \
     -print_final_stats=1 2>&1 | tee "$corpus/$name.log" | tail -n 12
 done
