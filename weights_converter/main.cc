@@ -89,7 +89,8 @@ void note_interrupts() {
 // A line that is rewritten in place, on terminals, once a run takes longer than a second.
 class Progress {
  public:
-  Progress(const char* what, uint64_t total) : what_(what), total_(total) {}
+  Progress(const char* what, uint64_t total, Clock::time_point start)
+      : what_(what), total_(total), start_(start) {}
   ~Progress() {
     if (shown_) std::fprintf(stderr, "\r\033[K");
   }
@@ -108,7 +109,7 @@ class Progress {
  private:
   const char* what_;
   uint64_t total_;
-  Clock::time_point start_ = Clock::now();
+  Clock::time_point start_;  // of the run
   bool shown_ = false;
 };
 
@@ -131,11 +132,11 @@ void convert(const Arguments& arguments) {
   const FillTensor fill = [&](size_t index, std::span<float> out) { conversion.fill(index, out); };
   uint64_t bytes = 0;
   {
-    Progress progress("writing", plan.tensor_bytes());
+    Progress progress("writing", plan.tensor_bytes(), start);
     bytes = write_weights(plan, fill, arguments.output, std::ref(progress));
   }
   if (arguments.verify) {
-    Progress progress("verifying", plan.tensors.size());
+    Progress progress("verifying", plan.tensors.size(), start);
     const FillTensor fill_and_show = [&](size_t index, std::span<float> out) {
       progress(index);
       conversion.fill(index, out);
