@@ -32,9 +32,9 @@ sys.path.insert(0, str(HERE.parents[1]))
 from models.reference.caption import write_trace  # noqa: E402
 from models.reference.config import Config  # noqa: E402
 from models.reference.decoder import beam_search, greedy  # noqa: E402
-from models.reference.detector import iou  # noqa: E402
 from models.reference.lightcap import Caption, Captioner, LightCap  # noqa: E402
-from models.reference.preprocess import detector_input, read_image  # noqa: E402
+from models.reference.margins import box_margin, concept_margin, word_margin  # noqa: E402
+from models.reference.preprocess import read_image  # noqa: E402
 from models.reference.random_weights import (  # noqa: E402
     drawing,
     random_labels,
@@ -129,21 +129,6 @@ def write_rotated_jpeg(path: Path, seed: int) -> np.ndarray:
     return upright
 
 
-def check_boxes(captioner: Captioner, pixels: np.ndarray) -> None:
-    config, detector = captioner.model.config.detector, captioner.model.detector
-    x, _ = detector_input(pixels, config.image_size)
-    boxes, objectness, scores = (y[0] for y in detector.boxes(detector(x[None])))
-    near = torch.stack((objectness, scores)) - config.confidence_threshold
-    assert near.abs().min() > BOX_MARGIN, "a score is too near the threshold"
-    keep = (objectness > config.confidence_threshold) & (scores > config.confidence_threshold)
-    boxes, scores = boxes[keep], scores[keep]
-    gaps = -scores.sort(descending=True).values.diff()
-    assert (gaps > BOX_MARGIN).all(), "two scores are too near"
-    for box in boxes:
-        near = iou(box, boxes) - config.iou_threshold
-        assert near.abs().min() > BOX_MARGIN, "an overlap is too near the threshold"
-
-
 def check_words(
     captioner: Captioner, prefix: torch.Tensor, beams: int, alpha: float, tokens: list[int]
 ) -> None:
@@ -159,17 +144,10 @@ def check_words(
     for _ in range(10):
         if beams == 1:
             again, steps = greedy(noisy, special, slots, alpha)
-            steps[:, special.never()] = float("-inf")
-            best = steps.topk(2).values
-            assert (best[:, 0] - best[:, 1]).min() > WORD_MARGIN, "two words are too near"
+            assert word_margin(steps, special) > WORD_MARGIN, "two words are too near"
         else:
             again = beam_search(noisy, special, slots, beams, alpha)
         assert again.tokens == tokens, "noise changes the caption"
-
-
-def check_concepts(caption: Caption) -> None:
-    best = caption.trace["concept_similarity"].topk(2).values
-    assert (best[:, 0] - best[:, 1]).min() > SIMILARITY_MARGIN, "two concepts are too near"
 
 
 def rounded(caption: Caption) -> dict[str, object]:
@@ -200,8 +178,9 @@ def expect(state: dict[str, torch.Tensor], run: dict[str, object]) -> Caption:
     captioner = Captioner(LightCap.from_state_dict(state, config), vocabulary, labels)
     pixels = read_image(HERE / run["image"], run["exif"] == "apply")
     caption = captioner.caption(pixels, run["beams"], run["length_penalty"])
-    check_boxes(captioner, pixels)
-    check_concepts(caption)
+    assert box_margin(captioner, pixels) > BOX_MARGIN, "boxes are too near"
+    margin = concept_margin(caption.trace["concept_similarity"])
+    assert margin > SIMILARITY_MARGIN, "two concepts are too near"
     check_words(
         captioner, captioner.look(pixels)[0], run["beams"], run["length_penalty"], caption.tokens
     )

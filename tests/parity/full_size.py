@@ -1,4 +1,4 @@
-"""The whole of LightCap at its own sizes: the engine against PyTorch, on the same weights and picture.
+"""The whole of LightCap at its own sizes: the engine against PyTorch, on the same weights.
 
     python tests/parity/full_size.py --lightcap BIN --convert BIN [--image F] [--quick]
 
@@ -17,13 +17,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import engine
 import numpy as np
 import torch
 from PIL import Image
 
+import engine
 from models.reference.config import Config
 from models.reference.lightcap import Captioner, Concept, load_captioner
+from models.reference.margins import box_margin, concept_margin, word_margin
 from models.reference.preprocess import read_image
 from models.reference.random_weights import (
     drawing,
@@ -41,7 +42,10 @@ LIMITS = {
     "log p": 2e-3,
     "score": 2e-3,
 }
+# What weights must keep between the best and the next: several times the engine's usual errors.
+MARGINS = {"boxes": 2e-5, "concepts": 5e-5, "words": 1e-3}
 BEAMS = (1, 5)
+Blocks = dict[str, dict[str, str]]  # as in config.json
 
 
 @dataclass
@@ -74,7 +78,9 @@ def largest(a: np.ndarray, b: torch.Tensor, scale: np.ndarray | float = 1.0) -> 
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-def compare(expected: Expected, answer: engine.Answer, beams: int, config: Config) -> dict[str, float]:
+def compare(
+    expected: Expected, answer: engine.Answer, beams: int, config: Config
+) -> dict[str, float]:
     """Errors by the names of LIMITS, and `same`: 1 where a label or token differs."""
     found = {"score": abs(answer.score - expected.score[beams])}
     boxes = torch.tensor([c.box for c in expected.concepts])
@@ -82,8 +88,12 @@ def compare(expected: Expected, answer: engine.Answer, beams: int, config: Confi
     if answer.trace:
         levels = 255 * np.array(config.image_encoder.std).reshape(3, 1, 1)
         features = expected.trace["image_features"]
-        found["input"] = largest(answer.trace["encoder_input"], expected.trace["encoder_input"], levels)
-        found["features"] = largest(answer.trace["image_features"], features) / float(features.abs().max())
+        found["input"] = largest(
+            answer.trace["encoder_input"], expected.trace["encoder_input"], levels
+        )
+        found["features"] = largest(answer.trace["image_features"], features) / float(
+            features.abs().max()
+        )
         if answer.tokens == expected.tokens[beams]:
             rows = expected.trace["log_probabilities"]
             found["log p"] = largest(answer.trace["log_probabilities"], rows)
@@ -124,24 +134,44 @@ def failed(errors: dict[str, float]) -> bool:
     return beyond or errors["labels"] != 0 or errors["tokens"] != 0
 
 
-def make_checkpoint(folder: Path, pixels: np.ndarray, ensemble: str, seed: int) -> None:
+def make_checkpoint(folder: Path, pixels: np.ndarray, group: list[Blocks], seed: int) -> None:
     """model.pt, vocab.txt and concepts.txt: weights calibrated on the picture."""
-    config = Config().update({"head": {"ensemble": ensemble}})
-    model = random_model(config, seed, [pixels, np.ascontiguousarray(pixels[:, ::-1])])
+    config = Config().update(group[-1])
     vocabulary = random_vocabulary(config.fusion.vocabulary, seed)
     labels = random_labels(config.concept_extractor.vocabulary, vocabulary, seed)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary))
     (folder / "concepts.txt").write_text("".join(f"{label}\n" for label in labels))
-    captioner = Captioner(model, WordPiece(vocabulary), labels)
-    let_captions_end(captioner, pixels)
+    pictures = [pixels, np.ascontiguousarray(pixels[:, ::-1])]
+    while True:
+        model = random_model(config, seed, pictures)
+        captioner = Captioner(model, WordPiece(vocabulary), labels)
+        let_captions_end(captioner, pixels)
+        if is_clear(captioner, pixels, group):
+            break
+        seed += 1  # nothing is wrong with these weights, but nothing can be told from them
     torch.save(model.state_dict(), folder / "model.pt")
 
 
+@torch.inference_mode()
+def is_clear(captioner: Captioner, pixels: np.ndarray, group: list[Blocks]) -> bool:
+    """Whether boxes, labels and words win by more than rounding in every configuration."""
+    if box_margin(captioner, pixels) < MARGINS["boxes"]:
+        return False
+    for blocks in group:
+        captioner.model.config.update(blocks)
+        trace = captioner.caption(pixels).trace
+        if concept_margin(trace["concept_similarity"]) < MARGINS["concepts"]:
+            return False
+        if word_margin(trace["log_probabilities"], captioner.special) < MARGINS["words"]:
+            return False
+    return True
+
+
 def run_configuration(
-    args: argparse.Namespace, folder: Path, pixels: np.ndarray, blocks: dict[str, dict[str, str]]
+    args: argparse.Namespace, folder: Path, pixels: np.ndarray, blocks: Blocks
 ) -> bool:
     """Converts, runs, compares, prints; whether all is well."""
-    name = f"{blocks['image_encoder']['resize']} {blocks['fusion']['decode']} {blocks['head']['ensemble']}"
+    name = " ".join(choice for block in blocks.values() for choice in block.values())
     checkpoint, vocabulary, labels = (folder / f for f in ("model.pt", "vocab.txt", "concepts.txt"))
     config, model = folder / "config.json", folder / "model.lcw"
     config.write_text(json.dumps(blocks))
@@ -165,23 +195,23 @@ def run_configuration(
     return well
 
 
-def configurations(quick: bool) -> list[dict[str, dict[str, str]]]:
-    """Sorted by ensemble: each has its own checkpoint."""
-    choices = itertools.product(
-        ("mean_probability", "mean_logit"), ("stretch", "center_crop"), ("mask", "causal")
-    )
+def configurations(quick: bool) -> list[list[Blocks]]:
+    """By ensemble: each has its own checkpoint."""
     found = [
-        {"image_encoder": {"resize": r}, "fusion": {"decode": d}, "head": {"ensemble": e}}
-        for e, r, d in choices
+        [
+            {"image_encoder": {"resize": r}, "fusion": {"decode": d}, "head": {"ensemble": e}}
+            for r, d in itertools.product(("stretch", "center_crop"), ("mask", "causal"))
+        ]
+        for e in ("mean_probability", "mean_logit")
     ]
-    return [found[0], found[-1]] if quick else found
+    return [found[0][:1], found[1][-1:]] if quick else found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     engine.add_arguments(parser)
     parser.add_argument("--image", type=Path, help="a picture (default: one is drawn)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--isa", dest="isas", action="append", help="only this one (repeatable)")
     parser.add_argument("--quick", action="store_true", help="two configurations")
     args = parser.parse_args()
@@ -194,12 +224,10 @@ def main() -> int:
         folder = Path(name)
         # As PNG, so that both read the same pixels whatever their JPEG decoders round.
         Image.fromarray(pixels).save(folder / "picture.png")
-        ensemble = None
-        for blocks in configurations(args.quick):
-            if blocks["head"]["ensemble"] != ensemble:
-                ensemble = blocks["head"]["ensemble"]
-                make_checkpoint(folder, pixels, ensemble, args.seed)
-            well &= run_configuration(args, folder, pixels, blocks)
+        for group in configurations(args.quick):
+            make_checkpoint(folder, pixels, group, args.seed)
+            for blocks in group:
+                well &= run_configuration(args, folder, pixels, blocks)
     print("parity holds" if well else "parity is broken")
     return 0 if well else 1
 

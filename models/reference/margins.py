@@ -1,0 +1,40 @@
+"""How far a result is from another one: what random weights must keep, to be comparable at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .decoder import Special
+from .detector import iou
+from .lightcap import Captioner
+from .preprocess import detector_input
+
+
+@torch.inference_mode()
+def box_margin(captioner: Captioner, pixels: np.ndarray) -> float:
+    """Smallest distance of scores to each other and to the threshold, of overlaps to theirs."""
+    config, detector = captioner.model.config.detector, captioner.model.detector
+    x, _ = detector_input(pixels, config.image_size)
+    boxes, objectness, scores = (y[0] for y in detector.boxes(detector(x[None])))
+    keep = (objectness > config.confidence_threshold) & (scores > config.confidence_threshold)
+    distances = [torch.cat((objectness, scores)) - config.confidence_threshold]
+    boxes, scores = boxes[keep], scores[keep]
+    distances.append(scores.sort().values.diff())
+    distances += [iou(box, boxes) - config.iou_threshold for box in boxes]
+    return float(torch.cat(distances).abs().min())
+
+
+def concept_margin(similarity: Tensor) -> float:
+    """similarity [n, N]: smallest distance of the best concept to the next, over proposals."""
+    best = similarity.topk(2).values
+    return float((best[:, 0] - best[:, 1]).min())
+
+
+def word_margin(log_probabilities: Tensor, special: Special) -> float:
+    """log_probabilities [steps, W]: smallest distance of the best word to the next, over steps."""
+    rows = log_probabilities.clone()
+    rows[:, special.never()] = float("-inf")
+    best = rows.topk(2).values
+    return float((best[:, 0] - best[:, 1]).min())
