@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <numeric>
 
 #include "engine/crc32.h"
 #include "engine/error.h"
@@ -304,37 +305,52 @@ void WeightsFile::check_extents(const WeightsHeader& header) const {
   }
 }
 
+namespace {
+
+// Positions 0..count-1 in the order of their names, which must all differ.
+template <class NameOf>
+std::vector<uint32_t> sorted_by_name(size_t count, NameOf name_of, const char* what,
+                                     const std::string& source) {
+  std::vector<uint32_t> order(count);
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return name_of(a) < name_of(b); });
+  for (size_t i = 1; i < count; ++i) {
+    if (name_of(order[i - 1]) == name_of(order[i])) {
+      fail(source,
+           std::string("the ") + what + " " + std::string(name_of(order[i])) + " stands twice");
+    }
+  }
+  return order;
+}
+
+// The position of `name` in what sorted_by_name() made, or `order.size()`.
+template <class NameOf>
+size_t position_of(std::string_view name, const std::vector<uint32_t>& order, NameOf name_of) {
+  const auto at = std::lower_bound(order.begin(), order.end(), name,
+                                   [&](uint32_t a, std::string_view b) { return name_of(a) < b; });
+  return at != order.end() && name_of(*at) == name ? *at : order.size();
+}
+
+}  // namespace
+
 void WeightsFile::index() {
-  const auto by_key = [](const KeyValue& a, const KeyValue& b) { return a.key < b.key; };
-  std::sort(key_values_.begin(), key_values_.end(), by_key);
-  for (size_t i = 1; i < key_values_.size(); ++i) {
-    if (key_values_[i - 1].key == key_values_[i].key) {
-      fail(source_, "the key " + std::string(key_values_[i].key) + " stands twice");
-    }
-  }
-  tensors_by_name_.resize(tensors_.size());
-  for (uint32_t i = 0; i < tensors_.size(); ++i) tensors_by_name_[i] = i;
-  std::sort(tensors_by_name_.begin(), tensors_by_name_.end(),
-            [this](uint32_t a, uint32_t b) { return tensors_[a].name < tensors_[b].name; });
-  for (size_t i = 1; i < tensors_by_name_.size(); ++i) {
-    const std::string_view name = tensors_[tensors_by_name_[i]].name;
-    if (tensors_[tensors_by_name_[i - 1]].name == name) {
-      fail(source_, "the tensor " + std::string(name) + " stands twice");
-    }
-  }
+  keys_by_name_ = sorted_by_name(
+      key_values_.size(), [this](size_t i) { return key_values_[i].key; }, "key", source_);
+  tensors_by_name_ = sorted_by_name(
+      tensors_.size(), [this](size_t i) { return tensors_[i].name; }, "tensor", source_);
 }
 
 const Value* WeightsFile::find_value(std::string_view key) const {
-  const auto at = std::lower_bound(key_values_.begin(), key_values_.end(), key,
-                                   [](const KeyValue& a, std::string_view b) { return a.key < b; });
-  return at != key_values_.end() && at->key == key ? &at->value : nullptr;
+  const size_t at =
+      position_of(key, keys_by_name_, [this](size_t i) { return key_values_[i].key; });
+  return at < key_values_.size() ? &key_values_[at].value : nullptr;
 }
 
 const TensorEntry* WeightsFile::find_tensor(std::string_view name) const {
-  const auto at =
-      std::lower_bound(tensors_by_name_.begin(), tensors_by_name_.end(), name,
-                       [this](uint32_t a, std::string_view b) { return tensors_[a].name < b; });
-  return at != tensors_by_name_.end() && tensors_[*at].name == name ? &tensors_[*at] : nullptr;
+  const size_t at =
+      position_of(name, tensors_by_name_, [this](size_t i) { return tensors_[i].name; });
+  return at < tensors_.size() ? &tensors_[at] : nullptr;
 }
 
 }  // namespace lightcap

@@ -81,8 +81,9 @@ class WeightsFile {
   Bytes bytes_;
   size_t owned_bytes_;
   std::string source_;
-  std::vector<KeyValue> key_values_;  // sorted by key
-  std::vector<TensorEntry> tensors_;  // in the file's order
+  std::vector<KeyValue> key_values_;  // both in the file's order
+  std::vector<TensorEntry> tensors_;
+  std::vector<uint32_t> keys_by_name_;
   std::vector<uint32_t> tensors_by_name_;
 };
 
