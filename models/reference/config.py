@@ -15,6 +15,14 @@ YOLO_ANCHORS = (
 )
 
 
+def count(state: dict[str, Any], pattern: str) -> int:
+    """How many of pattern.format(0), pattern.format(1), ... are in the state."""
+    n = 0
+    while pattern.format(n) in state:
+        n += 1
+    return n
+
+
 @dataclass
 class ImageEncoderConfig:
     image_size: int = 224
@@ -45,6 +53,18 @@ class DetectorConfig:
     depths: tuple[int, ...] = (1, 2, 3, 1, 1, 1, 1, 1)  # of modules 2, 4, 6, 8, 13, 17, 20, 23
     classes: int = 1
     anchors: int = 3  # per scale
+
+    def infer_sizes(self, state: dict[str, Any]) -> DetectorConfig:
+        """Reads the sizes off a checkpoint's shapes; returns self."""
+        yolo = "detector.model."
+        convolutions = (state[f"{yolo}{i}.conv.weight"] for i in (0, 1, 3, 5, 7))
+        self.widths = tuple(weight.shape[0] for weight in convolutions)
+        self.depths = tuple(
+            count(state, f"{yolo}{i}.m.{{}}.cv1.conv.weight") for i in (2, 4, 6, 8, 13, 17, 20, 23)
+        )
+        self.anchors = state[yolo + "24.anchors"].shape[1]
+        self.classes = state[yolo + "24.m.0.bias"].shape[0] // self.anchors - 5
+        return self
 
 
 @dataclass
@@ -111,24 +131,12 @@ class Config:
         def shape(name: str) -> tuple[int, ...]:
             return tuple(state[name].shape)
 
-        def count(pattern: str) -> int:
-            n = 0
-            while pattern.format(n) in state:
-                n += 1
-            return n
-
-        encoder, detector = self.image_encoder, self.detector
+        encoder = self.image_encoder
         encoder.width = shape("image_encoder.conv3.weight")[0]
         encoder.blocks = tuple(
-            count(f"image_encoder.layer{i}.{{}}.conv1.weight") for i in range(1, 5)
+            count(state, f"image_encoder.layer{i}.{{}}.conv1.weight") for i in range(1, 5)
         )
-        yolo = "detector.model."
-        detector.widths = tuple(shape(f"{yolo}{i}.conv.weight")[0] for i in (0, 1, 3, 5, 7))
-        detector.depths = tuple(
-            count(f"{yolo}{i}.m.{{}}.cv1.conv.weight") for i in (2, 4, 6, 8, 13, 17, 20, 23)
-        )
-        detector.anchors = shape(yolo + "24.anchors")[1]
-        detector.classes = shape(yolo + "24.m.0.bias")[0] // detector.anchors - 5
+        self.detector.infer_sizes(state)
         concepts = self.concept_extractor
         concepts.hidden = shape("concept_extractor.proj.0.weight")[0]
         concepts.vocabulary, concepts.embedding = shape("concept_extractor.vocabulary")
@@ -136,8 +144,8 @@ class Config:
         fusion.vocabulary, fusion.width = shape(bert + "word_embeddings.weight")
         fusion.positions = shape(bert + "position_embeddings.weight")[0]
         fusion.token_types = shape(bert + "token_type_embeddings.weight")[0]
-        fusion.layers = count("bert.encoder.layer.{}.intermediate.dense.weight")
+        fusion.layers = count(state, "bert.encoder.layer.{}.intermediate.dense.weight")
         fusion.feed_forward = shape("bert.encoder.layer.0.intermediate.dense.weight")[0]
         fusion.grid_position = "visual_projection.position" in state
-        self.head.branches = count("head.branches.{}.dense.weight")
+        self.head.branches = count(state, "head.branches.{}.dense.weight")
         return self

@@ -17,11 +17,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine  # isort: skip  (leaves where PyTorch is missing)
+
 import numpy as np
 import torch
 from PIL import Image
 
-import engine
 from models.reference.config import Config
 from models.reference.lightcap import Captioner, Concept, load_captioner
 from models.reference.margins import box_margin, concept_margin, word_margin
