@@ -19,14 +19,20 @@ namespace {
 constexpr size_t kPanelVectors = kPanelWidth / kLanes;
 constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegisters ? 6 : 3;
 constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
+constexpr size_t kNearRows = 8;
 
 // acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
-// panel_stride apart. GEMM has one such run, a convolution one or more for each tap of its kernel.
-// With kAhead, weights that many floats on are called into L2 meanwhile.
+// panel_stride apart. With kAhead, the weights that many floats on are called into L2 meanwhile.
 template <size_t kRows, size_t kPanels, bool kAhead>
 [[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
                                             const float* panels, size_t panel_stride, size_t ahead,
                                             Floats (&acc)[kRows][kPanels * kPanelVectors]) {
+  // Twelve pointers are more than x86 has registers to spare. GCC would keep some in vector
+  // registers, and each move back costs the slot of a multiply-add; a load from the stack costs
+  // nothing.
+  const float* volatile far[kTileRows];
+#pragma GCC unroll 16
+  for (size_t r = kNearRows; r < kRows; ++r) far[r] = rows[r];
   for (size_t k = 0; k < length; ++k, panels += kPanelWidth) {
     Floats weights[kPanels * kPanelVectors];
 #pragma GCC unroll 16
@@ -37,7 +43,7 @@ template <size_t kRows, size_t kPanels, bool kAhead>
     }
 #pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
-      const Floats x(rows[r][k]);
+      const Floats x((r < kNearRows ? rows[r] : far[r])[k]);
 #pragma GCC unroll 16
       for (size_t v = 0; v < kPanels * kPanelVectors; ++v)
         acc[r][v] = xsimd::fma(x, weights[v], acc[r][v]);
@@ -144,16 +150,22 @@ template <size_t kRows, size_t kVectors>
   }
 }
 
-template <size_t kRows, size_t kPanels>
-void tile(const float* const* rows, size_t depth, const float* panels, size_t panel_stride,
-          size_t ahead, const Output& out) {
+// `Runs` says where the rows' factors lie, as runs of contiguous floats that make up the depth: one
+// for GEMM, some for each tap of a convolution's kernel.
+template <class Runs, size_t kRows, size_t kPanels>
+void tile(const Runs& runs, const float* panels, size_t panel_stride, size_t ahead,
+          const Output& out) {
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
-  if (ahead != 0) {
-    multiply<kRows, kPanels, true>(rows, depth, panels, panel_stride, ahead, acc);
-  } else {
-    multiply<kRows, kPanels, false>(rows, depth, panels, panel_stride, 0, acc);
-  }
+  runs.template for_each<kRows>([&](const float* const* rows,
+                                    size_t length) __attribute__((always_inline)) {
+    if (ahead != 0) {
+      multiply<kRows, kPanels, true>(rows, length, panels, panel_stride, ahead, acc);
+    } else {
+      multiply<kRows, kPanels, false>(rows, length, panels, panel_stride, 0, acc);
+    }
+    panels += length * kPanelWidth;
+  });
   finish_tile(acc, out);
 }
 
@@ -165,31 +177,33 @@ constexpr size_t panels_for() {
   return kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
 }
 
-using TileFunction = void (*)(const float* const* rows, size_t depth, const float* panels,
-                              size_t panel_stride, size_t ahead, const Output& out);
-
 // Tiles of 1 to kTileRows rows: with as many panels as fit, and with one for what is left.
+template <class Runs>
 struct TileSet {
-  TileFunction wide[kTileRows + 1];
+  using Tile = void (*)(const Runs& runs, const float* panels, size_t panel_stride, size_t ahead,
+                        const Output& out);
+  Tile wide[kTileRows + 1];
   size_t wide_panels[kTileRows + 1];
-  TileFunction narrow[kTileRows + 1];
+  Tile narrow[kTileRows + 1];
 };
 
-template <size_t kRows>
-constexpr void fill_tile_set(TileSet& set) {
-  set.wide[kRows] = tile<kRows, panels_for<kRows>()>;
+template <size_t kRows, class Runs>
+constexpr void fill_tile_set(TileSet<Runs>& set) {
+  set.wide[kRows] = tile<Runs, kRows, panels_for<kRows>()>;
   set.wide_panels[kRows] = panels_for<kRows>();
-  set.narrow[kRows] = tile<kRows, 1>;
+  set.narrow[kRows] = tile<Runs, kRows, 1>;
   if constexpr (kRows > 1) fill_tile_set<kRows - 1>(set);
 }
 
-constexpr TileSet make_tile_set() {
-  TileSet set = {};
+template <class Runs>
+constexpr TileSet<Runs> make_tile_set() {
+  TileSet<Runs> set = {};
   fill_tile_set<kTileRows>(set);
   return set;
 }
 
-constexpr TileSet kTiles = make_tile_set();
+template <class Runs>
+constexpr TileSet<Runs> kTiles = make_tile_set<Runs>();
 
 // Rows cut into tiles of nearly equal height, so that none is a sliver.
 struct RowTiles {
@@ -198,36 +212,64 @@ struct RowTiles {
   size_t begin(size_t tile) const { return rows * tile / tiles; }
 };
 
-// Panels that stay in L1 or L2 while the rows of a call pass by: pairs where a tile takes pairs.
-constexpr size_t kPanelBlock = 4;
+// Panels that all rows of a call pass before the next come. A shallow block is taken four panels
+// wide, so that rows are walked less often; a deep one has to leave room in L2 for the rows.
+constexpr size_t kBlockPanels = 4;
+constexpr size_t kDeep = 1024;
 
-void gemm(const GemmArgs& args) {
-  if (args.rows == 0 || args.columns == 0) return;
-  const size_t panels = (args.columns + kPanelWidth - 1) / kPanelWidth;
-  const size_t panel_stride = args.depth * kPanelWidth;
-  const RowTiles tiles(args.rows);
-  const size_t block = tiles.tiles == 1 ? panels : kPanelBlock;
-  for (size_t first = 0; first < panels; first += block) {
-    const size_t end = min_size(first + block, panels);
+// The whole product: out [rows][columns] from the rows that `make_runs(row, count)` gives a tile.
+template <class MakeRuns>
+[[gnu::always_inline]] inline void multiply_all(const MakeRuns& make_runs, size_t rows,
+                                                size_t depth, const float* panels,
+                                                const Output& out) {
+  using Runs = decltype(make_runs(0, 0));
+  constexpr const TileSet<Runs>& set = kTiles<Runs>;
+  const size_t panel_end = (out.columns + kPanelWidth - 1) / kPanelWidth;
+  const size_t panel_stride = depth * kPanelWidth;
+  const RowTiles tiles(rows);
+  const size_t block = tiles.tiles == 1 ? panel_end : depth <= kDeep ? kBlockPanels : kTilePanels;
+  for (size_t first = 0; first < panel_end; first += block) {
+    const size_t end = min_size(first + block, panel_end);
     for (size_t t = 0; t < tiles.tiles; ++t) {
       const size_t row = tiles.begin(t);
-      const size_t rows = tiles.begin(t + 1) - row;
-      const float* pointers[kTileRows];
-      for (size_t r = 0; r < rows; ++r) pointers[r] = args.a + (row + r) * args.a_stride;
-      const Output out = {args.c, args.c_stride, args.columns, args.epilogue};
-      const size_t wide = kTiles.wide_panels[rows];
+      const size_t count = tiles.begin(t + 1) - row;
+      const Runs runs = make_runs(row, count);
+      const size_t wide = set.wide_panels[count];
       for (size_t panel = first; panel < end;) {
         const bool fits = panel + wide <= end;
         const size_t step = fits ? wide : 1;
-        // The first rows to meet these panels find the next ones still in memory.
-        const size_t ahead = t == 0 && panel + 2 * step <= panels ? step * panel_stride : 0;
-        (fits ? kTiles.wide : kTiles.narrow)[rows](pointers, args.depth,
-                                                   args.panels + panel * panel_stride, panel_stride,
-                                                   ahead, part_of(out, row, panel * kPanelWidth));
+        const float* weights = panels + panel * panel_stride;
+        // The first rows that meet these panels call for the next, which may still be in memory.
+        const size_t next = tiles.tiles == 1 ? step : block;
+        const size_t ahead = t == 0 && panel + next + step <= panel_end ? next * panel_stride : 0;
+        (fits ? set.wide : set.narrow)[count](runs, weights, panel_stride, ahead,
+                                              part_of(out, row, panel * kPanelWidth));
         panel += step;
       }
     }
   }
+}
+
+struct GemmRuns {
+  const float* rows[kTileRows];
+  size_t depth;
+
+  template <size_t kRows, class F>
+  [[gnu::always_inline]] void for_each(const F& f) const {
+    f(rows, depth);
+  }
+};
+
+void gemm(const GemmArgs& args) {
+  const auto make_runs = [&](size_t row, size_t count) {
+    GemmRuns runs;
+    for (size_t r = 0; r < count; ++r) runs.rows[r] = args.a + (row + r) * args.a_stride;
+    runs.depth = args.depth;
+    return runs;
+  };
+  if (args.rows == 0) return;
+  multiply_all(make_runs, args.rows, args.depth, args.panels,
+               {args.c, args.c_stride, args.columns, args.epilogue});
 }
 
 }  // namespace
