@@ -1,24 +1,20 @@
 #include "engine/weights_file.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <new>
 #include <numeric>
 
 #include "engine/crc32.h"
 #include "engine/error.h"
+#include "engine/file.h"
 #include "kernels/kernels.h"
 
 namespace lightcap {
 namespace {
 
-// Allocated in one piece and read to the end, or an error.
 std::shared_ptr<void> allocate(size_t bytes) {
   void* memory = ::operator new (std::max<size_t>(bytes, 1), std::align_val_t{kWeightsAlignment});
   return {memory, [](void* p) { ::operator delete (p, std::align_val_t{kWeightsAlignment}); }};
@@ -26,35 +22,6 @@ std::shared_ptr<void> allocate(size_t bytes) {
 
 [[noreturn]] void fail(const std::string& source, const std::string& what) {
   throw Error(ErrorCode::kModel, source + ": " + what);
-}
-
-[[noreturn]] void fail_errno(const std::string& source, const char* what) {
-  fail(source, std::string(what) + ": " + std::strerror(errno));
-}
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-void read_all(int fd, uint8_t* out, size_t size, const std::string& source) {
-  while (size > 0) {
-    const ssize_t got = read(fd, out, size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_errno(source, "cannot read the model file");
-    if (got == 0) fail(source, "the file became shorter while it was read");
-    out += got;
-    size -= static_cast<size_t>(got);
-  }
 }
 
 // Reads packed numbers and strings in order; past the end it throws.
@@ -211,19 +178,10 @@ WeightsFile::WeightsFile(std::shared_ptr<const void> owner, Bytes bytes, size_t 
 }
 
 WeightsFile WeightsFile::open(const std::string& path, FileAccess access) {
-  // O_NONBLOCK: opening a FIFO must not wait for its writer.
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) fail_errno(path, "cannot open the model file");
-  struct stat info = {};
-  if (fstat(file.get(), &info) != 0) fail_errno(path, "cannot examine the model file");
-  if (!S_ISREG(info.st_mode)) fail(path, "not a regular file, expected a .lcw model");
-  const auto size = static_cast<size_t>(info.st_size);
-  if (size < sizeof(WeightsHeader)) {
-    fail(path, "the file has " + std::to_string(size) + " bytes, a .lcw model at least " +
-                   std::to_string(sizeof(WeightsHeader)));
-  }
-  if (access == FileAccess::kMap) {
-    void* map = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+  const RegularFile file(path, ErrorCode::kModel);
+  const size_t size = file.size();
+  if (access == FileAccess::kMap && size > 0) {
+    void* map = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.descriptor(), 0);
     if (map != MAP_FAILED) {
       std::shared_ptr<const void> owner(
           map, [size](const void* p) { munmap(const_cast<void*>(p), size); });
@@ -233,7 +191,7 @@ WeightsFile WeightsFile::open(const std::string& path, FileAccess access) {
   }
   std::shared_ptr<void> memory = allocate(size);
   auto* data = static_cast<uint8_t*>(memory.get());
-  read_all(file.get(), data, size, path);
+  file.read(data, size);
   return WeightsFile(std::move(memory), {data, size}, size, path);
 }
 

@@ -38,8 +38,7 @@ const std::vector<std::string_view>& string_list(const WeightsFile& file, const 
   return strings;
 }
 
-// A picture of zeros with `padding` pixels around its middle; returns the whole, `inside` is the
-// middle.
+// Zeros on the outer `padding` pixels of every side.
 void clear_border(const Tensor& x, size_t padding) {
   for (size_t y = 0; y < x.height; ++y) {
     float* row = x.data + y * x.row_stride;
@@ -52,6 +51,7 @@ void clear_border(const Tensor& x, size_t padding) {
   }
 }
 
+// What the border leaves.
 Tensor inside(const Tensor& x, size_t padding) {
   Tensor middle = x;
   middle.data += padding * (x.row_stride + x.pixel_stride);

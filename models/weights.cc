@@ -36,22 +36,27 @@ Weights::Weights(WeightsFile file) : file_(std::move(file)), config_(read_config
 }
 
 void Weights::check_schema() const {
+  constexpr size_t kListed = 20;  // a file of another kind differs in hundreds
   std::string wrong;
+  size_t count = 0;
+  const auto add = [&](const std::string& line) {
+    if (count++ < kListed) wrong += "\n  " + line;
+  };
   for (const TensorSpec& spec : schema(config_)) {
     const TensorEntry* tensor = file_.find_tensor(spec.name);
     const std::string expected =
         spec.name + " " + dims_text(spec.shape) + " in " + layout_name(spec.layout);
     if (tensor == nullptr) {
-      wrong += "\n  missing: " + expected;
+      add("missing: " + expected);
     } else if (tensor->dims != spec.shape || tensor->layout != spec.layout) {
-      wrong += "\n  expected " + expected + ", found " + dims_text(tensor->dims) + " in " +
-               layout_name(tensor->layout);
+      add("expected " + expected + ", found " + dims_text(tensor->dims) + " in " +
+          layout_name(tensor->layout));
     }
   }
-  if (!wrong.empty()) {
-    throw Error(ErrorCode::kModel,
-                file_.source() + ": the tensors are not those of a LightCap model:" + wrong);
-  }
+  if (count == 0) return;
+  if (count > kListed) wrong += "\n  and " + std::to_string(count - kListed) + " more";
+  throw Error(ErrorCode::kModel,
+              file_.source() + ": the tensors are not those of a LightCap model:" + wrong);
 }
 
 void Weights::widen() {
