@@ -240,8 +240,7 @@ template <class MakeRuns>
         const size_t step = fits ? wide : 1;
         const float* weights = panels + panel * panel_stride;
         // The first rows that meet these panels call for the next, which may still be in memory.
-        const size_t next = tiles.tiles == 1 ? step : block;
-        const size_t ahead = t == 0 && panel + next + step <= panel_end ? next * panel_stride : 0;
+        const size_t ahead = t == 0 && panel + 2 * step <= panel_end ? step * panel_stride : 0;
         (fits ? set.wide : set.narrow)[count](runs, weights, panel_stride, ahead,
                                               part_of(out, row, panel * kPanelWidth));
         panel += step;
