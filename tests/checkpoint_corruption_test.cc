@@ -433,9 +433,13 @@ TEST(CheckpointCorruption, WritesSeeds) {
     std::filesystem::create_directories(corpus);
     std::ofstream(corpus / ("seed" + std::to_string(count++)), std::ios::binary) << seed;
   };
-  std::vector<std::string> files = {good_zip(), with_zip64(good_zip(), 0), good_legacy(),
+  std::vector<std::string> files = {good_zip(),
+                                    with_zip64(good_zip(), 0),
+                                    good_legacy(),
                                     tar_of(tar_storages(), tar_tensors()),
-                                    safetensors(kHeader, kData)};
+                                    safetensors(kHeader, kData),
+                                    yolo_module(),
+                                    torch_script()};
   for (const Corruption& corruption : all_corruptions()) files.push_back(corruption.file);
   constexpr size_t kMaxSeed = 16384, kMagicSize = 15;
   for (const std::string& file : files) {

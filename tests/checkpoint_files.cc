@@ -77,6 +77,17 @@ std::string object(const std::string& type, const std::string& state) {
   return type + ")\x81" + state + "b";
 }
 
+std::string module(const std::string& type, const std::string& parameters,
+                   const std::string& buffers, const std::string& children,
+                   const std::vector<std::pair<std::string, std::string>>& more) {
+  std::vector<std::pair<std::string, std::string>> state = {{text("training"), "\x89"},
+                                                            {text("_parameters"), parameters},
+                                                            {text("_buffers"), buffers},
+                                                            {text("_modules"), children}};
+  state.insert(state.end(), more.begin(), more.end());
+  return object(type, dict(state));
+}
+
 std::string storage(std::string_view type, std::string_view key, int64_t elements) {
   return tuple(
              {text("storage"), global("torch", type), text(key), text("cpu"), integer(elements)}) +
@@ -136,6 +147,53 @@ std::string torch_zip_of(const std::vector<std::pair<std::string, std::vector<in
     storages.emplace_back(key, floats(values));
   }
   return torch_zip(ordered_dict(entries), storages);
+}
+
+std::string torch_script() {
+  const std::string t = tensor(storage("FloatStorage", "0", 2), 0, {2}, {1});
+  const std::string child =
+      object(global("__torch__.m", "Child"),
+             dict({{text("weight"), t}, {text("state"), t}, {text("steps"), t}}));
+  const std::string root = object(global("__torch__", "Root"), dict({{text("-1"), child}}));
+  return zip(
+      {{"m/data.pkl", pickle(root)},
+       {"m/data/0", floats({0, 1})},
+       {"m/constants.pkl", pickle(")")},
+       {"m/code/__torch__.py", "class Root(Module):\n  __parameters__ = []\n  __buffers__ = []\n"},
+       {"m/code/__torch__/m.py",
+        "class Child(Module):\n  __parameters__ = [\"weight\", ]\n"
+        "  __buffers__ = [\"steps\", ]\n"}});
+}
+
+std::string yolo_module() {
+  const std::string t = tensor(storage("FloatStorage", "0", 3), 0, {3}, {1});
+  const std::string parameter =
+      call(global("torch._utils", "_rebuild_parameter"), {t, "\x88", ordered_dict({})});
+  const std::string weight = ordered_dict({{text("weight"), parameter}, {text("bias"), "N"}});
+  const std::string none = dict({});
+  const std::string scratch = call(global("__builtin__", "set"), {list({text("scratch")})});
+  const std::string norm =
+      module(global("torch.nn.modules.batchnorm", "BatchNorm2d"), weight,
+             dict({{text("running_mean"), t}, {text("scratch"), t}}), none,
+             {{text("eps"), std::string("G\x3f\x50\x62\x4d\xd2\xf1\xa9\xfc", 9)},  // 0.001
+              {text("_non_persistent_buffers_set"), scratch}});
+  const std::string conv =
+      module(global("torch.nn.modules.conv", "Conv2d"), weight, none, none, {});
+  const std::string first = module(global("models.common", "Conv"), none, none,
+                                   dict({{text("conv"), conv}, {text("bn"), norm}}), {});
+  const std::string heads =
+      module(global("torch.nn", "ModuleList"), none, none, dict({{text("0"), conv}}), {});
+  const std::string detect =
+      module(global("models.yolo", "Detect"), none, dict({{text("anchors"), t}}),
+             dict({{text("m"), heads}}), {{text("stride"), t}, {text("grid"), list({t})}});
+  const std::string layers = module(global("torch.nn", "Sequential"), none, none,
+                                    dict({{text("0"), first}, {text("24"), detect}}), {});
+  const std::string yolo =
+      module(global("models.yolo", "DetectionModel"), none, none, dict({{text("model"), layers}}),
+             {{text("names"), dict({{integer(0), text("cat")}, {integer(1), text("dog")}})},
+              {text("save"), list({integer(4), integer(6)})},
+              {text("yaml"), dict({{text("nc"), integer(2)}, {text("layers"), list({none})}})}});
+  return torch_zip(dict({{text("ema"), "N"}, {text("model"), yolo}}), {{"0", floats({8, 16, 32})}});
 }
 
 std::string torch_legacy(const std::string& value, const std::vector<std::string>& keys,

@@ -32,6 +32,11 @@ std::string call(const std::string& callable, const std::vector<std::string>& ar
 std::string ordered_dict(const std::vector<std::pair<std::string, std::string>>& entries);
 // An instance of a class, with attributes.
 std::string object(const std::string& type, const std::string& state);
+// A torch.nn.Module, pickled whole: parameters, buffers and children are dictionaries, `more` other
+// attributes.
+std::string module(const std::string& type, const std::string& parameters,
+                   const std::string& buffers, const std::string& children,
+                   const std::vector<std::pair<std::string, std::string>>& more);
 std::string storage(std::string_view type, std::string_view key, int64_t elements);
 std::string tensor(const std::string& storage, int64_t offset, const std::vector<int64_t>& shape,
                    const std::vector<int64_t>& strides);
@@ -54,6 +59,11 @@ std::string torch_zip(const std::string& value,
                       const std::vector<std::pair<std::string, std::string>>& storages);
 // A state dict of float tensors {name: shape}, filled with 0, 1, 2 ...
 std::string torch_zip_of(const std::vector<std::pair<std::string, std::vector<int64_t>>>& tensors);
+// A TorchScript archive: a module `Root` with the child `-1`, of class `m.Child`, whose tensors are
+// a parameter `weight`, a buffer `steps` and an attribute `state`.
+std::string torch_script();
+// A detector as Ultralytics pickles it whole under the key `model`, of as few modules as will do.
+std::string yolo_module();
 std::string torch_legacy(const std::string& value, const std::vector<std::string>& keys,
                          const std::string& storages);
 std::string tar(const std::vector<std::pair<std::string, std::string>>& members);

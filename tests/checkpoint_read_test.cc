@@ -160,64 +160,23 @@ TEST(CheckpointRead, ARepeatedKeyHasItsLastValue) {
   EXPECT_EQ(values_of(checkpoint, "a"), Values{5});
 }
 
-// A module as torch.save pickles it whole.
-std::string module(const std::string& type, const std::string& parameters,
-                   const std::string& buffers, const std::string& children,
-                   const std::vector<std::pair<std::string, std::string>>& more) {
-  std::vector<std::pair<std::string, std::string>> state = {{text("training"), "\x89"},
-                                                            {text("_parameters"), parameters},
-                                                            {text("_buffers"), buffers},
-                                                            {text("_modules"), children}};
-  state.insert(state.end(), more.begin(), more.end());
-  return object(type, dict(state));
-}
-
 TEST(CheckpointRead, ModulesAreListedAsStateDicts) {
-  const std::string t = tensor(kStorage, 0, {2}, {1});
-  const std::string set = call(global("__builtin__", "set"), {list({text("scratch")})});
-  const std::string norm =
-      module(global("torch.nn.modules.batchnorm", "BatchNorm2d"),
-             ordered_dict({{text("weight"), call(global("torch._utils", "_rebuild_parameter"),
-                                                 {t, "\x88", ordered_dict({})})},
-                           {text("bias"), "N"}}),
-             dict({{text("running_mean"), t}, {text("scratch"), t}}), dict({}),
-             {{text("eps"), std::string("G\x3f\x50\x62\x4d\xd2\xf1\xa9\xfc", 9)},
-              {text("_non_persistent_buffers_set"), set}});
-  const std::string model =
-      module(global("models.yolo", "Model"), dict({}), dict({{text("anchors"), t}}),
-             ordered_dict({{text("0"), norm}}),
-             {{text("names"), list({text("cat"), text("dog")})},
-              {text("labels"), dict({{integer(0), text("a")}, {integer(1), text("b")}})},
-              {text("yaml"), dict({{text("nc"), integer(2)}, {text("layers"), list({list({})})}})},
-              {text("stride"), t},
-              {text("cache"), list({t})}});
-  const Checkpoint checkpoint = read(torch_zip(dict({{text("model"), model}}), {{"0", kSix}}));
-  EXPECT_EQ(names_of(checkpoint),
-            (Names{"model.anchors", "model.0.weight", "model.0.running_mean"}));
-  EXPECT_EQ(checkpoint.attributes.at("model.0.eps").numbers, std::vector<double>{0.001});
-  EXPECT_EQ(checkpoint.attributes.at("model.names").texts, (Names{"cat", "dog"}));
-  EXPECT_EQ(checkpoint.attributes.at("model.labels").texts, (Names{"a", "b"}));
-  EXPECT_EQ(checkpoint.attributes.at("model.yaml.nc").numbers, std::vector<double>{2});
-  EXPECT_EQ(checkpoint.attributes.at("model.__class__").texts, Names{"models.yolo.Model"});
+  const Checkpoint checkpoint = read(yolo_module());
+  EXPECT_EQ(names_of(checkpoint), (Names{"model.model.0.conv.weight", "model.model.0.bn.weight",
+                                         "model.model.0.bn.running_mean", "model.model.24.anchors",
+                                         "model.model.24.m.0.weight"}));
+  const auto& attributes = checkpoint.attributes;
+  EXPECT_EQ(attributes.at("model.model.0.bn.eps").numbers, std::vector<double>{0.001});
+  EXPECT_EQ(attributes.at("model.names").texts, (Names{"cat", "dog"}));
+  EXPECT_EQ(attributes.at("model.save").numbers, (std::vector<double>{4, 6}));
+  EXPECT_EQ(attributes.at("model.yaml.nc").numbers, std::vector<double>{2});
+  EXPECT_EQ(attributes.at("model.__class__").texts, Names{"models.yolo.DetectionModel"});
   ASSERT_EQ(checkpoint.attribute_tensors.size(), 1u);
-  EXPECT_EQ(checkpoint.attribute_tensors[0].name, "model.stride");
+  EXPECT_EQ(checkpoint.attribute_tensors[0].name, "model.model.24.stride");
 }
 
 TEST(CheckpointRead, ScriptModulesListWhatTheirCodeDeclares) {
-  const std::string t = tensor(kStorage, 0, {2}, {1});
-  const std::string child =
-      object(global("__torch__.m", "Child"),
-             dict({{text("weight"), t}, {text("state"), t}, {text("steps"), t}}));
-  const std::string root = object(global("__torch__", "Root"), dict({{text("-1"), child}}));
-  const std::string file = zip(
-      {{"m/data.pkl", pickle(root)},
-       {"m/data/0", kSix},
-       {"m/constants.pkl", pickle(")")},
-       {"m/code/__torch__.py", "class Root(Module):\n  __parameters__ = []\n  __buffers__ = []\n"},
-       {"m/code/__torch__/m.py",
-        "class Child(Module):\n  __parameters__ = [\"weight\", ]\n  __buffers__ = [\"steps\", "
-        "]\n"}});
-  const Checkpoint checkpoint = read(file);
+  const Checkpoint checkpoint = read(torch_script());
   EXPECT_EQ(checkpoint.format, "TorchScript");
   EXPECT_EQ(names_of(checkpoint), (Names{"-1.weight", "-1.steps"}));
 }

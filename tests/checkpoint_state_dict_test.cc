@@ -176,41 +176,14 @@ TEST(StateDict, MixedUpFilesAreNamed) {
 
 // BatchNorm's eps, class names and strides, which only whole modules know.
 TEST(StateDict, ModulesKnowMore) {
-  const std::string t = tensor(storage("FloatStorage", "0", 3), 0, {3}, {1});
-  const auto module = [](const std::string& type, const std::string& parameters,
-                         const std::string& children,
-                         const std::vector<std::pair<std::string, std::string>>& more) {
-    std::vector<std::pair<std::string, std::string>> state = {{text("_parameters"), parameters},
-                                                              {text("_buffers"), dict({})},
-                                                              {text("_modules"), children}};
-    state.insert(state.end(), more.begin(), more.end());
-    return object(type, dict(state));
-  };
-  const std::string weight = dict({{text("weight"), t}});
-  const std::string norm =
-      module(global("torch.nn.modules.batchnorm", "BatchNorm2d"), weight, dict({}),
-             {{text("eps"), std::string("G\x3f\x50\x62\x4d\xd2\xf1\xa9\xfc", 9)}});
-  const std::string plain = module(global("torch.nn.modules.conv", "Conv2d"), weight, dict({}), {});
-  const std::string first = module(global("models.common", "Conv"), dict({}),
-                                   dict({{text("conv"), plain}, {text("bn"), norm}}), {});
-  const std::string list =
-      module(global("torch.nn", "ModuleList"), dict({}), dict({{text("0"), plain}}), {});
-  const std::string detect = module(global("models.yolo", "Detect"), dict({}),
-                                    dict({{text("m"), list}}), {{text("stride"), t}});
-  const std::string layers = module(global("torch.nn", "Sequential"), dict({}),
-                                    dict({{text("0"), first}, {text("24"), detect}}), {});
-  const std::string yolo =
-      module(global("models.yolo", "DetectionModel"), dict({}), dict({{text("model"), layers}}),
-             {{text("names"), dict({{integer(0), text("thing")}})}});
-  const std::string file =
-      torch_zip(dict({{text("ema"), "N"}, {text("model"), yolo}}), {{"0", floats({8, 16, 32})}});
+  const std::string file = yolo_module();
   const Checkpoint checkpoint = read_checkpoint(as_bytes(file), "file.pt");
   const StateDict state = find_state_dict(checkpoint, Role::kDetector);
   EXPECT_EQ(state.found_at, "model");
   EXPECT_EQ(state.batch_norm_eps, (std::map<std::string, double>{{"detector.model.0.bn", 0.001}}));
-  EXPECT_EQ(state.class_names, Names{"thing"});
+  EXPECT_EQ(state.class_names, (Names{"cat", "dog"}));
   EXPECT_EQ(state.strides, (std::vector<double>{8, 16, 32}));
-  EXPECT_EQ(state.tensors.size(), 3u);
+  EXPECT_EQ(state.tensors.size(), 5u);
 }
 
 }  // namespace
