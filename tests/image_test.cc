@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -63,6 +64,36 @@ Buffer ppm(const std::string& header = "P6\n5 3\n255\n") {
   return file;
 }
 
+void append_chunk(Buffer& file, std::string_view name, const Buffer& data) {
+  const auto number = [&file](uint32_t value) {
+    for (int shift = 24; shift >= 0; shift -= 8)
+      file.push_back(static_cast<uint8_t>(value >> shift));
+  };
+  number(static_cast<uint32_t>(data.size()));
+  const size_t begin = file.size();
+  file.insert(file.end(), name.begin(), name.end());
+  file.insert(file.end(), data.begin(), data.end());
+  number(crc32(file.data() + begin, file.size() - begin));
+}
+
+// A grey PNG of `bits` a pixel; `rows` as they are compressed, each with its filter byte.
+Buffer grey_png(uint8_t width, uint8_t height, uint8_t bits, Buffer rows) {
+  Buffer file = bytes_of("\x89PNG\r\n\x1a\n");
+  append_chunk(file, "IHDR", {0, 0, 0, width, 0, 0, 0, height, bits, 0, 0, 0, 0});
+  int size = 0;
+  uint8_t* packed = stbi_zlib_compress(rows.data(), static_cast<int>(rows.size()), &size, 5);
+  append_chunk(file, "IDAT", {packed, packed + size});
+  std::free(packed);
+  append_chunk(file, "IEND", {});
+  return file;
+}
+
+Buffer bmp() {
+  Buffer file;
+  stbi_write_bmp_to_func(append, &file, kWidth, kHeight, 3, drawn(3).data());
+  return file;
+}
+
 Image decode(const Buffer& file, bool apply_exif = true, const ImageLimits& limits = {}) {
   return decode_image(file.data(), file.size(), limits, apply_exif, "test");
 }
@@ -89,9 +120,7 @@ TEST(Image, DecodesWhatItShould) {
   const Buffer rgb = drawn(3);
   EXPECT_EQ(pixels_of(decode(png(3))), rgb);
   EXPECT_EQ(pixels_of(decode(ppm())), rgb);
-  Buffer bmp;
-  stbi_write_bmp_to_func(append, &bmp, kWidth, kHeight, 3, rgb.data());
-  EXPECT_EQ(pixels_of(decode(bmp)), rgb);
+  EXPECT_EQ(pixels_of(decode(bmp())), rgb);
   const Image photo = decode(jpeg());
   EXPECT_EQ(photo.width, 40u);
   EXPECT_EQ(photo.height, 24u);
@@ -108,6 +137,43 @@ TEST(Image, GreyIsExpandedAndAlphaDropped) {
   }
 }
 
+TEST(Image, SixteenBitsBecomeTheHighByte) {
+  const Image image = decode(grey_png(3, 1, 16, {0, 0x00, 0xff, 0x80, 0x7f, 0xff, 0x00}));
+  EXPECT_EQ(pixels_of(image), (Buffer{0, 0, 0, 128, 128, 128, 255, 255, 255}));
+}
+
+// A negative height says that the first row is the upper one.
+TEST(Image, BmpFromTopToBottom) {
+  Buffer file = bmp();
+  constexpr size_t kHeightAt = 22, kPixelsAt = 54, kRow = 16;
+  for (size_t i = 0; i < 4; ++i) file[kHeightAt + i] = static_cast<uint8_t>(-kHeight >> (8 * i));
+  std::swap_ranges(file.begin() + kPixelsAt, file.begin() + kPixelsAt + kRow,
+                   file.begin() + kPixelsAt + 2 * kRow);
+  EXPECT_EQ(pixels_of(decode(file)), drawn(3));
+}
+
+// Pillow's values: scaled by the largest one and rounded.
+TEST(Image, PnmIsScaledByItsLargestValue) {
+  const auto levels = [](std::string_view header, const Buffer& values) {
+    Buffer file = bytes_of(header);
+    file.insert(file.end(), values.begin(), values.end());
+    return pixels_of(decode(file));
+  };
+  EXPECT_EQ(levels("P6 1 1 15\n", {0, 7, 15}), (Buffer{0, 119, 255}));
+  EXPECT_EQ(levels("P5\n# two\n2 1\r\n#\n100 ", {33, 100}), (Buffer{84, 84, 84, 255, 255, 255}));
+  EXPECT_EQ(levels("P6 1 1 100\n", {50, 101, 255}), (Buffer{128, 255, 255}));  // beyond it: white
+  EXPECT_EQ(levels("P6 1 1 65535\n", {0x12, 0x34, 0xff, 0xff, 0, 1}), (Buffer{18, 255, 0}));
+  EXPECT_EQ(levels("P5 1 1 1000\n", {0x01, 0xf4}), (Buffer{128, 128, 128}));
+}
+
+TEST(Image, PnmHeadersAreChecked) {
+  for (const char* header :
+       {"P6", "P6 ", "P6 5", "P6 5 3", "P6 5 3 ", "P6 5 3 255", "P6 -5 3 255\n", "P6 5x3 255\n",
+        "P6 0 3 255\n", "P6 5 3 0\n", "P6 5 3 65536\n", "P6 # no end"}) {
+    EXPECT_SAYS(error_of(bytes_of(header)), "PNM");
+  }
+}
+
 TEST(Image, OtherFormatsAreNamed) {
   EXPECT_SAYS(error_of({}), "empty");
   EXPECT_SAYS(error_of(bytes_of("GIF89a....")), "a GIF; accepted are JPEG, PNG, BMP");
@@ -119,12 +185,19 @@ TEST(Image, OtherFormatsAreNamed) {
   EXPECT_SAYS(error_of(bytes_of("version https://git-lfs.github.com/spec/v1")), "Git LFS");
   EXPECT_SAYS(error_of(bytes_of(std::string_view("II*\0....", 8))), "TIFF");
   EXPECT_SAYS(error_of(bytes_of("P3\n1 1\n255\n1 2 3")), "PNM in plain text");
-  EXPECT_SAYS(error_of(bytes_of("hello")), "not a picture in a known format");
+  EXPECT_SAYS(error_of(bytes_of("\xef\xbb\xbf\r\n <html>")), "HTML");
+  EXPECT_SAYS(error_of(bytes_of("\n<svg>")), "SVG");
+  EXPECT_SAYS(error_of(bytes_of("{\"error\": 404}")), "this is text, not a picture");
+  EXPECT_SAYS(error_of(bytes_of("  ")), "this is text, not a picture");
+  EXPECT_SAYS(error_of({1, 2, 3, 4}), "not a picture in a known format");
 }
 
 TEST(Image, TruncatedAnywhereIsAnError) {
-  for (const Buffer& file : {png(3), jpeg()}) {
-    for (size_t size = 0; size < file.size(); ++size) {
+  for (const Buffer& file : {png(3), jpeg(), bmp(), ppm(), ppm("P5 9 5 255\n")}) {
+    ASSERT_EQ(error_of(file), "");
+    // A row of a BMP ends with a byte of padding that is not missed.
+    const size_t needed = file.size() - (file[0] == 'B' ? 1 : 0);
+    for (size_t size = 0; size < needed; ++size) {
       const Buffer cut(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size));
       ASSERT_NE(error_of(cut), "") << size << " of " << file.size();
     }
@@ -149,6 +222,53 @@ TEST(Image, PngChecksumsAreChecked) {
   }
 }
 
+// One pixel that unpacks to 64 MiB.
+TEST(Image, BombsAreRefused) {
+  const Buffer file = grey_png(1, 1, 8, Buffer(size_t{1} << 26));
+  EXPECT_SAYS(error_of(file), "unpacks to far more than its size");
+  EXPECT_EQ(error_of(png(3)), "");  // and nothing is left behind
+}
+
+// Where a JPEG's first segment of a kind begins.
+size_t segment(const Buffer& file, uint8_t kind) {
+  size_t at = 2;
+  while (file[at + 1] != kind) at += 2 + (size_t{file[at + 2]} << 8 | file[at + 3]);
+  return at;
+}
+
+TEST(Image, JpegsMayHaveFilling) {
+  Buffer file = jpeg();
+  const Buffer pixels = pixels_of(decode(file));
+  const Buffer filling = {0xff, 0xff, 0xff};
+  file.insert(file.begin() + static_cast<std::ptrdiff_t>(segment(file, 0xdb)), filling.begin(),
+              filling.end());
+  EXPECT_EQ(pixels_of(decode(file)), pixels);
+  file.push_back('x');
+  EXPECT_EQ(pixels_of(decode(file)), pixels);
+}
+
+// More codes than a table holds, in the segment or behind its end.
+TEST(Image, ForgedHuffmanTablesAreRefused) {
+  const Buffer file = jpeg();
+  const size_t table = segment(file, 0xc4);
+  for (size_t i = 0; i < 16; ++i) {
+    Buffer damaged = file;
+    damaged[table + 5 + i] = 0xff;
+    EXPECT_SAYS(error_of(damaged), "Huffman table that cannot be");
+    damaged = file;
+    damaged[table + 2] = 0, damaged[table + 3] = static_cast<uint8_t>(3 + i);
+    EXPECT_SAYS(error_of(damaged), "Huffman table that cannot be");
+  }
+}
+
+TEST(Image, RareJpegsAreNamed) {
+  for (const int kind : {0xc3, 0xc5, 0xc7, 0xc9, 0xcf}) {
+    Buffer file = jpeg();
+    file[segment(file, 0xc0) + 1] = static_cast<uint8_t>(kind);
+    EXPECT_SAYS(error_of(file), "lossless, hierarchical or arithmetic-coded");
+  }
+}
+
 // Bytes flipped in a JPEG may decode to something; they must not crash.
 TEST(Image, DamagedJpegsAreSurvived) {
   const Buffer file = jpeg();
@@ -169,9 +289,12 @@ TEST(Image, LimitsAreDecidedBeforeDecoding) {
   limits.max_bytes = 20;
   EXPECT_SAYS(error_of(png(3), limits), "the limit is 20");
   // A header that promises too much, and no data.
-  EXPECT_NE(error_of(ppm("P6\n16385 1\n255\n")), "");
-  EXPECT_NE(error_of(ppm("P6\n16000 16000\n255\n")), "");
-  EXPECT_NE(error_of(ppm("P6\n4000000000 4000000000\n255\n")), "");
+  EXPECT_SAYS(error_of(ppm("P6\n16385 1\n255\n")), "16385 x 1 pixels, the limits are");
+  EXPECT_SAYS(error_of(ppm("P6\n16000 16000\n255\n")), "the limits are");
+  EXPECT_SAYS(error_of(ppm("P6\n4000000000 4000000000\n255\n")), "the limits are");
+  Buffer file = bmp();
+  file[18] = 0x00, file[19] = 0x3e, file[22] = 0x00, file[23] = 0x3e;  // 15872 x 15872
+  EXPECT_SAYS(error_of(file), "the limits are");
 }
 
 // ---- EXIF ----
@@ -210,10 +333,8 @@ Buffer jpeg_with_exif(const Buffer& block) {
 }
 
 Buffer png_with_exif(const Buffer& block) {
-  Buffer chunk = {0, 0, 0, static_cast<uint8_t>(block.size()), 'e', 'X', 'I', 'f'};
-  chunk.insert(chunk.end(), block.begin(), block.end());
-  const uint32_t crc = crc32(chunk.data() + 4, chunk.size() - 4);
-  for (int shift = 24; shift >= 0; shift -= 8) chunk.push_back(static_cast<uint8_t>(crc >> shift));
+  Buffer chunk;
+  append_chunk(chunk, "eXIf", block);
   Buffer file = png(3);
   file.insert(file.begin() + 33, chunk.begin(), chunk.end());  // after IHDR
   return file;
