@@ -13,8 +13,8 @@ inline void attention_scores(const float* query, size_t head_size, float scale,
     const size_t lanes = min_size(kLanes, count - k);
     Floats sum(0.0f);
     for (size_t d = 0; d < head_size; ++d) {
-      sum =
-          xsimd::fma(Floats(query[d]), load_partial(run.keys + d * run.key_stride + k, lanes), sum);
+      sum = multiply_add(Floats(query[d]), load_partial(run.keys + d * run.key_stride + k, lanes),
+                         sum);
     }
     store_partial(scores + k, sum * scale, lanes);
   }
@@ -23,8 +23,8 @@ inline void attention_scores(const float* query, size_t head_size, float scale,
 inline Floats weighted_values(const float* weights, const KeyValues& run, size_t count, size_t d,
                               size_t lanes, Floats sum) {
   for (size_t k = 0; k < count; ++k) {
-    sum = xsimd::fma(Floats(weights[k]), load_partial(run.values + k * run.value_stride + d, lanes),
-                     sum);
+    sum = multiply_add(Floats(weights[k]),
+                       load_partial(run.values + k * run.value_stride + d, lanes), sum);
   }
   return sum;
 }

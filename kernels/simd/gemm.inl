@@ -46,7 +46,7 @@ template <size_t kRows, size_t kPanels, bool kAhead>
       const Floats x((r < kNearRows ? rows[r] : far[r])[k]);
 #pragma GCC unroll 16
       for (size_t v = 0; v < kPanels * kPanelVectors; ++v)
-        acc[r][v] = xsimd::fma(x, weights[v], acc[r][v]);
+        acc[r][v] = multiply_add(x, weights[v], acc[r][v]);
     }
   }
 }

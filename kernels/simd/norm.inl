@@ -21,7 +21,7 @@ void layer_norm(const LayerNormArgs& args) {
     for (size_t j = 0; j < args.columns; j += kLanes) {
       const size_t count = min_size(kLanes, args.columns - j);
       const Floats deviation = first_lanes_or(load_partial(x + j, count) - mean, count, 0.0f);
-      squares = xsimd::fma(deviation, deviation, squares);
+      squares = multiply_add(deviation, deviation, squares);
     }
     const float variance = sum_lanes(squares) * inverse_columns;
     const Floats scale = 1.0f / xsimd::sqrt(Floats(variance + args.eps));
@@ -29,8 +29,8 @@ void layer_norm(const LayerNormArgs& args) {
       const size_t count = min_size(kLanes, args.columns - j);
       const Floats normal = (load_partial(x + j, count) - mean) * scale;
       store_partial(y + j,
-                    xsimd::fma(normal, load_partial(args.weight + j, count),
-                               load_partial(args.bias + j, count)),
+                    multiply_add(normal, load_partial(args.weight + j, count),
+                                 load_partial(args.bias + j, count)),
                     count);
     }
   }

@@ -48,7 +48,7 @@ void roi_align(const RoiAlignArgs& args) {
         const float weight = rows[y] * columns[x];
         if (weight == 0.0f) continue;
         const float* cell = args.features + y * args.row_stride + x * args.pixel_stride + c;
-        sum = xsimd::fma(Floats(weight), load_partial(cell, lanes), sum);
+        sum = multiply_add(Floats(weight), load_partial(cell, lanes), sum);
       }
     }
     store_partial(args.output + c, sum, lanes);
