@@ -47,7 +47,7 @@ struct Checkpoint {
   uint64_t file_bytes = 0;
 
   std::vector<Storage> storages;
-  std::vector<CheckpointTensor> tensors;  // in the file's order, names are unique
+  std::vector<CheckpointTensor> tensors;  // in the file's order
 
   // By dotted path, of modules that were pickled whole: `model.model.0.bn.eps`, `model.names`,
   // `model.yaml.nc`. The class of a module is under its path + ".__class__", with its Python
@@ -56,7 +56,8 @@ struct Checkpoint {
   // Tensors that are plain attributes and in no state dict: `model.stride`.
   std::vector<CheckpointTensor> attribute_tensors;
 
-  // Null where there is none.
+  // The first of that name, or null. Two have one name only where a file means to confuse:
+  // {"a.b": ..., "a": {"b": ...}}.
   const CheckpointTensor* find(std::string_view name) const;
 
   // All three throw Error(kCheckpoint) for a refused tensor, a damaged archive entry (zip's CRC-32
