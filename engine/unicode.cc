@@ -40,10 +40,13 @@ constexpr Bases kLatin[] = {
      "eeeeeeeeiiiioooooooooooooooooooooooouuuuuuuuuuuuuuyyyyyyyy"},
 };
 
-// Accented letter and base, in pairs.
-constexpr std::u32string_view kGreekAndCyrillic =
+// Letter and what becomes of it, in pairs: bases that are not ASCII, capitals far from their small
+// letters.
+constexpr std::u32string_view kOthers =
+    U"ƆɔƉɖƊɗƎǝƏəƐɛƑƒƓɠƔɣƖɩƗɨƜɯƝɲƟɵƦʀƩʃƮʈƱʊƲʋƷʒǢæǣæǮʒǯʒǼæǽæǾøǿøɄʉɅʌẞß"
     U"ΆαΈεΉηΊιΌοΎυΏωΐιΪιΫυάαέεήηίιΰυϊιϋυόούυώω"
-    U"ЀеЁеЃгЇіЌкЍиЎуЙийиѐеёеѓгїіќкѝиўуӁжӂжӐаӑаӒаӓаӖеӗеӜжӝжӞзӟзӢиӣиӤиӥиӦоӧоӬэӭэӮуӯуӰуӱуӲуӳу";
+    U"ЀеЁеЃгЇіЌкЍиЎуЙийиѐеёеѓгїіќкѝиўуӁжӂжӐаӑаӒаӓаӖеӗеӜжӝжӞзӟзӢиӣиӤиӥиӦоӧоӬэӭэӮуӯуӰуӱуӲуӳуӴчӵч"
+    U"ӸыӹыӀӏϴθ";
 
 constexpr Range kCombining[] = {{0x300, 0x36f},   {0x483, 0x487},   {0x1ab0, 0x1abd},
                                 {0x1dc0, 0x1dff}, {0x20d0, 0x20dc}, {0xfe20, 0xfe2f}};
@@ -130,10 +133,10 @@ char32_t fold_letter(char32_t c) {
   for (const Bases& run : kLatin) {
     if (c < run.first || c >= run.first + run.letters.size()) continue;
     const char base = run.letters[c - run.first];
-    return base == '-' ? lower(c) : static_cast<char32_t>(base);
+    if (base != '-') return static_cast<char32_t>(base);
   }
-  for (size_t i = 0; i < kGreekAndCyrillic.size(); i += 2) {
-    if (kGreekAndCyrillic[i] == c) return kGreekAndCyrillic[i + 1];
+  for (size_t i = 0; i < kOthers.size(); i += 2) {
+    if (kOthers[i] == c) return kOthers[i + 1];
   }
   return lower(c);
 }

@@ -11,8 +11,8 @@ namespace lightcap {
 char32_t next_code_point(std::string_view text, size_t& at);
 void append_utf8(char32_t c, std::string& out);
 
-// The lower-case letter without its accents, 0 for a combining mark. Covers Latin, Greek and
-// Cyrillic; letters of other scripts stay as they are.
+// The lower-case letter without its accents, 0 for a combining mark. Covers Latin, Greek but for
+// the polytonic, and Cyrillic; letters of other scripts stay as they are.
 char32_t fold_letter(char32_t c);
 
 bool is_space(char32_t c);

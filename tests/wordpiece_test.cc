@@ -85,6 +85,18 @@ TEST(WordPiece, MissingSpecialTokenIsNamed) {
   }
 }
 
+// Python's lower() and NFD without its marks.
+TEST(Unicode, LettersAreFolded) {
+  constexpr std::u32string_view kFolded[] = {U"Ǽæ", U"Ǿø", U"Ǯʒ", U"Ɛɛ", U"Ʃʃ",  U"ẞß", U"Əə",
+                                             U"Ęe", U"Łł", U"ŐO", U"Øø", U"Ђђ",  U"Ӵч", U"Ϋυ",
+                                             U"Ώω", U"ΣΣ", U"ßß", U"ππ", U"字字"};
+  for (const std::u32string_view pair : kFolded) {
+    EXPECT_EQ(fold_letter(pair[0]), fold_letter(pair[1])) << std::hex << uint32_t{pair[0]};
+  }
+  EXPECT_EQ(fold_letter(U'Ǽ'), U'æ');
+  EXPECT_EQ(fold_letter(U'\u0301'), 0u);
+}
+
 TEST(Unicode, CodePointsSurviveTheRoundTrip) {
   for (const char32_t c :
        {0x1u, 0x7fu, 0x80u, 0x7ffu, 0x800u, 0xd7ffu, 0xe000u, 0xffffu, 0x10000u, 0x10ffffu}) {
