@@ -157,7 +157,7 @@ TEST(Sha256, OfAFileReadInPieces) {
     return sha256_of_file(folder / "file");
   };
   EXPECT_EQ(of_file("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  for (const size_t size : {0, 1, 262143, 262144, 262145, 600000}) {
+  for (const size_t size : {0u, 1u, 262143u, 262144u, 262145u, 600000u}) {
     std::string text(size, 'x');
     for (size_t i = 0; i < size; i += 1000) text[i] = static_cast<char>(i / 1000);
     const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());

@@ -238,7 +238,7 @@ std::vector<CaseFactory> conv_cases() {
   std::vector<CaseFactory> cases;
   add_small_shapes(cases);
   // Channels around the length of a run, with padding, where runs of zeros stand in.
-  for (const size_t channels : {255, 256, 257, 600}) {
+  for (const size_t channels : {255u, 256u, 257u, 600u}) {
     cases.push_back(factory<ConvCase>({.height = 3,
                                        .width = 4,
                                        .channels = channels,
@@ -250,7 +250,7 @@ std::vector<CaseFactory> conv_cases() {
                                       false));
   }
   for (size_t pixels = 1; pixels <= 25; ++pixels) {
-    for (const size_t columns : {7, 16, 32, 41}) {
+    for (const size_t columns : {7u, 16u, 32u, 41u}) {
       cases.push_back(factory<ConvCase>({.height = 6,
                                          .width = 7,
                                          .channels = 5,
@@ -277,7 +277,7 @@ std::vector<CaseFactory> conv_cases() {
                                        .epilogue = EpilogueKind::nth(kind)},
                                       false));
   }
-  for (const size_t padding : {0, 1, 2}) {
+  for (const size_t padding : {0u, 1u, 2u}) {
     cases.push_back(factory<ConvSplitCase>({.height = 8,
                                             .width = 9,
                                             .channels = 6,

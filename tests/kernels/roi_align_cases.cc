@@ -90,7 +90,7 @@ std::vector<CaseFactory> roi_align_cases() {
        {Box{1.2f, 2.3f, 4.9f, 3.4f}, Box{0, 0, 7, 7}, Box{-3.3f, -2.1f, 2.7f, 9.3f},
         Box{20.5f, 3, 29.7f, 5}, Box{2.2f, 2.2f, 2.2f, 2.2f}, Box{5.1f, 4.1f, 1.3f, 0.9f},
         Box{-1e6f, -1e6f, 1e6f, 1e6f}}) {
-    for (const size_t output_size : {1, 3, 7}) {
+    for (const size_t output_size : {1u, 3u, 7u}) {
       add({.height = 7,
            .width = 7,
            .channels = 40,
