@@ -29,8 +29,10 @@ struct DecoderMemory {
 };
 thread_local DecoderMemory decoder_memory;
 
+// Zeros, since stb_image before 2.28 decodes with tables that a JPEG never defined: what they hold
+// must not be chance.
 void* decoder_malloc(size_t bytes) {
-  return decoder_memory.allows(bytes) ? std::malloc(bytes) : nullptr;
+  return decoder_memory.allows(bytes) ? std::calloc(bytes, 1) : nullptr;
 }
 
 void* decoder_realloc(void* memory, size_t bytes) {

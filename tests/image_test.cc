@@ -261,6 +261,31 @@ TEST(Image, ForgedHuffmanTablesAreRefused) {
   }
 }
 
+// Whatever memory held before, a JPEG that uses tables which it lacks gives the same.
+TEST(Image, MissingTablesAreNoChance) {
+  for (const uint8_t kind : {uint8_t{0xc4}, uint8_t{0xdb}}) {
+    Buffer file = jpeg();
+    const size_t at = segment(file, kind);
+    file[at + 1] = 0xfe;  // a comment
+    std::string first;
+    for (const uint8_t filling : {uint8_t{0}, uint8_t{0xff}, uint8_t{0x55}}) {
+      std::vector<Buffer> blocks;  // freed before the decoder asks for the like
+      for (const size_t bytes : {18000, 18360, 18400, 18500, 20000})
+        blocks.emplace_back(bytes, filling);
+      blocks.clear();
+      std::string outcome;
+      try {
+        const Buffer pixels = pixels_of(decode(file));
+        outcome.assign(pixels.begin(), pixels.end());
+      } catch (const Error& error) {
+        outcome = error.what();
+      }
+      if (filling == 0) first = outcome;
+      EXPECT_EQ(outcome, first) << int{filling};
+    }
+  }
+}
+
 TEST(Image, RareJpegsAreNamed) {
   for (const int kind : {0xc3, 0xc5, 0xc7, 0xc9, 0xcf}) {
     Buffer file = jpeg();
