@@ -11,14 +11,14 @@ namespace {
 
 constexpr size_t kLongestWord = 100;  // in characters; BERT's own limit
 
-// Words split off at the end of a contraction, or marks: no space stands before them.
-bool closes_space(std::string_view token) {
+// Marks and ends of contractions: no space stands before them.
+bool closes_space(std::string_view word) {
   constexpr std::string_view kClosing[] = {".", ",", "!", "?", "n't", "'m", "'s", "'ve", "'re"};
-  return std::find(std::begin(kClosing), std::end(kClosing), token) != std::end(kClosing);
+  return std::find(std::begin(kClosing), std::end(kClosing), word) != std::end(kClosing);
 }
 
-// Tokenized text has contractions in pieces: n ' t, ' m, ' s, ' ve, ' re. Ends of `text` that are
-// such a piece are glued: "it ' s" becomes "it's".
+// Tokenized text has contractions in pieces: n ' t, ' m, ' s, ' ve, ' re. An end of `text` that is
+// such a piece is glued: "it ' s" becomes "it's".
 void glue_contraction(std::string& text) {
   for (const std::string_view end : {" ' m", " ' s", " ' ve", " ' re", "n ' t"}) {
     if (text.size() < end.size() || text.compare(text.size() - end.size(), end.size(), end) != 0)
@@ -26,13 +26,19 @@ void glue_contraction(std::string& text) {
     const size_t begin = text.size() - end.size();
     if (end[0] == 'n') {
       text.replace(begin, end.size(), "n't");
-      // "do n't": the space before n't closes as well, if n stood alone.
-      if (begin > 0 && text[begin - 1] == ' ') text.erase(begin - 1, 1);
     } else {
       text.replace(begin, 3, "'");
     }
     return;
   }
+}
+
+// `text` ends with a whole word now.
+void end_word(std::string& text) {
+  glue_contraction(text);
+  const size_t space = text.rfind(' ');
+  if (space != std::string::npos && closes_space(std::string_view(text).substr(space + 1)))
+    text.erase(space, 1);
 }
 
 }  // namespace
@@ -123,13 +129,13 @@ void WordPiece::decode(const uint32_t* ids, size_t count, std::string& text) con
     const bool continues = token.substr(0, 2) == "##" && !text.empty();
     if (continues) {
       token.remove_prefix(2);
-    } else {
-      glue_contraction(text);
-      if (!text.empty() && !closes_space(token)) text += ' ';
+    } else if (!text.empty()) {
+      end_word(text);
+      text += ' ';
     }
     text += token;
   }
-  glue_contraction(text);
+  end_word(text);
 }
 
 }  // namespace lightcap

@@ -61,6 +61,7 @@ TEST(WordPiece, DecodesWithSpacesAsWritten) {
   EXPECT_EQ(decoded(pieces, {28, 15, 27, 8, 9}), "they're playing");
   EXPECT_EQ(decoded(pieces, {35, 15, 34, 5, 6}), "i'm a dog");
   EXPECT_EQ(decoded(pieces, {28, 15, 33, 5, 6}), "they've a dog");
+  EXPECT_EQ(decoded(pieces, {6, 11, 7}), "dog .s");  // not a mark but a word that begins so
   EXPECT_EQ(decoded(pieces, {0, 1, 4, 3, 2}), "");
   EXPECT_EQ(decoded(pieces, {}), "");
   EXPECT_EQ(decoded(pieces, {6, 4000000000u, 7}), "dogs");  // an id beyond the vocabulary
