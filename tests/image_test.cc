@@ -270,7 +270,7 @@ TEST(Image, MissingTablesAreNoChance) {
     std::string first;
     for (const uint8_t filling : {uint8_t{0}, uint8_t{0xff}, uint8_t{0x55}}) {
       std::vector<Buffer> blocks;  // freed before the decoder asks for the like
-      for (const size_t bytes : {18000, 18360, 18400, 18500, 20000})
+      for (const size_t bytes : {18000u, 18360u, 18400u, 18500u, 20000u})
         blocks.emplace_back(bytes, filling);
       blocks.clear();
       std::string outcome;
