@@ -64,13 +64,13 @@ constexpr char kHeader[] = R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[
 std::string header_with(const char* fields) { return "{\"a\":{" + std::string(fields) + "}}"; }
 std::string tensors_with(const char* fields) { return safetensors(header_with(fields), kData); }
 
-// A dictionary whose values are the one before, ten times each: 10^`levels` tensors in few bytes.
+// A list of ten times the list before: 10^`levels` tensors in few bytes.
 std::string laughs(int levels) {
   std::string value = kTensor + "q" + little(0, 1);
   for (int level = 1; level <= levels; ++level) {
-    std::vector<std::string> items(9, "h" + little(static_cast<uint64_t>(level - 1), 1));
-    value = "](" + value;
-    for (const std::string& item : items) value += item;
+    const std::string before = "h" + little(static_cast<uint64_t>(level - 1), 1);
+    value.insert(0, "](");
+    for (int i = 0; i < 9; ++i) value += before;
     value += "eq" + little(static_cast<uint64_t>(level), 1);
   }
   return value;
