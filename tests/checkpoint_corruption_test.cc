@@ -68,7 +68,7 @@ std::string tensors_with(const char* fields) { return safetensors(header_with(fi
 std::string laughs(int levels) {
   std::string value = kTensor + "q" + little(0, 1);
   for (int level = 1; level <= levels; ++level) {
-    const std::string before = "h" + little(static_cast<uint64_t>(level - 1), 1);
+    const std::string before = std::string("h").append(little(static_cast<uint64_t>(level - 1), 1));
     value.insert(0, "](");
     for (int i = 0; i < 9; ++i) value += before;
     value += "eq" + little(static_cast<uint64_t>(level), 1);
