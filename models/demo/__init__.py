@@ -1,0 +1,1 @@
+"""A small LightCap trained from scratch on scenes that `scenes` draws and `grammar` describes."""
