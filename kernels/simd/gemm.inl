@@ -7,6 +7,10 @@
 //   NEON      6 x 16: 24 + 4 + 1 of 32       SSE2   3 x 16: 12 + (4, reloaded) of 16
 // Few rows take more panels side by side instead, so that enough independent sums are under way to
 // hide the latency of a multiply-add.
+//
+// The best split of a product into calls: 96 rows, or another multiple of 12, by all columns, so
+// that weights come from L2 once per 8 tiles while rows stay there. Too few rows for the threads:
+// cut the columns as well, by pairs of panels.
 #ifndef LIGHTCAP_KERNELS_SIMD_GEMM_INL_
 #define LIGHTCAP_KERNELS_SIMD_GEMM_INL_
 
