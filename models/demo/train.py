@@ -1,0 +1,306 @@
+"""Trains the demo model from nothing: python -m models.demo.train --out RUN. Resumes from RUN.
+
+All blocks train together, on the modules of models/reference: the detector on boxes; the concept
+extractor against a small text tower's embeddings of "a photo of a [object]"; modulator, fusion and
+head on captions, in the graph's own decoding. The branches differ by their data: each weighs the
+training scenes by its own exponential draw (a Bayesian bootstrap).
+RUN/{model.pt,vocab.txt,labels.txt,config.json} are lightcap-convert's --lightcap, --vocab,
+--concepts and --config.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from models.reference.config import Config
+from models.reference.lightcap import LightCap
+from models.reference.preprocess import letterbox
+from models.reference.text import SPECIAL, WordPiece, words
+
+from . import grammar, scenes
+from .drawings import COLOURS
+
+HYPER = {
+    "image_encoder": {"image_size": 160},
+    "detector": {"image_size": 192},
+    "fusion": {"heads": 5, "caption_slots": 28, "max_concept_tokens": 24},
+}
+MOST_THINGS = 9  # in a scene: three groups of three
+PROMPT = "a photo of a {}"
+TRAIN_SEED = 11
+
+
+def vocabulary() -> list[str]:
+    """Special tokens, then every word of the grammar."""
+    g = grammar
+    texts = [",", PROMPT, "the and with plus", *g.OPENINGS, *(" ".join(s) for s in g.SETTINGS.values()),
+             *(" ".join(s) for s in g.RELATIONS.values()), *g.NUMBER_WORDS.values(),
+             *g.COLOUR_WORDS.values(), *g.SIZE_WORDS.values(),
+             *(n.replace("/", " ") for n in g.NAMES.values())]  # fmt: skip
+    return [*SPECIAL, *sorted({word for text in texts for word in words(text)})]
+
+
+def labels() -> list[str]:
+    """Every kind in every colour that it comes in."""
+    return [label(kind, colour) for kind in grammar.NAMES
+            for colour in ([""] if kind in scenes.NATURAL else COLOURS)]  # fmt: skip
+
+
+def label(kind: str, colour: str) -> str:
+    return f"{colour} {kind}".strip()
+
+
+def build() -> LightCap:
+    """1.4 M parameters."""
+    config = Config().update(HYPER)
+    config.image_encoder.width, config.image_encoder.blocks = 16, (1, 1, 1, 1)
+    config.detector.widths, config.detector.depths = (8, 12, 24, 40, 64), (1,) * 8
+    c, f = config.concept_extractor, config.fusion
+    c.hidden, c.embedding, c.vocabulary = 128, 64, len(labels())
+    f.width, f.layers, f.feed_forward, f.vocabulary = 130, 3, 260, len(vocabulary())
+    f.positions, f.grid_position = f.caption_slots + f.max_concept_tokens, True
+    return LightCap(config)
+
+
+class TextTower(nn.Module):
+    """Labels' prompts as bags of words -> unit embeddings [N, E]."""
+
+    def __init__(self, text: WordPiece, embedding: int) -> None:
+        super().__init__()
+        self.prompts = [torch.tensor(text.encode(PROMPT.format(name))) for name in labels()]
+        self.words = nn.EmbeddingBag(len(text.vocabulary), 64, mode="sum")
+        self.out = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, embedding))
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self) -> Tensor:
+        bags = self.words(torch.cat(self.prompts), torch.tensor(
+            [0, *itertools.accumulate(len(p) for p in self.prompts)][:-1]))  # fmt: skip
+        return F.normalize(self.out(bags), dim=-1)
+
+
+def _example(index: int) -> tuple[np.ndarray, ...]:
+    """Encoder view, detector view padded to a square, boxes in both, labels, captions' ids."""
+    text, names = WordPiece(vocabulary()), labels()
+    slots, side = HYPER["fusion"]["caption_slots"], HYPER["detector"]["image_size"]
+    size = HYPER["image_encoder"]["image_size"]
+    scene, picture, captions = scenes.generate(TRAIN_SEED, index)
+    view = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
+    padded, geometry = letterbox(np.asarray(picture), side)
+    board = np.full((side, side, 3), 114, np.uint8)
+    top, left = (side - padded.shape[0]) // 64 * 32, (side - padded.shape[1]) // 64 * 32
+    board[top : top + padded.shape[0], left : left + padded.shape[1]] = padded
+    boxes, kinds = np.zeros((MOST_THINGS, 8), np.float32), np.full(MOST_THINGS, -1)
+    things = [(box, group) for group in scene.groups for box in group.boxes]
+    for i, (box, group) in enumerate(things):
+        boxes[i, :4] = np.array(box) * ([size / scene.width, size / scene.height] * 2)
+        boxes[i, 4:] = np.array(box) * geometry.ratio + [geometry.left + left, geometry.top + top] * 2
+        kinds[i] = names.index(label(group.kind, group.colour))
+    ids = np.zeros((5, slots), np.int64)
+    for row, caption in zip(ids, captions):
+        tokens = [text.special.cls, *text.encode(caption)][: slots - 1] + [text.special.sep]
+        row[: len(tokens)] = tokens
+    return view, board, boxes, kinds, ids
+
+
+def dataset(out: Path, count: int, workers: int) -> tuple[Tensor, ...]:
+    """Rendered once, kept in RUN."""
+    file = out / f"scenes{count}.pt"
+    if not file.exists():
+        with multiprocessing.Pool(workers) as pool:
+            rows = []
+            for row in pool.imap(_example, range(count), 64):
+                rows.append(row)
+                if len(rows) % 500 == 0:
+                    print(f"\rdrawing {len(rows)}/{count}", end="", flush=True)
+        print()
+        torch.save(tuple(torch.from_numpy(np.stack(part)) for part in zip(*rows)), file)
+    return torch.load(file)
+
+
+def detector_loss(model: LightCap, raw: list[Tensor], boxes: Tensor, kinds: Tensor) -> Tensor:
+    """YOLOv5's: anchors within 4 times the box's sides, the centre's cell and two neighbours."""
+    loss = raw[0].new_zeros(())
+    image, thing = (kinds >= 0).nonzero(as_tuple=True)
+    corners = boxes[image, thing]
+    center, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    for y, anchors, stride, balance in zip(raw, model.detector.model[24].anchors, (8, 16, 32),
+                                           (4.0, 1.0, 0.4)):  # fmt: skip
+        _, _, h, w, _ = y.shape
+        target = torch.zeros_like(y[..., 4])
+        at, wh = center / stride, sides / stride
+        ratio = wh[:, None] / anchors  # [n, A, 2]
+        n, a = (torch.maximum(ratio, 1 / ratio).amax(-1) < 4).nonzero(as_tuple=True)
+        offsets = torch.tensor([[0, 0], [-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]])
+        cells = (at[n][:, None] + offsets).floor().long()  # [m, 5, 2]
+        fresh = torch.ones(cells.shape[:2], dtype=torch.bool)
+        fresh[:, 1:] = (cells[:, 1:] != cells[:, :1]).any(-1)
+        inside = (cells >= 0).all(-1) & (cells[..., 0] < w) & (cells[..., 1] < h)
+        m, o = (fresh & inside).nonzero(as_tuple=True)
+        if len(m):
+            cx, cy = cells[m, o].unbind(-1)
+            n, a = n[m], a[m]
+            p = y[image[n], a, cy, cx]
+            xy = 2 * p[:, :2].sigmoid() - 0.5 + cells[m, o]
+            size = (2 * p[:, 2:4].sigmoid()) ** 2 * anchors[a]
+            low = torch.maximum(xy - size / 2, at[n] - wh[n] / 2)
+            high = torch.minimum(xy + size / 2, at[n] + wh[n] / 2)
+            common = (high - low).clamp(min=0).prod(-1)
+            iou = common / (size.prod(-1) + wh[n].prod(-1) - common)
+            span = (torch.maximum(xy + size / 2, at[n] + wh[n] / 2)
+                    - torch.minimum(xy - size / 2, at[n] - wh[n] / 2)).pow(2).sum(-1)  # fmt: skip
+            loss = loss + (1 - iou + (xy - at[n]).pow(2).sum(-1) / span).mean()
+            loss = loss + 0.1 * F.binary_cross_entropy_with_logits(p[:, 5], torch.ones(len(p)))
+            target[image[n], a, cy, cx] = 0.5 + 0.5 * iou.detach()
+        loss = loss + 4 * balance * F.binary_cross_entropy_with_logits(y[..., 4], target)
+    return loss
+
+
+class Trainer:
+    def __init__(self, model: LightCap, text: WordPiece) -> None:
+        self.model, self.text = model, text
+        self.tower = TextTower(text, model.config.concept_extractor.embedding)
+        self.label_ids = [text.encode(name) for name in labels()]
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [*self.model.parameters(), *self.tower.parameters()]
+
+    def concept_tokens(self, found: list[list[int]]) -> Tensor:
+        """Labels of each image, deduplicated -> ids [B, M] with [SEP], padded with [PAD]."""
+        most = self.model.config.fusion.max_concept_tokens - 1
+        rows = [[i for one in dict.fromkeys(names) for i in self.label_ids[one]][:most]
+                + [self.text.special.sep] for names in found]  # fmt: skip
+        length = max(map(len, rows))
+        return torch.tensor([row + [self.text.special.pad] * (length - len(row)) for row in rows])
+
+    def losses(self, batch: tuple[Tensor, ...], weights: Tensor, rng: np.random.Generator,
+               detect: bool = True) -> dict[str, Tensor]:  # fmt: skip
+        model, special = self.model, self.text.special
+        view, board, boxes, kinds, captions = batch
+        encoder = model.config.image_encoder
+        x = view.permute(0, 3, 1, 2).float() / 255
+        x = (x - torch.tensor(encoder.mean)[:, None, None]) / torch.tensor(encoder.std)[:, None, None]
+        v = model.image_encoder(x)
+        losses = {}
+        if detect:
+            raw = model.detector(board.permute(0, 3, 1, 2).float() / 255)
+            losses["detector"] = detector_loss(model, raw, boxes[..., 4:], kinds)
+        image, thing = (kinds >= 0).nonzero(as_tuple=True)
+        roi_boxes = boxes[image, thing, :4]
+        sides = (roi_boxes[:, 2:] - roi_boxes[:, :2]).repeat(1, 2)
+        roi_boxes = roi_boxes + sides * torch.from_numpy(rng.normal(0, 0.04, sides.shape)).float()
+        embedded = model.concept_extractor.embed(
+            model.concept_extractor.roi_features(v, roi_boxes, image))  # fmt: skip
+        logits = embedded @ self.tower().T * self.tower.scale.exp()
+        losses["concepts"] = F.cross_entropy(logits, kinds[image, thing])
+        # Concepts as inference has them: what the extractor says, in the detector's random order.
+        said = logits.argmax(1).tolist()
+        truth = kinds[image, thing].tolist()
+        found: list[list[int]] = [[] for _ in range(len(view))]
+        for i in rng.permutation(len(said)):
+            found[image[i]].append(said[i] if rng.random() < 0.5 else truth[i])
+        tokens = self.concept_tokens(found)
+        filled = tokens != special.pad
+        modulated, _ = model.modulate(v, tokens, filled & (tokens != special.sep))
+        prefix = model.prefix(modulated, tokens)
+        seen = torch.cat((filled, filled.new_ones(len(view), encoder.grid**2)), 1)
+        caption = captions[torch.arange(len(view)), torch.from_numpy(rng.integers(0, 5, len(view)))]
+        caption = caption[:, : int((caption != special.pad).sum(1).max())]
+        given, wanted = caption[:, :-1], caption[:, 1:]
+        hide = torch.from_numpy(rng.random(given.shape) < 0.1) & (given != special.cls)
+        hidden = model.bert.predict(prefix, seen, given.masked_fill(hide, special.mask),
+                                    model.config.fusion.decode, special.mask)  # fmt: skip
+        per_branch = []
+        for logits, weight in zip(model.head.logits(hidden, model.word_embeddings), weights):
+            loss = F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=special.pad,
+                                   reduction="none").sum(1)  # fmt: skip
+            per_branch.append((loss * weight).sum() / (weight * (wanted != special.pad).sum(1)).sum())
+        losses["caption"] = torch.stack(per_branch).mean()
+        return losses
+
+
+def write(out: Path, trainer: Trainer) -> None:
+    """What lightcap-convert takes."""
+    with torch.no_grad():
+        trainer.model.concept_extractor.vocabulary.copy_(trainer.tower())
+    torch.save(trainer.model.state_dict(), out / "model.pt")
+    (out / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
+    (out / "labels.txt").write_text("\n".join(labels()) + "\n")
+    (out / "config.json").write_text(json.dumps(HYPER, indent=2) + "\n")
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    data = dataset(args.out, args.scenes, args.threads)
+    text = WordPiece(vocabulary())
+    trainer = Trainer(build(), text)
+    nn.init.normal_(trainer.model.word_embeddings, std=0.08)
+    for y in trainer.model.detector.model[24].m:
+        nn.init.constant_(y.bias.view(3, -1)[:, 4].detach(), -5)
+    print(sum(p.numel() for p in trainer.model.parameters()), "parameters")
+    decay = [p for p in trainer.parameters() if p.ndim > 1]
+    rest = [p for p in trainer.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02},
+                                   {"params": rest, "weight_decay": 0.0}], args.rate)  # fmt: skip
+    draws = np.random.default_rng(args.seed).exponential(size=(3, args.scenes))
+    bootstrap = torch.from_numpy(draws).float() + 0.1
+    first, state = 0, args.out / "resume.pt"
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        trainer.model.load_state_dict(saved["model"])
+        trainer.tower.load_state_dict(saved["tower"])
+        optimiser.load_state_dict(saved["optimiser"])
+        first = saved["step"]
+    trainer.model.train()
+    start, means = time.time(), {}
+    for step in range(first, args.steps):
+        rng = np.random.default_rng((args.seed, step))
+        rate = args.rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = max(rate, 1e-5)
+        pick = torch.from_numpy(rng.integers(0, args.scenes, args.batch))
+        losses = trainer.losses(tuple(part[pick] for part in data), bootstrap[:, pick], rng)
+        optimiser.zero_grad()
+        (losses["caption"] + losses["concepts"] + 0.5 * losses["detector"]).backward()
+        nn.utils.clip_grad_norm_(trainer.parameters(), 2.0)
+        optimiser.step()
+        for name, loss in losses.items():
+            means[name] = 0.95 * means.get(name, loss.item()) + 0.05 * loss.item()
+        if step % 20 == 19:
+            shown = " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+            left = (time.time() - start) / (step + 1 - first) * (args.steps - step - 1)
+            print(f"\r{step + 1}/{args.steps} {shown}, {left / 60:.1f} min left ", end="", flush=True)
+        if step % 200 == 199 or step + 1 == args.steps:
+            torch.save({"model": trainer.model.state_dict(), "tower": trainer.tower.state_dict(),
+                        "optimiser": optimiser.state_dict(), "step": step + 1}, state)  # fmt: skip
+            write(args.out, trainer)
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/demo"))
+    parser.add_argument("--scenes", type=int, default=24000)
+    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
