@@ -1,0 +1,136 @@
+"""Scores captions: python -m models.demo.evaluate CAPTIONS.json --predictions P.jsonl --out RESULTS.
+
+CAPTIONS.json is any COCO captions file; P.jsonl is what `lightcap caption --json` printed for its
+images (the order is free), or what `python -m models.reference.caption --json` did: same fields.
+CIDEr and BLEU-4 need pycocoevalcap. Images that carry a `scene` (see scenes.py) are checked for
+facts, boxes and concepts too. With --against Q.jsonl, counts the images with equal tokens.
+Writes RESULTS.json and RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.reference.text import words
+
+from . import grammar
+from .scenes import Group, Scene
+
+Record = dict[str, Any]
+
+
+def read_predictions(path: Path) -> dict[str, Record]:
+    """By file name without folders; images that could not be read are left out."""
+    records = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
+    return {Path(r["image"]).name: r for r in records if "caption" in r}
+
+
+def caption_scores(said: dict[int, str], references: dict[int, list[str]]) -> dict[str, float]:
+    """CIDEr and BLEU-4 of one caption an image; an image without a caption counts as empty."""
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+
+    truth = {i: [" ".join(words(text)) for text in texts] for i, texts in references.items()}
+    tried = {i: [" ".join(words(said.get(i, "")))] for i in truth}
+    return {"CIDEr": float(Cider().compute_score(truth, tried)[0]),
+            "BLEU-4": float(Bleu(4).compute_score(truth, tried, verbose=0)[0][3])}  # fmt: skip
+
+
+def fact_scores(said: dict[int, str], scenes: dict[int, Scene]) -> dict[str, float]:
+    """Shares of true facts (in all and by kind), of captions true throughout, of things named."""
+    stated, true = Counter(), Counter()
+    whole, named, things = 0, 0, 0
+    for i, scene in scenes.items():
+        facts, kinds = grammar.facts(said.get(i, ""), scene)
+        for fact in facts:
+            stated[fact.kind] += 1
+            true[fact.kind] += fact.true
+        whole += bool(facts) and all(fact.true for fact in facts)
+        named += sum(group.kind in kinds for group in scene.groups)
+        things += len(scene.groups)
+    scores = {"facts true": sum(true.values()) / max(sum(stated.values()), 1),
+              "captions true in every word": whole / len(scenes),
+              "things named": named / things}  # fmt: skip
+    return scores | {f"{kind} facts true": true[kind] / n for kind, n in sorted(stated.items())}
+
+
+def _iou(a: list[float], b: tuple[float, ...]) -> float:
+    w = min(a[2], b[2]) - max(a[0], b[0])
+    h = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(w, 0) * max(h, 0)
+    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common + 1e-9)
+
+
+def region_scores(records: dict[int, Record], scenes: dict[int, Scene]) -> dict[str, float]:
+    """AP50 of the proposals (area under the interpolated curve); concepts against the kinds."""
+    hits: list[tuple[float, bool]] = []
+    boxes = right = kinds_found = kinds_true = kinds_said = 0
+    for i, scene in scenes.items():
+        truth = [box for group in scene.groups for box in group.boxes]
+        boxes += len(truth)
+        concepts = records.get(i, {}).get("concepts", [])
+        free = set(range(len(truth)))
+        for concept in sorted(concepts, key=lambda c: -c["score"]):
+            best = max(free, key=lambda j: _iou(concept["box"], truth[j]), default=None)
+            hit = best is not None and _iou(concept["box"], truth[best]) >= 0.5
+            if hit:
+                free.discard(best)
+            hits.append((concept["score"], hit))
+        said = {concept["label"].split()[-1] for concept in concepts}
+        kinds = {group.kind for group in scene.groups}
+        right += len(said & kinds)
+        kinds_true += len(kinds)
+        kinds_said += len(said)
+    hits.sort(key=lambda h: -h[0])
+    found = np.cumsum([hit for _, hit in hits])
+    precision = found / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    ap = float(np.sum(envelope * np.array([hit for _, hit in hits])) / boxes) if hits else 0.0
+    return {"detector AP50": ap, "concept recall": right / kinds_true,
+            "concept precision": right / max(kinds_said, 1)}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("captions", type=Path)
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    coco = json.loads(args.captions.read_text())
+    predictions = read_predictions(args.predictions)
+    ids = {image["id"]: Path(image["file_name"]).name for image in coco["images"]}
+    records = {i: predictions[name] for i, name in ids.items() if name in predictions}
+    said = {i: record["caption"] for i, record in records.items()}
+    references: dict[int, list[str]] = {i: [] for i in ids}
+    for annotation in coco["annotations"]:
+        references[annotation["image_id"]].append(annotation["caption"])
+    results: dict[str, float] = {"images": len(ids), "captioned": len(said)}
+    results |= caption_scores(said, {i: texts for i, texts in references.items() if texts})
+    scenes = {
+        image["id"]: Scene(**image["scene"] | {
+            "groups": [Group(**group) for group in image["scene"]["groups"]]})
+        for image in coco["images"] if "scene" in image
+    }  # fmt: skip
+    if scenes:
+        results |= fact_scores(said, scenes) | region_scores(records, scenes)
+    if args.against:
+        others = read_predictions(args.against)
+        same = sum(name in others and others[name]["tokens"] == records[i]["tokens"]
+                   for i, name in ids.items() if i in records)  # fmt: skip
+        results["same tokens"] = same / len(ids)
+    rows = [f"| {name} | {value:.4g} |" for name, value in results.items()]
+    table = "\n".join(["| measure | value |", "|---|---|", *rows])
+    args.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
+    args.out.with_suffix(".md").write_text(table + "\n")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
