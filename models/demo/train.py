@@ -45,7 +45,7 @@ TRAIN_SEED = 11
 def vocabulary() -> list[str]:
     """Special tokens, then every word of the grammar."""
     g = grammar
-    texts = [",", PROMPT, "the and with plus", *g.OPENINGS, *(" ".join(s) for s in g.SETTINGS.values()),
+    texts = [",", PROMPT.format(""), "the and with plus", *g.OPENINGS, *(" ".join(s) for s in g.SETTINGS.values()),
              *(" ".join(s) for s in g.RELATIONS.values()), *g.NUMBER_WORDS.values(),
              *g.COLOUR_WORDS.values(), *g.SIZE_WORDS.values(),
              *(n.replace("/", " ") for n in g.NAMES.values())]  # fmt: skip
