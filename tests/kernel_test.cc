@@ -1,11 +1,14 @@
 // Every kernel of kernels.def on every instruction set of this CPU, against the plain reference.
 #include <gtest/gtest.h>
 
-#include <map>
+#include <algorithm>
+#include <cstring>
+#include <limits>
 #include <string>
+#include <vector>
 
 #include "kernels/dispatch.h"
-#include "tests/kernels/kernel_case.h"
+#include "tests/kernels/product_case.h"
 
 namespace lightcap::testing {
 namespace {
@@ -29,6 +32,123 @@ TEST_P(KernelTest, EqualsReferenceOnEveryIsa) {
 
 INSTANTIATE_TEST_SUITE_P(AllKernels, KernelTest, ::testing::ValuesIn(kernel_rows()),
                          [](const auto& row) { return std::string(row.param.name); });
+
+// A contract of kernels.h: a value does not depend on how the caller split the work. Calls of 1 to
+// 25 rows or pixels cover every tile height (at most 12) and its remainders.
+constexpr size_t kMaxSplit = 2 * 12 + 1;
+
+std::vector<float> random_floats(size_t count, Random& random) {
+  std::vector<float> data(count);
+  random.fill(data.data(), 1, count, count);
+  return data;
+}
+
+// Runs `part(begin, count, output)` over [0, total) in one call and in calls of every size, for
+// every instruction set. `part` writes its share of `floats` floats at output.
+template <class Part>
+void expect_splits_equal(size_t total, size_t floats, const Part& part) {
+  for (size_t i = 0; i < isa_count(); ++i) {
+    if (!isa_supported(isa_at(i))) continue;
+    std::vector<float> whole(floats, -1.0f);
+    part(*isa_at(i).table, 0, total, whole.data());
+    for (size_t size = 1; size <= kMaxSplit; ++size) {
+      std::vector<float> split(floats, -2.0f);
+      for (size_t begin = 0; begin < total; begin += size) {
+        part(*isa_at(i).table, begin, std::min(size, total - begin), split.data());
+      }
+      EXPECT_EQ(std::memcmp(split.data(), whole.data(), floats * sizeof(float)), 0)
+          << isa_at(i).name << ", " << size << " at a time";
+    }
+  }
+}
+
+TEST(Splits, GemmRowsAreBitIdentical) {
+  constexpr size_t kRows = 53, kDepth = 37, kColumns = 45;
+  Random random(1);
+  const std::vector<float> a = random_floats(kRows * kDepth, random);
+  const std::vector<float> bias = random_floats(kColumns, random);
+  const GuardedFloats panels = random_panels(kColumns, kDepth, random);
+  Epilogue epilogue;
+  epilogue.bias = bias.data();
+  epilogue.activation = Activation::kGelu;
+  expect_splits_equal(
+      kRows, kRows * kColumns,
+      [&](const KernelTable& kernels, size_t begin, size_t rows, float* c) {
+        kernels.gemm({a.data() + begin * kDepth, kDepth, panels.data(), c + begin * kColumns,
+                      kColumns, rows, kDepth, kColumns, epilogue});
+      });
+}
+
+TEST(Splits, ConvPixelsAreBitIdentical) {
+  constexpr size_t kHeight = 9, kWidth = 7, kChannels = 5, kKernel = 3, kColumns = 45;
+  constexpr size_t kPixels = kHeight * kWidth, kDepth = kKernel * kKernel * kChannels;
+  Random random(2);
+  const std::vector<float> input = random_floats(kPixels * kChannels, random);
+  const std::vector<float> bias = random_floats(kColumns, random);
+  const GuardedFloats panels = random_panels(kColumns, kDepth, random);
+  ConvArgs args = {};
+  args.input = input.data();
+  args.input_row_stride = kWidth * kChannels;
+  args.input_pixel_stride = args.channels = kChannels;
+  args.height = kHeight;
+  args.width = args.output_width = kWidth;
+  args.kernel_height = args.kernel_width = kKernel;
+  args.stride = args.padding = 1;
+  args.panels = panels.data();
+  args.output_pixel_stride = args.columns = kColumns;
+  args.epilogue.bias = bias.data();
+  args.epilogue.activation = Activation::kSilu;
+  expect_splits_equal(kPixels, kPixels * kColumns,
+                      [&](const KernelTable& kernels, size_t begin, size_t pixels, float* output) {
+                        args.output = output;
+                        args.first_pixel = begin;
+                        args.pixels = pixels;
+                        kernels.conv(args);
+                      });
+}
+
+TEST(Splits, HeadRowsAreBitIdentical) {
+  constexpr size_t kRows = 53, kDepth = 37, kWords = 45;
+  Random random(3);
+  const std::vector<float> z = random_floats(kRows * kDepth, random);
+  const std::vector<float> bias = random_floats(kWords, random);
+  const GuardedFloats panels = random_panels(kWords, kDepth, random);
+  // Logits, then the maxima, then the sums of exponentials.
+  expect_splits_equal(
+      kRows, kRows * (kWords + 2),
+      [&](const KernelTable& kernels, size_t begin, size_t rows, float* output) {
+        float* maximum = output + kRows * kWords;
+        kernels.head_logits({z.data() + begin * kDepth, kDepth, panels.data(), bias.data(),
+                             output + begin * kWords, kWords, maximum + begin,
+                             maximum + kRows + begin, rows, kDepth, kWords});
+      });
+}
+
+// NaN is outside top_k's contract, but comes from a damaged model: it may spoil the answer, not
+// memory.
+TEST(TopK, StaysInsideWhateverIsNaN) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+  for (size_t i = 0; i < isa_count(); ++i) {
+    if (!isa_supported(isa_at(i))) continue;
+    for (size_t count = 1; count <= 70; ++count) {
+      for (uint32_t kind = 0; kind < 3; ++kind) {  // all NaN, half, all but one
+        Random random(count);
+        GuardedFloats x(count);
+        for (size_t j = 0; j < count; ++j) {
+          const bool is_nan = kind == 0 || (kind == 1 ? random.bits() % 2 == 0 : j != count / 2);
+          x[j] = is_nan ? kNaN : random.uniform();
+        }
+        const size_t k = std::min<size_t>(count, 20);
+        GuardedFloats values(k);
+        std::vector<uint32_t> indices(k, UINT32_MAX);
+        isa_at(i).table->top_k({x.data(), count, k, values.data(), indices.data()});
+        for (const uint32_t index : indices) {
+          ASSERT_LT(index, count) << isa_at(i).name << ", kind " << kind;
+        }
+      }
+    }
+  }
+}
 
 // The comparator must be able to fail, or every test above is worth nothing.
 TEST(Comparator, SeesErrorsBiasesAndNaN) {
