@@ -102,6 +102,7 @@ SessionOptions session_options(const lightcap_session_options& given) {
   options.kernels = &choose_kernels(given.isa);
   options.threads = given.threads == 0 ? default_threads() : given.threads;
   options.max_beams = static_cast<size_t>(given.max_beams);
+  options.low_memory = given.low_memory != 0;
   if (given.executor != nullptr) {
     if (given.executor->parallel_for == nullptr) usage("executor.parallel_for is NULL");
     options.executor = {given.executor->context, given.executor->parallel_for};

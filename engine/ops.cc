@@ -87,6 +87,64 @@ void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, c
                 });
 }
 
+namespace {
+
+// Components that a task transforms: some 256 KiB.
+constexpr size_t kTransformFloats = 64 * 1024;
+// Tiles that a product's task takes: the weights' components pass once by so many.
+constexpr size_t kTilesPerTask = 48;
+
+void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input,
+                     const Tensor& output, const Epilogue& epilogue) {
+  const size_t tile = weights.winograd->tile();
+  const size_t components = winograd_components(tile);
+  const size_t tiles = winograd_tiles(input.height, input.width, tile);
+  const Arena::Scope scope(runtime.arena);
+  const Matrix transformed = runtime.arena.matrix(components * tiles, weights.in);
+  if (runtime.planning()) return;
+  const float* panels = weights.winograd->get(runtime.pool);
+  const size_t component_stride = tiles * transformed.stride;
+  const Split inputs = split(tiles, 1, components * tiles * weights.in / kTransformFloats);
+  runtime.parallel_for(inputs.pieces, [&](size_t task) {
+    runtime.kernels.winograd_input({.input = input.data,
+                                    .input_row_stride = input.row_stride,
+                                    .input_pixel_stride = input.pixel_stride,
+                                    .height = input.height,
+                                    .width = input.width,
+                                    .channels = weights.in,
+                                    .tile = tile,
+                                    .output = transformed.data,
+                                    .component_stride = component_stride,
+                                    .tile_stride = transformed.stride,
+                                    .first_tile = inputs.begin(task),
+                                    .tiles = inputs.begin(task + 1) - inputs.begin(task)});
+  });
+  const size_t tasks =
+      std::max<size_t>(components * tiles * weights.in * weights.out / kTaskMacs, 1);
+  const Split rows = split(tiles, kRowUnit, std::min(tasks, ceil_div(tiles, kTilesPerTask)));
+  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), rows.pieces);
+  const Grid outputs = {rows, split(weights.out, kColumnUnit, columns_wanted)};
+  for_each_tile(runtime, outputs, [&](size_t first, size_t end, size_t column, size_t column_end) {
+    runtime.kernels.winograd_output({.input = transformed.data,
+                                     .component_stride = component_stride,
+                                     .tile_stride = transformed.stride,
+                                     .panels = panels + column * weights.in,
+                                     .panel_component_stride = weights.winograd->component_stride(),
+                                     .channels = weights.in,
+                                     .tile = tile,
+                                     .output = output.data + column,
+                                     .output_pixel_stride = output.pixel_stride,
+                                     .height = output.height,
+                                     .width = output.width,
+                                     .first_tile = first,
+                                     .tiles = end - first,
+                                     .columns = column_end - column,
+                                     .epilogue = shifted(epilogue, 0, column)});
+  });
+}
+
+}  // namespace
+
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused) {
   if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
@@ -95,6 +153,10 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
     return;
   }
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
+  if (weights.winograd != nullptr && runtime.winograd) {
+    winograd_conv2d(runtime, weights, input, output, epilogue);
+    return;
+  }
   const size_t depth = weights.kernel * weights.kernel * weights.in;
   for_each_tile(runtime, grid(output.height * output.width, depth, weights.out),
                 [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {

@@ -8,6 +8,7 @@
 #include "engine/arena.h"
 #include "engine/tensor.h"
 #include "engine/thread_pool.h"
+#include "engine/winograd.h"
 #include "kernels/kernels.h"
 
 namespace lightcap {
@@ -17,6 +18,7 @@ struct Runtime {
   const KernelTable& kernels;
   ThreadPool& pool;
   Arena& arena;
+  bool winograd = true;  // for the convolutions that have such weights
 
   bool planning() const { return arena.planning(); }
   // Calls f(i) for every i in [0, count) on the pool; nothing while planning.
@@ -38,6 +40,7 @@ struct Conv {
   const float* panels = nullptr;
   const float* bias = nullptr;
   size_t in = 0, out = 0, kernel = 1, stride = 1, padding = 0;
+  WinogradWeights* winograd = nullptr;  // null where direct convolution is better
 
   size_t output_side(size_t side) const { return (side + 2 * padding - kernel) / stride + 1; }
 };

@@ -1,6 +1,7 @@
 #include "engine/weights_file.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -203,6 +204,21 @@ WeightsFile WeightsFile::from_buffer(Bytes bytes, const std::string& source) {
   std::memcpy(memory.get(), bytes.data, bytes.size);
   const Bytes copy = {static_cast<const uint8_t*>(memory.get()), bytes.size};
   return WeightsFile(std::move(memory), copy, bytes.size, source);
+}
+
+Bytes WeightsFile::pages_within(const float* floats, size_t count) const {
+  const bool mapped = owner_ != nullptr && owned_bytes_ == 0;
+  if (!mapped) return {};
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const auto first = static_cast<size_t>(reinterpret_cast<const uint8_t*>(floats) - bytes_.data);
+  const size_t begin = (first + page - 1) / page * page;  // mappings begin at a page
+  const size_t end = (first + count * sizeof(float)) / page * page;
+  return begin < end ? Bytes{bytes_.data + begin, end - begin} : Bytes{};
+}
+
+void WeightsFile::give_back(Bytes pages) const {
+  // The file is mapped read-only, so that its pages can be had again.
+  if (pages.size != 0) madvise(const_cast<uint8_t*>(pages.data), pages.size, MADV_DONTNEED);
 }
 
 void WeightsFile::parse() {

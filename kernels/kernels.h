@@ -67,6 +67,42 @@ struct ConvArgs {
   Epilogue epilogue;
 };
 
+// 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering, in two kernels. The
+// picture is cut into tiles of `tile` x `tile` outputs, `tile` 2 or 4, in rows of ceil(width / tile),
+// the last ones cut off at the picture's edge; a tile's (tile + 2)^2 inputs, its weights and its sums of
+// products are transformed to as many components. With an exact sum each result is that of `conv`; in
+// fp32 its error is some 2 (tile 2) or 6 (tile 4) times as large.
+constexpr size_t winograd_components(size_t tile) { return (tile + 2) * (tile + 2); }
+constexpr size_t winograd_tiles(size_t height, size_t width, size_t tile) {
+  return (height + tile - 1) / tile * ((width + tile - 1) / tile);
+}
+
+// The components of tiles [first_tile, first_tile + tiles) of the input.
+struct WinogradInputArgs {
+  const float* input;  // [height][width][channels]
+  size_t input_row_stride, input_pixel_stride;
+  size_t height, width, channels, tile;
+  float* output;  // [components], component_stride apart, of [tiles of the picture][channels]
+  size_t component_stride, tile_stride;
+  size_t first_tile, tiles;
+};
+
+// Multiplies the components of tiles [first_tile, first_tile + tiles) with the weights' and finishes the
+// output's pixels under these tiles.
+struct WinogradOutputArgs {
+  const float* input;  // as WinogradInputArgs::output
+  size_t component_stride, tile_stride;
+  const float* panels;  // [components] of [ceil(columns/16)][channels][16], see pack.h
+  size_t panel_component_stride;
+  size_t channels, tile;
+  float* output;  // [height][width][columns], rows dense
+  size_t output_pixel_stride;
+  size_t height, width;
+  size_t first_tile, tiles;
+  size_t columns;
+  Epilogue epilogue;
+};
+
 // Average or maximum over windows of NHWC. Pixels outside the input do not take part in a maximum; an
 // average has no padding (padding must be 0). The call computes output rows [first_row, first_row + rows).
 struct PoolArgs {

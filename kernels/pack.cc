@@ -21,6 +21,66 @@ void pack_conv_panels(const float* weights, size_t outputs, size_t channels, siz
   }
 }
 
+namespace {
+
+// Along one axis: 3 taps -> tile + 2 components, for the 16 outputs of a panel's row side by side.
+using Row = double[kPanelWidth];
+
+void transform_taps(size_t tile, const Row* g, Row* u) {
+  const auto at_point = [&](double point, double scale, Row& positive, Row& negative) {
+    for (size_t lane = 0; lane < kPanelWidth; ++lane) {
+      const double even = scale * (g[0][lane] + point * point * g[2][lane]);
+      const double odd = scale * point * g[1][lane];
+      positive[lane] = even + odd;
+      negative[lane] = even - odd;
+    }
+  };
+  // The scales are one over the product of a point's distances to the other points.
+  const double near = kWinogradNear * kWinogradNear, far = kWinogradFar * kWinogradFar;
+  if (tile == 2) {
+    at_point(1, 0.5, u[1], u[2]);
+  } else {
+    at_point(kWinogradNear, 1 / (2 * near * (near - far)), u[1], u[2]);
+    at_point(kWinogradFar, 1 / (2 * far * (far - near)), u[3], u[4]);
+  }
+  const double of_zero = tile == 2 ? 1 : 1 / (near * far);
+  for (size_t lane = 0; lane < kPanelWidth; ++lane) {
+    u[0][lane] = of_zero * g[0][lane];
+    u[tile + 1][lane] = g[2][lane];
+  }
+}
+
+}  // namespace
+
+void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t panels) {
+  constexpr size_t kMaxSide = 6;
+  const size_t side = args.tile + 2;
+  const size_t end = (first_panel + panels) * args.channels;
+  for (size_t row = first_panel * args.channels; row < end; ++row) {
+    const size_t first_tap = row / args.channels * 9 * args.channels + row % args.channels;
+    Row half[3][kMaxSide];  // rows of taps transformed
+    for (size_t ky = 0; ky < 3; ++ky) {
+      Row g[3];
+      for (size_t kx = 0; kx < 3; ++kx) {
+        const float* taps = args.panels + (first_tap + (ky * 3 + kx) * args.channels) * kPanelWidth;
+        for (size_t lane = 0; lane < kPanelWidth; ++lane) g[kx][lane] = double{taps[lane]};
+      }
+      transform_taps(args.tile, g, half[ky]);
+    }
+    for (size_t j = 0; j < side; ++j) {
+      Row g[3], u[kMaxSide];
+      for (size_t ky = 0; ky < 3; ++ky)
+        for (size_t lane = 0; lane < kPanelWidth; ++lane) g[ky][lane] = half[ky][j][lane];
+      transform_taps(args.tile, g, u);
+      for (size_t i = 0; i < side; ++i) {
+        float* out = args.output + (i * side + j) * args.component_stride + row * kPanelWidth;
+        for (size_t lane = 0; lane < kPanelWidth; ++lane)
+          out[lane] = static_cast<float>(u[i][lane]);
+      }
+    }
+  }
+}
+
 void unpack_row(const float* panels, size_t depth, size_t output, float* out) {
   const float* panel = panels + (output / kPanelWidth) * depth * kPanelWidth + output % kPanelWidth;
   for (size_t k = 0; k < depth; ++k) out[k] = panel[k * kPanelWidth];

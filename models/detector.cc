@@ -25,7 +25,7 @@ float intersection_over_union(const Box& a, const Box& b) {
 
 }  // namespace
 
-Detector::Detector(const Weights& weights) {
+Detector::Detector(Weights& weights) {
   const std::string root = "detector.model.";
   const auto conv = [&](const char* name, size_t stride, size_t padding) {
     return weights.conv(root + name + ".conv", stride, padding);
@@ -41,14 +41,15 @@ Detector::Detector(const Weights& weights) {
   conv14_ = conv("14", 1, 0);
   conv18_ = conv("18", 2, 1);
   conv21_ = conv("21", 2, 1);
-  c2_ = c3(weights, 2, true);
-  c4_ = c3(weights, 4, true);
-  c6_ = c3(weights, 6, true);
-  c8_ = c3(weights, 8, true);
-  c13_ = c3(weights, 13, false);
-  c17_ = c3(weights, 17, false);
-  c20_ = c3(weights, 20, false);
-  c23_ = c3(weights, 23, false);
+  const size_t side = weights.config().detector.image_size;
+  c2_ = c3(weights, 2, true, side / 4);
+  c4_ = c3(weights, 4, true, side / 8);
+  c6_ = c3(weights, 6, true, side / 16);
+  c8_ = c3(weights, 8, true, side / 32);
+  c13_ = c3(weights, 13, false, side / 16);
+  c17_ = c3(weights, 17, false, side / 8);
+  c20_ = c3(weights, 20, false, side / 16);
+  c23_ = c3(weights, 23, false, side / 32);
   for (size_t scale = 0; scale < kScales; ++scale) {
     detect_[scale] = weights.conv(root + "24.m." + std::to_string(scale), 1, 0);
   }
@@ -61,7 +62,7 @@ Detector::Detector(const Weights& weights) {
   iou_threshold_ = static_cast<float>(config.iou_threshold);
 }
 
-Detector::C3 Detector::c3(const Weights& weights, int module, bool shortcut) const {
+Detector::C3 Detector::c3(Weights& weights, int module, bool shortcut, size_t side) const {
   const std::string name = "detector.model." + std::to_string(module) + ".";
   C3 c3;
   c3.cv1 = weights.conv(name + "cv1.conv", 1, 0);
@@ -74,12 +75,13 @@ Detector::C3 Detector::c3(const Weights& weights, int module, bool shortcut) con
   for (size_t i = 0; i < weights.config().detector.depths[index]; ++i) {
     const std::string bottleneck = name + "m." + std::to_string(i) + ".";
     c3.bottlenecks.emplace_back(weights.conv(bottleneck + "cv1.conv", 1, 0),
-                                weights.conv(bottleneck + "cv2.conv", 1, 1));
+                                weights.conv3x3(bottleneck + "cv2.conv", side));
   }
   return c3;
 }
 
-// y = cv3(concat(m(cv1(x)), cv2(x))), where m is a chain of z = cv2(cv1(z)), + z with shortcut.
+// y = cv3(concat(m(cv1(x)), cv2(x))), y may be x, where m is a chain of z = cv2(cv1(z)), + z with
+// shortcut.
 void Detector::run_c3(const Runtime& runtime, const C3& c3, const Tensor& x,
                       const Tensor& y) const {
   const Arena::Scope scope(runtime.arena);
@@ -123,6 +125,20 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
   const size_t w = x.width - 2 * kInputPadding;
   const size_t w2 = conv3_.out, w3 = conv5_.out, w4 = conv7_.out;
 
+  // Backbone down to stride 8. The largest maps come first and are gone before others are made.
+  const Tensor out3 = arena.tensor(h / 8, w / 8, w2);
+  {
+    const Arena::Scope backbone(arena);
+    const Tensor out1 = arena.tensor(h / 4, w / 4, conv1_.out);
+    {
+      const Arena::Scope stem(arena);
+      const Tensor out0 = arena.tensor(h / 2, w / 2, conv0_.out);
+      conv2d(runtime, conv0_, x, out0, kSilu);
+      conv2d(runtime, conv1_, out0, out1, kSilu);
+    }
+    run_c3(runtime, c2_, out1, out1);
+    conv2d(runtime, conv3_, out1, out3, kSilu);
+  }
   // The neck's concatenations, each filled slice by slice by those who make the slices.
   const Tensor concat16 = arena.tensor(h / 8, w / 8, w2 + w2);    // up(14), 4
   const Tensor concat12 = arena.tensor(h / 16, w / 16, w3 + w3);  // up(10), 6
@@ -132,19 +148,7 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
   const Tensor out6 = concat12.slice(w3, w3);
   const Tensor out14 = concat19.slice(w2, w2);
   const Tensor out10 = concat22.slice(w3, w3);
-
-  {  // Backbone down to stride 8.
-    const Arena::Scope backbone(arena);
-    const Tensor out0 = arena.tensor(h / 2, w / 2, conv0_.out);
-    const Tensor out1 = arena.tensor(h / 4, w / 4, conv1_.out);
-    const Tensor out2 = arena.tensor(h / 4, w / 4, c2_.cv3.out);
-    const Tensor out3 = arena.tensor(h / 8, w / 8, w2);
-    conv2d(runtime, conv0_, x, out0, kSilu);
-    conv2d(runtime, conv1_, out0, out1, kSilu);
-    run_c3(runtime, c2_, out1, out2);
-    conv2d(runtime, conv3_, out2, out3, kSilu);
-    run_c3(runtime, c4_, out3, out4);
-  }
+  run_c3(runtime, c4_, out3, out4);
   {  // ... to stride 32.
     const Arena::Scope backbone(arena);
     const Tensor out5 = arena.tensor(h / 16, w / 16, w3);

@@ -139,7 +139,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     : model_(std::move(model)),
       pool_(options.executor.parallel_for != nullptr ? ThreadPool(options.executor, options.threads)
                                                      : ThreadPool(options.threads)),
-      runtime_{*options.kernels, pool_, arena_},
+      runtime_{*options.kernels, pool_, arena_, !options.low_memory},
       max_beams_(options.max_beams),
       value_table_(normalization_table(model_->config().image_encoder)) {
   const Config& config = model_->config();
@@ -195,8 +195,7 @@ void Session::allocate() {
 }
 
 size_t Session::peak_bytes() const {
-  const Weights& weights = model_->weights();
-  return weights.file().bytes().size + weights.widened_bytes() + arena_.peak_bytes();
+  return model_->weights().bytes(runtime_.winograd) + arena_.peak_bytes();
 }
 
 void Session::caption(const ImageView& image, const DecodeOptions& options) {

@@ -85,6 +85,7 @@ struct SessionOptions {
   int threads = 1;
   Executor executor = {};
   size_t max_beams = 1;
+  bool low_memory = false;  // without Winograd's weights
 };
 
 // Memory and threads for one caption at a time. All memory is allocated by the constructor.

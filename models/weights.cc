@@ -10,6 +10,13 @@
 namespace lightcap {
 namespace {
 
+// Where tiles are many, the larger ones save more arithmetic; where they are few, weights dominate,
+// which grow by 4 and by 16/9. At 7x7 even those cost more to read than they save.
+size_t winograd_tile(const Conv& conv, size_t side) {
+  if (conv.kernel != 3 || side < 14) return 0;
+  return side < 28 ? 2 : 4;
+}
+
 float widen_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
 
 // IEEE binary16 to binary32, exact. Multiplying by 2^112 moves the exponent's bias from 15 to 127
@@ -113,6 +120,24 @@ Conv Weights::conv(const std::string& name, size_t stride, size_t padding) const
           .kernel = weight.dims[2],
           .stride = stride,
           .padding = padding};
+}
+
+Conv Weights::conv3x3(const std::string& name, size_t side) {
+  Conv conv = this->conv(name, 1, 1);
+  const size_t tile = winograd_tile(conv, side);
+  if (tile == 0) return conv;
+  const bool in_file = entry(name + ".weight").type == DataType::kF32;
+  winograd_.push_back(std::make_unique<WinogradWeights>(conv.panels, conv.in, conv.out, tile,
+                                                        in_file ? &file_ : nullptr));
+  conv.winograd = winograd_.back().get();
+  return conv;
+}
+
+size_t Weights::bytes(bool winograd) const {
+  size_t total = file_.bytes().size + widened_bytes_;
+  if (!winograd) return total;
+  for (const auto& weights : winograd_) total += weights->bytes() - weights->freed_bytes();
+  return total;
 }
 
 LayerNorm Weights::layer_norm(const std::string& name) const {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "engine/ops.h"
 #include "engine/weights_file.h"
@@ -19,16 +20,22 @@ class Weights {
   // layout. f16 and bf16 tensors are widened to fp32 here, once; fp32 is used where it stands in
   // the file.
   explicit Weights(WeightsFile file);
+  Weights(const Weights&) = delete;
+  Weights& operator=(const Weights&) = delete;
 
   const WeightsFile& file() const { return file_; }
   const Config& config() const { return config_; }
-  // Memory taken by widened tensors.
-  size_t widened_bytes() const { return widened_bytes_; }
+  // Memory that the weights take: the file, widened tensors, and with Winograd its weights, less
+  // what those give back of the file.
+  size_t bytes(bool winograd) const;
 
   // All by the names of the schema; `name` is a module's, without .weight.
   const float* floats(const std::string& name) const;
   Linear linear(const std::string& name) const;
   Conv conv(const std::string& name, size_t stride, size_t padding) const;
+  // 3x3 with stride 1 and padding 1, for pictures of about `side` x `side`: by Winograd's filtering
+  // where that pays.
+  Conv conv3x3(const std::string& name, size_t side);
   LayerNorm layer_norm(const std::string& name) const;  // eps of the configuration
 
  private:
@@ -44,6 +51,7 @@ class Weights {
   std::unique_ptr<float, Freed> widened_;
   size_t widened_bytes_ = 0;
   std::unordered_map<const TensorEntry*, const float*> widened_at_;
+  std::vector<std::unique_ptr<WinogradWeights>> winograd_;
 };
 
 }  // namespace lightcap

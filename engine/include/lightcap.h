@@ -104,8 +104,10 @@ typedef struct lightcap_session_options {
   const char* isa; /* a name of lightcap_isa_name(); NULL: $LIGHTCAP_ISA, else the best one here */
   int max_beams;   /* the most that lightcap_caption_options.beams may be, 1 to 32 */
   const lightcap_executor* executor; /* NULL: threads of the session's own */
+  int low_memory;  /* 1: convolutions without Winograd's filtering, whose weights take more memory than they
+                      are faster by; results differ within rounding */
 } lightcap_session_options;
-#define LIGHTCAP_SESSION_OPTIONS_INIT {sizeof(lightcap_session_options), 0, NULL, 5, NULL}
+#define LIGHTCAP_SESSION_OPTIONS_INIT {sizeof(lightcap_session_options), 0, NULL, 5, NULL, 0}
 
 /* Plans and allocates all the memory that captions of this session take. */
 LIGHTCAP_API lightcap_status lightcap_session_open(const lightcap_model* model,

@@ -24,6 +24,7 @@ using Arch = LIGHTCAP_ISA_ARCH;
 #include "kernels/simd/pool.inl"
 #include "kernels/simd/roi_align.inl"
 #include "kernels/simd/top_k.inl"
+#include "kernels/simd/winograd.inl"
 
 #define LIGHTCAP_STRING(name) #name
 #define LIGHTCAP_ISA_STRING(name) LIGHTCAP_STRING(name)

@@ -1,0 +1,113 @@
+// Winograd's filtering with its matrices written out: components are B^T d B, the output A^T m A.
+// For points p and infinity, a row of B^T holds the coefficients of the polynomial that is zero at
+// all other points, and a column of A^T is (1, p, p^2, ...).
+#include <cmath>
+#include <vector>
+
+#include "kernels/pack.h"
+#include "kernels/reference/epilogue.h"
+
+namespace lightcap::reference {
+namespace {
+
+class Matrices {
+ public:
+  explicit Matrices(size_t tile) : tile_(tile), side_(tile + 2) {
+    points_ = {0, 1, -1};
+    if (tile == 4) points_ = {0, kWinogradNear, -kWinogradNear, kWinogradFar, -kWinogradFar};
+  }
+  size_t side() const { return side_; }
+
+  // Infinity is the last row of each.
+  double output(size_t k, size_t column) const {
+    if (column == side_ - 1) return k == tile_ - 1 ? 1 : 0;
+    return std::pow(points_[column], static_cast<double>(k));
+  }
+  double input(size_t row, size_t k) const {
+    std::vector<double> polynomial = {1};
+    for (size_t i = 0; i + 1 < side_; ++i) {
+      if (i == row) continue;
+      std::vector<double> product(polynomial.size() + 1);
+      for (size_t j = 0; j < polynomial.size(); ++j) {
+        product[j + 1] += polynomial[j];
+        product[j] -= points_[i] * polynomial[j];
+      }
+      polynomial = product;
+    }
+    const double scale = row == side_ - 1 ? 1 : sign(row);
+    return k < polynomial.size() ? scale * polynomial[k] : 0;
+  }
+
+ private:
+  // The point 0's polynomial for tile 2 is x^2 - 1, whose sign the kernel turns, as is customary.
+  double sign(size_t row) const { return tile_ == 2 && row == 0 ? -1 : 1; }
+
+  size_t tile_, side_;
+  std::vector<double> points_;
+};
+
+// left [rows][inner] times x [inner][inner] times the transpose of left, left and x as functions.
+template <class Left, class X>
+double sandwich(const Left& left, const X& x, size_t inner, size_t row, size_t column) {
+  double sum = 0;
+  for (size_t i = 0; i < inner; ++i) {
+    for (size_t j = 0; j < inner; ++j) sum += left(row, i) * x(i, j) * left(column, j);
+  }
+  return sum;
+}
+
+}  // namespace
+
+void winograd_input(const WinogradInputArgs& args) {
+  const Matrices matrices(args.tile);
+  const size_t side = matrices.side();
+  const size_t across = (args.width + args.tile - 1) / args.tile;
+  const auto left = [&](size_t row, size_t k) { return matrices.input(row, k); };
+  for (size_t tile = args.first_tile; tile < args.first_tile + args.tiles; ++tile) {
+    for (size_t channel = 0; channel < args.channels; ++channel) {
+      const auto x = [&](size_t i, size_t j) {
+        const size_t row = tile / across * args.tile + i, column = tile % across * args.tile + j;
+        const bool inside = row >= 1 && row <= args.height && column >= 1 && column <= args.width;
+        if (!inside) return 0.0;
+        return static_cast<double>(args.input[(row - 1) * args.input_row_stride +
+                                              (column - 1) * args.input_pixel_stride + channel]);
+      };
+      for (size_t i = 0; i < side * side; ++i) {
+        args.output[i * args.component_stride + tile * args.tile_stride + channel] =
+            static_cast<float>(sandwich(left, x, side, i / side, i % side));
+      }
+    }
+  }
+}
+
+void winograd_output(const WinogradOutputArgs& args) {
+  const Matrices matrices(args.tile);
+  const size_t side = matrices.side();
+  const size_t across = (args.width + args.tile - 1) / args.tile;
+  const auto left = [&](size_t row, size_t k) { return matrices.output(row, k); };
+  std::vector<double> products(side * side);
+  const auto x = [&](size_t i, size_t j) { return products[i * side + j]; };
+  for (size_t tile = args.first_tile; tile < args.first_tile + args.tiles; ++tile) {
+    for (size_t column = 0; column < args.columns; ++column) {
+      for (size_t i = 0; i < side * side; ++i) {
+        const float* input = args.input + i * args.component_stride + tile * args.tile_stride;
+        const float* panels = args.panels + i * args.panel_component_stride;
+        products[i] = 0;
+        for (size_t k = 0; k < args.channels; ++k) {
+          products[i] +=
+              static_cast<double>(input[k]) * weight_at(panels, args.channels, column, k);
+        }
+      }
+      for (size_t i = 0; i < args.tile * args.tile; ++i) {
+        const size_t y = tile / across * args.tile + i / args.tile;
+        const size_t xs = tile % across * args.tile + i % args.tile;
+        if (y >= args.height || xs >= args.width) continue;
+        const size_t pixel = y * args.width + xs;
+        args.output[pixel * args.output_pixel_stride + column] = finished(
+            sandwich(left, x, side, i / args.tile, i % args.tile), args.epilogue, pixel, column);
+      }
+    }
+  }
+}
+
+}  // namespace lightcap::reference

@@ -1,0 +1,220 @@
+#include <cmath>
+
+#include "kernels/pack.h"
+#include "tests/kernels/matrix_case.h"
+#include "tests/kernels/product_case.h"
+
+namespace lightcap::testing {
+namespace {
+
+struct WinogradShape {
+  size_t height, width, channels, tile;
+  size_t columns = 16;
+  size_t first_tile = 0, tiles = SIZE_MAX;  // SIZE_MAX: to the last
+  size_t gap = 0;                           // between pixels and between tiles
+  EpilogueKind epilogue = {};
+
+  size_t components() const { return winograd_components(tile); }
+  size_t all_tiles() const { return winograd_tiles(height, width, tile); }
+  size_t used_tiles() const { return std::min(tiles, all_tiles() - first_tile); }
+  size_t across() const { return (width + tile - 1) / tile; }
+  std::string name() const {
+    const auto text = [](size_t value) { return std::to_string(value); };
+    return text(height) + "x" + text(width) + "x" + text(channels) + " tile " + text(tile) + " n" +
+           text(columns) + " tiles " + text(first_tile) + "+" + text(used_tiles()) + " gap " +
+           text(gap) + epilogue.name();
+  }
+};
+
+class InputCase : public KernelCase {
+ public:
+  explicit InputCase(const WinogradShape& shape)
+      : shape_(shape),
+        random_(shape.channels + 31 * shape.tile),
+        input_(shape.height * shape.width, shape.channels, shape.gap, random_),
+        output_(shape.components() * shape.used_tiles(), shape.channels, shape.gap) {}
+  void run(const KernelTable& kernels) override { kernels.winograd_input(args(output_.actual)); }
+  void run_reference() override { reference::winograd_input(args(output_.expected)); }
+  // Each axis is a sum of magnitudes up to 1 + 2.5 + 1, the largest row's, by some 5 roundings.
+  std::string compare() override {
+    return output_.compare([](size_t, size_t) { return 2 * 5 * kUnit * 4.5 * 4.5; });
+  }
+  double flops() const override { return 0; }
+  double bytes() const override {
+    return 4.0 * static_cast<double>(shape_.used_tiles() * shape_.channels *
+                                     (shape_.tile * shape_.tile + shape_.components()));
+  }
+
+ private:
+  // Only the tiles asked for have memory: what is written elsewhere is a crash or found in a gap.
+  WinogradInputArgs args(GappedMatrix& output) const {
+    return {.input = input_.data(),
+            .input_row_stride = shape_.width * input_.stride,
+            .input_pixel_stride = input_.stride,
+            .height = shape_.height,
+            .width = shape_.width,
+            .channels = shape_.channels,
+            .tile = shape_.tile,
+            .output = output.data() - shape_.first_tile * output.stride,
+            .component_stride = shape_.used_tiles() * output.stride,
+            .tile_stride = output.stride,
+            .first_tile = shape_.first_tile,
+            .tiles = shape_.used_tiles()};
+  }
+  WinogradShape shape_;
+  Random random_;
+  GappedMatrix input_;
+  OutputPair output_;
+};
+
+// A whole convolution: the components of random pictures and weights, multiplied and transformed
+// back. Compared with the direct convolution's reference, so that the transforms are proved to
+// belong together.
+class OutputCase : public KernelCase {
+ public:
+  explicit OutputCase(const WinogradShape& shape)
+      : shape_(shape),
+        random_(shape.channels + 1000 * shape.columns),
+        input_(shape.height * shape.width, shape.channels, shape.gap, random_),
+        panels_(random_panels(shape.columns, 9 * shape.channels, random_)),
+        components_(shape.components() * shape.all_tiles(), shape.channels, shape.gap),
+        weights_(shape.components() * panel_floats(shape.columns, shape.channels)),
+        output_({shape.height * shape.width, shape.columns, shape.columns + shape.gap, 0,
+                 shape.height * shape.width},
+                shape.epilogue, random_) {
+    reference::winograd_input({.input = input_.data(),
+                               .input_row_stride = shape.width * input_.stride,
+                               .input_pixel_stride = input_.stride,
+                               .height = shape.height,
+                               .width = shape.width,
+                               .channels = shape.channels,
+                               .tile = shape.tile,
+                               .output = components_.data(),
+                               .component_stride = shape.all_tiles() * components_.stride,
+                               .tile_stride = components_.stride,
+                               .first_tile = 0,
+                               .tiles = shape.all_tiles()});
+    pack_winograd_panels({panels_.data(), shape.channels, shape.tile, weights_.data(),
+                          panel_floats(shape.columns, shape.channels)},
+                         0, panel_count(shape.columns));
+  }
+  // In two calls, so that neither may touch the other's pixels.
+  void run(const KernelTable& kernels) override {
+    WinogradOutputArgs call = args(output_.actual());
+    call.tiles = shape_.all_tiles() / 2;
+    kernels.winograd_output(call);
+    call.first_tile = call.tiles;
+    call.tiles = shape_.all_tiles() - call.tiles;
+    kernels.winograd_output(call);
+  }
+  void run_reference() override {
+    float* expected = output_.expected();
+    reference::conv({.input = input_.data(),
+                     .input_row_stride = shape_.width * input_.stride,
+                     .input_pixel_stride = input_.stride,
+                     .height = shape_.height,
+                     .width = shape_.width,
+                     .channels = shape_.channels,
+                     .kernel_height = 3,
+                     .kernel_width = 3,
+                     .stride = 1,
+                     .padding = 1,
+                     .panels = panels_.data(),
+                     .output = expected,
+                     .output_pixel_stride = shape_.columns + shape_.gap,
+                     .output_width = shape_.width,
+                     .first_pixel = 0,
+                     .pixels = shape_.height * shape_.width,
+                     .columns = shape_.columns,
+                     .epilogue = output_.epilogue(expected)});
+  }
+  // The transforms' rows magnify what they sum: by the products of the largest row sums of |A|, |G|
+  // and |B| along both axes, of which roundings see some share.
+  std::string compare() override {
+    const double magnified = shape_.tile == 2 ? 4 : 64;
+    std::vector<double> rows(shape_.height * shape_.width,
+                             magnified * std::sqrt(9.0 * static_cast<double>(shape_.channels)));
+    return output_.compare(shape_.channels + 16, rows,
+                           column_norms(panels_.data(), 9 * shape_.channels, shape_.columns));
+  }
+  double flops() const override {
+    return 2.0 * static_cast<double>(shape_.components() * shape_.all_tiles() * shape_.channels *
+                                     shape_.columns);
+  }
+  double bytes() const override {
+    return 4.0 * static_cast<double>(weights_.size() + components_.rows * components_.columns +
+                                     shape_.height * shape_.width * shape_.columns);
+  }
+
+ private:
+  WinogradOutputArgs args(float* output) const {
+    return {.input = components_.data(),
+            .component_stride = shape_.all_tiles() * components_.stride,
+            .tile_stride = components_.stride,
+            .panels = weights_.data(),
+            .panel_component_stride = panel_floats(shape_.columns, shape_.channels),
+            .channels = shape_.channels,
+            .tile = shape_.tile,
+            .output = output,
+            .output_pixel_stride = shape_.columns + shape_.gap,
+            .height = shape_.height,
+            .width = shape_.width,
+            .first_tile = 0,
+            .tiles = shape_.all_tiles(),
+            .columns = shape_.columns,
+            .epilogue = output_.epilogue(output)};
+  }
+  WinogradShape shape_;
+  Random random_;
+  GappedMatrix input_;
+  GuardedFloats panels_;
+  GappedMatrix components_;
+  GuardedFloats weights_;
+  ProductOutput output_;
+};
+
+template <class Case>
+void add(std::vector<CaseFactory>& cases, const WinogradShape& shape, bool model_shape = false) {
+  cases.push_back({shape.name(), model_shape, [shape] { return std::make_unique<Case>(shape); }});
+}
+
+// Pictures of every remainder by the tile, down to one pixel.
+constexpr size_t kSides[] = {1, 2, 3, 4, 5, 7, 8, 13};
+
+}  // namespace
+
+std::vector<CaseFactory> winograd_input_cases() {
+  std::vector<CaseFactory> cases;
+  for (const size_t tile : {size_t{2}, size_t{4}}) {
+    for (size_t channels = 1; channels <= 35; ++channels) {
+      const size_t height = kSides[channels % 8], width = kSides[(channels * 3 + 1) % 8];
+      add<InputCase>(cases, {height, width, channels, tile, 16, 0, SIZE_MAX, channels % 3});
+    }
+    add<InputCase>(cases, {13, 9, 20, tile, 16, 3, 4, 1});
+  }
+  add<InputCase>(cases, {56, 56, 64, 4}, true);
+  add<InputCase>(cases, {14, 14, 256, 2}, true);
+  return cases;
+}
+
+std::vector<CaseFactory> winograd_output_cases() {
+  std::vector<CaseFactory> cases;
+  size_t count = 0;
+  for (const size_t tile : {size_t{2}, size_t{4}}) {
+    for (const size_t height : kSides) {
+      for (const size_t width : {size_t{1}, size_t{6}, size_t{30}}) {
+        const size_t columns = count * 7 % 67 + 1, channels = count * 5 % 23 + 1;
+        add<OutputCase>(cases, {height, width, channels, tile, columns, 0, SIZE_MAX, count % 3,
+                                EpilogueKind::nth(count * 3 % EpilogueKind::kCount)});
+        ++count;
+      }
+    }
+  }
+  add<OutputCase>(cases, {56, 56, 64, 4, 64}, true);
+  add<OutputCase>(cases, {28, 28, 128, 4, 128}, true);
+  add<OutputCase>(cases, {14, 14, 256, 2, 256}, true);
+  add<OutputCase>(cases, {60, 80, 32, 4, 32, 0, SIZE_MAX, 0, EpilogueKind::nth(24)}, true);
+  return cases;
+}
+
+}  // namespace lightcap::testing
