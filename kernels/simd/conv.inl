@@ -16,19 +16,25 @@ alignas(64) constexpr float kZeros[kZeroRun] = {};
 struct ConvRuns {
   const ConvArgs& args;
   size_t y[kTileRows], x[kTileRows];  // the first tap of each pixel's window
+  size_t offset[kTileRows];           // where that lies from the image's first float
+  bool inside;                        // all windows are inside the image: no tap needs a look
   // Where the taps of a kernel's row follow each other in memory and lie inside the image's
   // columns, they are one run: for a stem over 3 channels the difference between runs of 3 and of
   // 18 floats.
   bool merged;
 
   ConvRuns(const ConvArgs& a, size_t pixel, size_t count)
-      : args(a), merged(a.input_pixel_stride == a.channels) {
+      : args(a), inside(true), merged(a.input_pixel_stride == a.channels) {
     size_t oy = pixel / args.output_width;
     size_t ox = pixel % args.output_width;
     for (size_t r = 0; r < count; ++r) {
       y[r] = oy * args.stride - args.padding;
       x[r] = ox * args.stride - args.padding;
-      merged = merged && x[r] < args.width && x[r] + args.kernel_width <= args.width;
+      offset[r] = y[r] * args.input_row_stride + x[r] * args.input_pixel_stride;
+      const bool columns_inside = x[r] < args.width && x[r] + args.kernel_width <= args.width;
+      merged = merged && columns_inside;
+      inside = inside && columns_inside && y[r] < args.height &&
+               y[r] + args.kernel_height <= args.height;
       if (++ox == args.output_width) {
         ox = 0;
         ++oy;
@@ -43,16 +49,13 @@ struct ConvRuns {
     const size_t length = merged ? args.kernel_width * args.channels : args.channels;
     for (size_t ky = 0; ky < args.kernel_height; ++ky) {
       for (size_t kx = 0; kx < taps; ++kx) {
+        const size_t tap = ky * args.input_row_stride + kx * args.input_pixel_stride;
         for (size_t done = 0; done < length; done += kZeroRun) {
           const float* rows[kRows];
 #pragma GCC unroll 16
           for (size_t r = 0; r < kRows; ++r) {
-            const size_t row = y[r] + ky;
-            const size_t column = x[r] + kx;
-            const size_t offset =
-                row * args.input_row_stride + column * args.input_pixel_stride + done;
-            const bool inside = row < args.height && column < args.width;
-            rows[r] = inside ? args.input + offset : kZeros;
+            const bool in = inside || (y[r] + ky < args.height && x[r] + kx < args.width);
+            rows[r] = in ? args.input + (offset[r] + tap + done) : kZeros;
           }
           f(rows, min_size(kZeroRun, length - done));
         }

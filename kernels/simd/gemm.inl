@@ -72,25 +72,45 @@ struct Output {
   return out;
 }
 
-// The epilogue in general, for sums [rows][columns] that a tile has put down.
-template <Activation kActivation>
+enum class ResidualPlace : uint8_t { kNone, kBefore, kAfter };
+
+// The epilogue in general, for sums [rows][columns] that a tile has put down. With kWhole there is
+// a bias and all vectors are whole: nothing is left to decide inside the loop, where an
+// activation's steps have to overlap with those of the next vectors.
+template <Activation kActivation, ResidualPlace kResidual, bool kWhole>
 void finish_sums_with(const float* sums, size_t rows, size_t columns, const Output& out) {
-  const Epilogue& epilogue = out.epilogue;
+  const Epilogue epilogue = out.epilogue;
   const size_t used = min_size(columns, out.columns);
   for (size_t row = 0; row < rows; ++row) {
+    const float* residuals = epilogue.residual + row * epilogue.residual_stride;
+#pragma GCC unroll 2
     for (size_t column = 0; column < used; column += kLanes) {
-      const size_t lanes = min_size(kLanes, used - column);
+      const size_t lanes = kWhole ? kLanes : min_size(kLanes, used - column);
       Floats sum = Floats::load_aligned(sums + row * columns + column);
-      if (epilogue.bias != nullptr) sum += load_partial(epilogue.bias + column, lanes);
+      if (kWhole || epilogue.bias != nullptr) sum += load_partial(epilogue.bias + column, lanes);
       Floats residual(0.0f);
-      if (epilogue.residual != nullptr) {
-        residual = load_partial(epilogue.residual + row * epilogue.residual_stride + column, lanes);
-        if (!epilogue.residual_after) sum += residual;
-      }
+      if (kResidual != ResidualPlace::kNone) residual = load_partial(residuals + column, lanes);
+      if (kResidual == ResidualPlace::kBefore) sum += residual;
       sum = activate_value(sum, kActivation);
-      if (epilogue.residual != nullptr && epilogue.residual_after) sum += residual;
+      if (kResidual == ResidualPlace::kAfter) sum += residual;
       store_partial(out.c + row * out.stride + column, sum, lanes);
     }
+  }
+}
+
+template <Activation kActivation>
+void finish_sums_of(const float* sums, size_t rows, size_t columns, const Output& out) {
+  const bool whole = out.epilogue.bias != nullptr && min_size(columns, out.columns) % kLanes == 0;
+  const auto finish = [&]<ResidualPlace kResidual>() {
+    whole ? finish_sums_with<kActivation, kResidual, true>(sums, rows, columns, out)
+          : finish_sums_with<kActivation, kResidual, false>(sums, rows, columns, out);
+  };
+  if (out.epilogue.residual == nullptr) {
+    finish.template operator()<ResidualPlace::kNone>();
+  } else if (out.epilogue.residual_after) {
+    finish.template operator()<ResidualPlace::kAfter>();
+  } else {
+    finish.template operator()<ResidualPlace::kBefore>();
   }
 }
 
@@ -98,15 +118,15 @@ void finish_sums_with(const float* sums, size_t rows, size_t columns, const Outp
                                    const Output& out) {
   switch (out.epilogue.activation) {
     case Activation::kNone:
-      return finish_sums_with<Activation::kNone>(sums, rows, columns, out);
+      return finish_sums_of<Activation::kNone>(sums, rows, columns, out);
     case Activation::kRelu:
-      return finish_sums_with<Activation::kRelu>(sums, rows, columns, out);
+      return finish_sums_of<Activation::kRelu>(sums, rows, columns, out);
     case Activation::kSilu:
-      return finish_sums_with<Activation::kSilu>(sums, rows, columns, out);
+      return finish_sums_of<Activation::kSilu>(sums, rows, columns, out);
     case Activation::kGelu:
-      return finish_sums_with<Activation::kGelu>(sums, rows, columns, out);
+      return finish_sums_of<Activation::kGelu>(sums, rows, columns, out);
     case Activation::kSigmoid:
-      return finish_sums_with<Activation::kSigmoid>(sums, rows, columns, out);
+      return finish_sums_of<Activation::kSigmoid>(sums, rows, columns, out);
   }
 }
 
