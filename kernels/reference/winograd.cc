@@ -10,48 +10,49 @@
 namespace lightcap::reference {
 namespace {
 
-class Matrices {
- public:
-  explicit Matrices(size_t tile) : tile_(tile), side_(tile + 2) {
-    points_ = {0, 1, -1};
-    if (tile == 4) points_ = {0, kWinogradNear, -kWinogradNear, kWinogradFar, -kWinogradFar};
-  }
-  size_t side() const { return side_; }
+constexpr size_t kMaxSide = 6;
 
-  // Infinity is the last row of each.
-  double output(size_t k, size_t column) const {
-    if (column == side_ - 1) return k == tile_ - 1 ? 1 : 0;
-    return std::pow(points_[column], static_cast<double>(k));
-  }
-  double input(size_t row, size_t k) const {
-    std::vector<double> polynomial = {1};
-    for (size_t i = 0; i + 1 < side_; ++i) {
-      if (i == row) continue;
-      std::vector<double> product(polynomial.size() + 1);
-      for (size_t j = 0; j < polynomial.size(); ++j) {
-        product[j + 1] += polynomial[j];
-        product[j] -= points_[i] * polynomial[j];
+struct Matrices {
+  size_t side;
+  double input[kMaxSide][kMaxSide] = {};   // B^T
+  double output[kMaxSide][kMaxSide] = {};  // A^T, `tile` rows
+
+  explicit Matrices(size_t tile) : side(tile + 2) {
+    std::vector<double> points = {0, 1, -1};
+    if (tile == 4) points = {0, kWinogradNear, -kWinogradNear, kWinogradFar, -kWinogradFar};
+    for (size_t row = 0; row < side; ++row) {  // the last row is infinity's
+      std::vector<double> polynomial = {1};
+      for (size_t i = 0; i < points.size(); ++i) {
+        if (i != row) polynomial = times_root(polynomial, points[i]);
       }
-      polynomial = product;
+      // The point 0's polynomial for tile 2 is x^2 - 1, whose sign is turned, as is customary.
+      const double sign = tile == 2 && row == 0 ? -1 : 1;
+      for (size_t k = 0; k < polynomial.size(); ++k) input[row][k] = sign * polynomial[k];
+      for (size_t k = 0; k < tile; ++k) {
+        output[k][row] = row < points.size() ? std::pow(points[row], static_cast<double>(k))
+                                             : static_cast<double>(k == tile - 1);
+      }
     }
-    const double scale = row == side_ - 1 ? 1 : sign(row);
-    return k < polynomial.size() ? scale * polynomial[k] : 0;
   }
 
- private:
-  // The point 0's polynomial for tile 2 is x^2 - 1, whose sign the kernel turns, as is customary.
-  double sign(size_t row) const { return tile_ == 2 && row == 0 ? -1 : 1; }
-
-  size_t tile_, side_;
-  std::vector<double> points_;
+  // p(x) (x - root)
+  static std::vector<double> times_root(const std::vector<double>& p, double root) {
+    std::vector<double> product(p.size() + 1);
+    for (size_t k = 0; k < p.size(); ++k) {
+      product[k + 1] += p[k];
+      product[k] -= root * p[k];
+    }
+    return product;
+  }
 };
 
-// left [rows][inner] times x [inner][inner] times the transpose of left, left and x as functions.
-template <class Left, class X>
-double sandwich(const Left& left, const X& x, size_t inner, size_t row, size_t column) {
+// left [rows][inner] times x [inner][inner] times the transpose of left, x as a function.
+template <class X>
+double sandwich(const double (&left)[kMaxSide][kMaxSide], const X& x, size_t inner, size_t row,
+                size_t column) {
   double sum = 0;
   for (size_t i = 0; i < inner; ++i) {
-    for (size_t j = 0; j < inner; ++j) sum += left(row, i) * x(i, j) * left(column, j);
+    for (size_t j = 0; j < inner; ++j) sum += left[row][i] * x(i, j) * left[column][j];
   }
   return sum;
 }
@@ -60,9 +61,8 @@ double sandwich(const Left& left, const X& x, size_t inner, size_t row, size_t c
 
 void winograd_input(const WinogradInputArgs& args) {
   const Matrices matrices(args.tile);
-  const size_t side = matrices.side();
+  const size_t side = matrices.side;
   const size_t across = (args.width + args.tile - 1) / args.tile;
-  const auto left = [&](size_t row, size_t k) { return matrices.input(row, k); };
   for (size_t tile = args.first_tile; tile < args.first_tile + args.tiles; ++tile) {
     for (size_t channel = 0; channel < args.channels; ++channel) {
       const auto x = [&](size_t i, size_t j) {
@@ -74,7 +74,7 @@ void winograd_input(const WinogradInputArgs& args) {
       };
       for (size_t i = 0; i < side * side; ++i) {
         args.output[i * args.component_stride + tile * args.tile_stride + channel] =
-            static_cast<float>(sandwich(left, x, side, i / side, i % side));
+            static_cast<float>(sandwich(matrices.input, x, side, i / side, i % side));
       }
     }
   }
@@ -82,9 +82,8 @@ void winograd_input(const WinogradInputArgs& args) {
 
 void winograd_output(const WinogradOutputArgs& args) {
   const Matrices matrices(args.tile);
-  const size_t side = matrices.side();
+  const size_t side = matrices.side;
   const size_t across = (args.width + args.tile - 1) / args.tile;
-  const auto left = [&](size_t row, size_t k) { return matrices.output(row, k); };
   std::vector<double> products(side * side);
   const auto x = [&](size_t i, size_t j) { return products[i * side + j]; };
   for (size_t tile = args.first_tile; tile < args.first_tile + args.tiles; ++tile) {
@@ -103,8 +102,9 @@ void winograd_output(const WinogradOutputArgs& args) {
         const size_t xs = tile % across * args.tile + i % args.tile;
         if (y >= args.height || xs >= args.width) continue;
         const size_t pixel = y * args.width + xs;
-        args.output[pixel * args.output_pixel_stride + column] = finished(
-            sandwich(left, x, side, i / args.tile, i % args.tile), args.epilogue, pixel, column);
+        args.output[pixel * args.output_pixel_stride + column] =
+            finished(sandwich(matrices.output, x, side, i / args.tile, i % args.tile),
+                     args.epilogue, pixel, column);
       }
     }
   }

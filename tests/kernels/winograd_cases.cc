@@ -128,10 +128,10 @@ class OutputCase : public KernelCase {
                      .columns = shape_.columns,
                      .epilogue = output_.epilogue(expected)});
   }
-  // The transforms' rows magnify what they sum: by the products of the largest row sums of |A|, |G|
-  // and |B| along both axes, of which roundings see some share.
+  // On random numbers the error is 0.6 (tile 2) or 1.9 (tile 4) times that of the direct sum, since
+  // magnified roundings weigh against a sum that is nine times shorter.
   std::string compare() override {
-    const double magnified = shape_.tile == 2 ? 4 : 64;
+    const double magnified = shape_.tile == 2 ? 1 : 2;
     std::vector<double> rows(shape_.height * shape_.width,
                              magnified * std::sqrt(9.0 * static_cast<double>(shape_.channels)));
     return output_.compare(shape_.channels + 16, rows,
