@@ -58,6 +58,56 @@ Epilogue shifted(Epilogue epilogue, size_t row, size_t column) {
   return epilogue;
 }
 
+constexpr double kFloatBytes = sizeof(float);
+
+double floats_of(const Tensor& x) { return static_cast<double>(x.height * x.width * x.channels); }
+
+LayerWork linear_work(const Linear& weights, size_t rows, const Fused& fused) {
+  const size_t outputs = rows * weights.out * (fused.residual == nullptr ? 1 : 2);
+  const size_t floats = rows * weights.in + weights.in * weights.out + outputs;
+  return {.name = weights.name,
+          .kernel = "gemm",
+          .height = rows,
+          .channels = weights.in,
+          .out = weights.out,
+          .macs = static_cast<double>(rows * weights.in * weights.out),
+          .bytes = static_cast<double>(floats) * kFloatBytes};
+}
+
+LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& output,
+                    const Fused& fused, bool winograd) {
+  const double taps = static_cast<double>(weights.kernel * weights.kernel);
+  const double channels = static_cast<double>(weights.in * weights.out);
+  const double weight_floats =
+      channels *
+      (winograd ? static_cast<double>(winograd_components(weights.winograd->tile())) : taps);
+  const double outputs = floats_of(output) * (fused.residual == nullptr ? 1 : 2);
+  return {.name = weights.name,
+          .kernel = winograd ? "winograd" : "conv",
+          .height = output.height,
+          .width = output.width,
+          .channels = weights.in,
+          .kernel_size = weights.kernel,
+          .stride = weights.stride,
+          .out = weights.out,
+          .macs = static_cast<double>(output.height * output.width) * taps * channels,
+          .bytes = (floats_of(input) + weight_floats + outputs) * kFloatBytes};
+}
+
+// Of layers that compute next to nothing.
+LayerWork moving_work(std::string_view name, std::string_view kernel, const Tensor& input,
+                      const Tensor& output, size_t window, size_t stride) {
+  return {.name = name,
+          .kernel = kernel,
+          .height = output.height,
+          .width = output.width,
+          .channels = input.channels,
+          .kernel_size = window,
+          .stride = stride,
+          .out = output.channels,
+          .bytes = (floats_of(input) + floats_of(output)) * kFloatBytes};
+}
+
 template <class F>
 void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
   runtime.parallel_for(tiles.tasks(), [&](size_t task) {
@@ -72,6 +122,7 @@ void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
 }  // namespace
 
 void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
+  const Observed observed(runtime, [&] { return linear_work(weights, a.rows, fused); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
   for_each_tile(runtime, grid(a.rows, weights.in, weights.out),
                 [&](size_t row, size_t row_end, size_t column, size_t column_end) {
@@ -148,12 +199,15 @@ void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& 
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused) {
   if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
-    const Linear as_linear = {weights.panels, weights.bias, weights.in, weights.out};
+    const Linear as_linear = {weights.panels, weights.bias, weights.in, weights.out, weights.name};
     linear(runtime, as_linear, input.pixels(), output.pixels(), fused);
     return;
   }
+  const bool winograd = weights.winograd != nullptr && runtime.winograd;
+  const Observed observed(runtime,
+                          [&] { return conv_work(weights, input, output, fused, winograd); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
-  if (weights.winograd != nullptr && runtime.winograd) {
+  if (winograd) {
     winograd_conv2d(runtime, weights, input, output, epilogue);
     return;
   }
@@ -213,15 +267,21 @@ void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, s
 
 void average_pool(const Runtime& runtime, const Tensor& input, size_t window,
                   const Tensor& output) {
+  const Observed observed(
+      runtime, [&] { return moving_work({}, "average_pool", input, output, window, window); });
   pool_rows(runtime, runtime.kernels.average_pool, input, window, window, 0, output);
 }
 
 void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
               size_t padding, const Tensor& output) {
+  const Observed observed(
+      runtime, [&] { return moving_work({}, "max_pool", input, output, window, stride); });
   pool_rows(runtime, runtime.kernels.max_pool, input, window, stride, padding, output);
 }
 
 void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output) {
+  const Observed observed(runtime,
+                          [&] { return moving_work({}, "upsample", input, output, 1, 1); });
   runtime.parallel_for(1, [&](size_t) {
     runtime.kernels.upsample({.input = input.data,
                               .input_row_stride = input.row_stride,
@@ -236,6 +296,10 @@ void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output
 }
 
 void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y) {
+  const Observed observed(runtime, [&] {
+    return moving_work(weights.name, "layer_norm", {x.data, x.rows, 1, x.columns},
+                       {y.data, y.rows, 1, y.columns}, 1, 1);
+  });
   const Split rows = split(x.rows, 1, x.rows / 24);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
     const size_t begin = rows.begin(task);

@@ -4,8 +4,10 @@
 #define LIGHTCAP_ENGINE_OPS_H_
 
 #include <cstddef>
+#include <string_view>
 
 #include "engine/arena.h"
+#include "engine/observer.h"
 #include "engine/tensor.h"
 #include "engine/thread_pool.h"
 #include "engine/winograd.h"
@@ -19,13 +21,42 @@ struct Runtime {
   ThreadPool& pool;
   Arena& arena;
   bool winograd = true;  // for the convolutions that have such weights
+  Observer* observer = nullptr;
 
   bool planning() const { return arena.planning(); }
   // Calls f(i) for every i in [0, count) on the pool; nothing while planning.
   template <class F>
   void parallel_for(size_t count, F&& f) const {
-    if (!planning()) pool.parallel_for(count, f);
+    if (planning()) return;
+    if (observer == nullptr) {
+      pool.parallel_for(count, f);
+    } else {
+      pool.parallel_for(count, [&](size_t i) {
+        observer->task_begin();
+        f(i);
+        observer->task_end();
+      });
+    }
   }
+};
+
+// Reports a layer to the runtime's observer for as long as this lives; work() -> LayerWork is
+// called only if there is one.
+class Observed {
+ public:
+  template <class F>
+  Observed(const Runtime& runtime, F&& work)
+      : observer_(runtime.planning() ? nullptr : runtime.observer) {
+    if (observer_ != nullptr) observer_->begin(work());
+  }
+  ~Observed() {
+    if (observer_ != nullptr) observer_->end();
+  }
+  Observed(const Observed&) = delete;
+  Observed& operator=(const Observed&) = delete;
+
+ private:
+  Observer* observer_;
 };
 
 // y = x W^T + b, as in PyTorch: W [out][in] as panels, b [out] or null.
@@ -33,6 +64,7 @@ struct Linear {
   const float* panels = nullptr;
   const float* bias = nullptr;
   size_t in = 0, out = 0;
+  std::string_view name = {};  // the checkpoint's
 };
 
 // A convolution with its BatchNorm folded in: weights [out][in][kernel][kernel] as panels.
@@ -41,6 +73,7 @@ struct Conv {
   const float* bias = nullptr;
   size_t in = 0, out = 0, kernel = 1, stride = 1, padding = 0;
   WinogradWeights* winograd = nullptr;  // null where direct convolution is better
+  std::string_view name = {};
 
   size_t output_side(size_t side) const { return (side + 2 * padding - kernel) / stride + 1; }
 };
@@ -49,6 +82,7 @@ struct LayerNorm {
   const float* weight = nullptr;
   const float* bias = nullptr;
   float eps = 0;
+  std::string_view name = {};
 };
 
 // What is fused into the output; see Epilogue in kernels.h. A residual has the output's shape.
