@@ -24,7 +24,7 @@ ConceptExtractor::ConceptExtractor(const Weights& weights)
       proj1_(weights.linear("concept_extractor.proj.1")),
       vocabulary_{weights.floats("concept_extractor.vocabulary"), nullptr,
                   weights.config().concept_extractor.embedding,
-                  weights.config().concept_extractor.vocabulary},
+                  weights.config().concept_extractor.vocabulary, "concept_extractor.vocabulary"},
       roi_size_(weights.config().concept_extractor.roi_size),
       sampling_ratio_(weights.config().concept_extractor.sampling_ratio) {}
 

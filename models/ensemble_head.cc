@@ -11,6 +11,18 @@ namespace {
 // Words that one task computes: 1.25 MB of the embedding at d = 312, and their logits fit into L1.
 constexpr size_t kChunk = 1024;
 
+// One pass over the words: their embeddings (`d` wide, 0 for none) and `floats` other floats a
+// word.
+LayerWork head_work(std::string_view kernel, size_t rows, size_t d, size_t words, size_t floats) {
+  return {.name = "head",
+          .kernel = kernel,
+          .height = rows,
+          .channels = d,
+          .out = words,
+          .macs = static_cast<double>(rows * d * words),
+          .bytes = static_cast<double>((rows * d + d * words + floats * words) * sizeof(float))};
+}
+
 }  // namespace
 
 EnsembleHead::EnsembleHead(const Weights& weights)
@@ -56,24 +68,28 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
   const Matrix maximum = runtime.arena.matrix(chunks(), rows);
   const Matrix exp_sum = runtime.arena.matrix(chunks(), rows);
   float* log_sum_exp = runtime.arena.floats(rows);
-  // The kernel takes kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so
-  // that the chunk's words are still in the cache.
-  runtime.parallel_for(chunks(), [&](size_t chunk) {
-    const size_t first = chunk * kChunk;
-    for (size_t row = 0; row < rows; row += kMaxHeadRows) {
-      runtime.kernels.head_logits({.z = z.row(row),
-                                   .z_stride = z.stride,
-                                   .panels = word_embedding_.panels + first * d,
-                                   .bias = bias_ + first,
-                                   .logits = logits.row(row) + first,
-                                   .logits_stride = logits.stride,
-                                   .maximum = maximum.row(chunk) + row,
-                                   .exp_sum = exp_sum.row(chunk) + row,
-                                   .rows = std::min(kMaxHeadRows, rows - row),
-                                   .depth = d,
-                                   .words = std::min(kChunk, words() - first)});
-    }
-  });
+  {
+    const Observed observed(runtime,
+                            [&] { return head_work("head_logits", rows, d, words(), rows + 1); });
+    // The kernel takes kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so
+    // that the chunk's words are still in the cache.
+    runtime.parallel_for(chunks(), [&](size_t chunk) {
+      const size_t first = chunk * kChunk;
+      for (size_t row = 0; row < rows; row += kMaxHeadRows) {
+        runtime.kernels.head_logits({.z = z.row(row),
+                                     .z_stride = z.stride,
+                                     .panels = word_embedding_.panels + first * d,
+                                     .bias = bias_ + first,
+                                     .logits = logits.row(row) + first,
+                                     .logits_stride = logits.stride,
+                                     .maximum = maximum.row(chunk) + row,
+                                     .exp_sum = exp_sum.row(chunk) + row,
+                                     .rows = std::min(kMaxHeadRows, rows - row),
+                                     .depth = d,
+                                     .words = std::min(kChunk, words() - first)});
+      }
+    });
+  }
   runtime.parallel_for(1, [&](size_t) {
     for (size_t row = 0; row < rows; ++row) {
       float top = -std::numeric_limits<float>::infinity();
@@ -87,6 +103,8 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
       log_sum_exp[row] = static_cast<float>(static_cast<double>(top) + std::log(sum));
     }
   });
+  const Observed observed(
+      runtime, [&] { return head_work("head_combine", rows, 0, words(), rows + beams); });
   runtime.parallel_for(chunks(), [&](size_t chunk) {
     const size_t first = chunk * kChunk;
     for (size_t beam = 0; beam < beams; ++beam) {

@@ -21,6 +21,18 @@ constexpr size_t kScoresSlack = 32;
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr size_t align_floats(size_t count) { return ceil_div(count, 16) * 16; }
 
+// Of `rows` queries over `keys` keys, for all heads of width `d` together. Beams share the prefix,
+// so keys count once.
+LayerWork attention_work(std::string_view query, size_t rows, size_t keys, size_t d) {
+  return {.name = query.substr(0, query.rfind('.')),
+          .kernel = "attention",
+          .height = rows,
+          .channels = keys,
+          .out = d,
+          .macs = 2.0 * static_cast<double>(rows * keys * d),
+          .bytes = static_cast<double>(2 * (rows + keys) * d * sizeof(float))};
+}
+
 }  // namespace
 
 Fusion::Fusion(const Weights& weights)
@@ -142,21 +154,25 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
     // Nobody reads the last layer's output: captions see keys and values only.
     if (i + 1 == layers_.size()) break;
     linear(runtime, layer.query, prefix, query);
-    runtime.parallel_for(heads_ * row_tasks, [&](size_t task) {
-      const size_t head = task / row_tasks;
-      const size_t first = task % row_tasks * kRowsPerTask;
-      runtime.kernels.attention({.queries = query.row(first) + head * head_size_,
-                                 .query_stride = query.stride,
-                                 .rows = std::min(kRowsPerTask, rows - first),
-                                 .head_size = head_size_,
-                                 .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
-                                 .prefix = head_of(cache, head, rows),
-                                 .caption = {},
-                                 .causal = 0,
-                                 .scores = scores + task * scores_size,
-                                 .output = context.row(first) + head * head_size_,
-                                 .output_stride = context.stride});
-    });
+    {
+      const Observed observed(runtime,
+                              [&] { return attention_work(layer.query.name, rows, rows, d_); });
+      runtime.parallel_for(heads_ * row_tasks, [&](size_t task) {
+        const size_t head = task / row_tasks;
+        const size_t first = task % row_tasks * kRowsPerTask;
+        runtime.kernels.attention({.queries = query.row(first) + head * head_size_,
+                                   .query_stride = query.stride,
+                                   .rows = std::min(kRowsPerTask, rows - first),
+                                   .head_size = head_size_,
+                                   .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
+                                   .prefix = head_of(cache, head, rows),
+                                   .caption = {},
+                                   .causal = 0,
+                                   .scores = scores + task * scores_size,
+                                   .output = context.row(first) + head * head_size_,
+                                   .output_stride = context.stride});
+      });
+    }
     finish_layer(runtime, layer, context, prefix);
   }
 }
@@ -195,24 +211,31 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
         std::memcpy(cache.values.row(slot), value.row(row), d_ * sizeof(float));
       }
     });
-    runtime.parallel_for(beams * head_tasks, [&](size_t task) {
-      const size_t beam = task / head_tasks;
-      const size_t first_head = task % head_tasks * kHeadsPerTask;
-      const size_t row = beam * rows_per_beam;
-      for (size_t head = first_head; head < std::min(first_head + kHeadsPerTask, heads_); ++head) {
-        runtime.kernels.attention({.queries = query.row(row) + head * head_size_,
-                                   .query_stride = query.stride,
-                                   .rows = rows_per_beam,
-                                   .head_size = head_size_,
-                                   .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
-                                   .prefix = head_of(state.prefix[i], head, state.prefix_tokens),
-                                   .caption = head_of(state.captions[beam][i], head, t),
-                                   .causal = 1,
-                                   .scores = scores + task * scores_size,
-                                   .output = context.row(row) + head * head_size_,
-                                   .output_stride = context.stride});
-      }
-    });
+    {
+      const Observed observed(runtime, [&] {
+        return attention_work(layer.query.name, rows, state.prefix_tokens + t + rows_per_beam - 1,
+                              d_);
+      });
+      runtime.parallel_for(beams * head_tasks, [&](size_t task) {
+        const size_t beam = task / head_tasks;
+        const size_t first_head = task % head_tasks * kHeadsPerTask;
+        const size_t row = beam * rows_per_beam;
+        for (size_t head = first_head; head < std::min(first_head + kHeadsPerTask, heads_);
+             ++head) {
+          runtime.kernels.attention({.queries = query.row(row) + head * head_size_,
+                                     .query_stride = query.stride,
+                                     .rows = rows_per_beam,
+                                     .head_size = head_size_,
+                                     .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
+                                     .prefix = head_of(state.prefix[i], head, state.prefix_tokens),
+                                     .caption = head_of(state.captions[beam][i], head, t),
+                                     .causal = 1,
+                                     .scores = scores + task * scores_size,
+                                     .output = context.row(row) + head * head_size_,
+                                     .output_stride = context.stride});
+        }
+      });
+    }
     finish_layer(runtime, layer, context, x);
   }
   runtime.parallel_for(1, [&](size_t) {

@@ -139,7 +139,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     : model_(std::move(model)),
       pool_(options.executor.parallel_for != nullptr ? ThreadPool(options.executor, options.threads)
                                                      : ThreadPool(options.threads)),
-      runtime_{*options.kernels, pool_, arena_, !options.low_memory},
+      runtime_{*options.kernels, pool_, arena_, !options.low_memory, options.observer},
       max_beams_(options.max_beams),
       value_table_(normalization_table(model_->config().image_encoder)) {
   const Config& config = model_->config();

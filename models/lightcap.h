@@ -85,7 +85,8 @@ struct SessionOptions {
   int threads = 1;
   Executor executor = {};
   size_t max_beams = 1;
-  bool low_memory = false;  // without Winograd's weights
+  bool low_memory = false;       // without Winograd's weights
+  Observer* observer = nullptr;  // of every layer; outlives the session
 };
 
 // Memory and threads for one caption at a time. All memory is allocated by the constructor.

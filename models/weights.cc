@@ -17,6 +17,11 @@ size_t winograd_tile(const Conv& conv, size_t side) {
   return side < 28 ? 2 : 4;
 }
 
+// The tensor's name without .weight; lives as long as the file.
+std::string_view module_of(const TensorEntry& weight) {
+  return weight.name.substr(0, weight.name.rfind('.'));
+}
+
 float widen_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
 
 // IEEE binary16 to binary32, exact. Multiplying by 2^112 moves the exponent's bias from 15 to 127
@@ -108,7 +113,8 @@ const float* Weights::floats(const std::string& name) const {
 
 Linear Weights::linear(const std::string& name) const {
   const TensorEntry& weight = entry(name + ".weight");
-  return {floats(name + ".weight"), floats(name + ".bias"), weight.dims[1], weight.dims[0]};
+  return {floats(name + ".weight"), floats(name + ".bias"), weight.dims[1], weight.dims[0],
+          module_of(weight)};
 }
 
 Conv Weights::conv(const std::string& name, size_t stride, size_t padding) const {
@@ -119,7 +125,8 @@ Conv Weights::conv(const std::string& name, size_t stride, size_t padding) const
           .out = weight.dims[0],
           .kernel = weight.dims[2],
           .stride = stride,
-          .padding = padding};
+          .padding = padding,
+          .name = module_of(weight)};
 }
 
 Conv Weights::conv3x3(const std::string& name, size_t side) {
@@ -142,7 +149,7 @@ size_t Weights::bytes(bool winograd) const {
 
 LayerNorm Weights::layer_norm(const std::string& name) const {
   return {floats(name + ".weight"), floats(name + ".bias"),
-          static_cast<float>(config_.fusion.layer_norm_eps)};
+          static_cast<float>(config_.fusion.layer_norm_eps), module_of(entry(name + ".weight"))};
 }
 
 }  // namespace lightcap
