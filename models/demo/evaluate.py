@@ -2,8 +2,9 @@
 
 CAPTIONS.json is any COCO captions file; P.jsonl is what `lightcap caption --json` printed for its
 images (the order is free), or what `python -m models.reference.caption --json` did: same fields.
-CIDEr and BLEU-4 need pycocoevalcap. Images that carry a `scene` (see scenes.py) are checked for
-facts, boxes and concepts too. With --against Q.jsonl, counts the images with equal tokens.
+CIDEr and BLEU-4 need pycocoevalcap and are left out without it; images without a reference caption
+have no part in them. Images that carry a `scene` (see scenes.py) are checked for facts, boxes and
+concepts too. With --against Q.jsonl, counts the images with equal tokens.
 Writes RESULTS.json and RESULTS.md.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,14 @@ def read_predictions(path: Path) -> dict[str, Record]:
 
 def caption_scores(said: dict[int, str], references: dict[int, list[str]]) -> dict[str, float]:
     """CIDEr and BLEU-4 of one caption an image; an image without a caption counts as empty."""
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
+    try:
+        from pycocoevalcap.bleu.bleu import Bleu
+        from pycocoevalcap.cider.cider import Cider
+    except ImportError as error:
+        print(
+            f"CIDEr and BLEU-4 are left out: {error} (pip install pycocoevalcap)", file=sys.stderr
+        )
+        return {}
 
     truth = {i: [" ".join(words(text)) for text in texts] for i, texts in references.items()}
     tried = {i: [" ".join(words(said.get(i, "")))] for i in truth}
@@ -70,7 +78,7 @@ def _iou(a: list[float], b: tuple[float, ...]) -> float:
 def region_scores(records: dict[int, Record], scenes: dict[int, Scene]) -> dict[str, float]:
     """AP50 of the proposals (area under the interpolated curve); concepts against the kinds."""
     hits: list[tuple[float, bool]] = []
-    boxes = right = kinds_found = kinds_true = kinds_said = 0
+    boxes = right = kinds_true = kinds_said = 0
     for i, scene in scenes.items():
         truth = [box for group in scene.groups for box in group.boxes]
         boxes += len(truth)
@@ -96,6 +104,46 @@ def region_scores(records: dict[int, Record], scenes: dict[int, Scene]) -> dict[
             "concept precision": right / max(kinds_said, 1)}  # fmt: skip
 
 
+def scenes_of(coco: Record) -> dict[int, Scene]:
+    """By image id, of the images that carry one."""
+    return {
+        image["id"]: Scene(**image["scene"] | {
+            "groups": [Group(**group) for group in image["scene"]["groups"]]})
+        for image in coco["images"] if "scene" in image
+    }  # fmt: skip
+
+
+def references_of(coco: Record) -> dict[int, list[str]]:
+    references: dict[int, list[str]] = {}
+    for annotation in coco["annotations"]:
+        references.setdefault(annotation["image_id"], []).append(annotation["caption"])
+    return references
+
+
+def same_tokens(
+    predictions: dict[str, Record], others: dict[str, Record], names: list[str]
+) -> float:
+    """Share of the named images that both captioned with the same tokens."""
+    same = sum(name in predictions and name in others
+               and predictions[name]["tokens"] == others[name]["tokens"] for name in names)  # fmt: skip
+    return same / max(len(names), 1)
+
+
+def score(coco: Record, predictions: dict[str, Record]) -> dict[str, float]:
+    """Every measure that the file's images allow; predictions by file name without folders."""
+    ids = {image["id"]: Path(image["file_name"]).name for image in coco["images"]}
+    records = {i: predictions[name] for i, name in ids.items() if name in predictions}
+    said = {i: record["caption"] for i, record in records.items()}
+    results: dict[str, float] = {"images": len(ids), "captioned": len(said)}
+    references = {i: texts for i, texts in references_of(coco).items() if i in ids}
+    if references:
+        results |= caption_scores(said, references)
+    scenes = scenes_of(coco)
+    if scenes:
+        results |= fact_scores(said, scenes) | region_scores(records, scenes)
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("captions", type=Path)
@@ -105,28 +153,13 @@ def main() -> None:
     args = parser.parse_args()
     coco = json.loads(args.captions.read_text())
     predictions = read_predictions(args.predictions)
-    ids = {image["id"]: Path(image["file_name"]).name for image in coco["images"]}
-    records = {i: predictions[name] for i, name in ids.items() if name in predictions}
-    said = {i: record["caption"] for i, record in records.items()}
-    references: dict[int, list[str]] = {i: [] for i in ids}
-    for annotation in coco["annotations"]:
-        references[annotation["image_id"]].append(annotation["caption"])
-    results: dict[str, float] = {"images": len(ids), "captioned": len(said)}
-    results |= caption_scores(said, {i: texts for i, texts in references.items() if texts})
-    scenes = {
-        image["id"]: Scene(**image["scene"] | {
-            "groups": [Group(**group) for group in image["scene"]["groups"]]})
-        for image in coco["images"] if "scene" in image
-    }  # fmt: skip
-    if scenes:
-        results |= fact_scores(said, scenes) | region_scores(records, scenes)
+    results = score(coco, predictions)
     if args.against:
-        others = read_predictions(args.against)
-        same = sum(name in others and others[name]["tokens"] == records[i]["tokens"]
-                   for i, name in ids.items() if i in records)  # fmt: skip
-        results["same tokens"] = same / len(ids)
+        names = [Path(image["file_name"]).name for image in coco["images"]]
+        results["same tokens"] = same_tokens(predictions, read_predictions(args.against), names)
     rows = [f"| {name} | {value:.4g} |" for name, value in results.items()]
     table = "\n".join(["| measure | value |", "|---|---|", *rows])
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
     args.out.with_suffix(".md").write_text(table + "\n")
     print(table)

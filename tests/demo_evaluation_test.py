@@ -1,0 +1,152 @@
+"""models/demo/evaluate.py on captions written by hand: any COCO file, and one with scenes.
+
+Usage: demo_evaluation_test.py    (exit code 77, skipped, without PyTorch, NumPy and Pillow)
+"""
+
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+try:
+    from models.demo import evaluate
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+try:
+    import pycocoevalcap
+except ImportError:
+    pycocoevalcap = None
+
+
+def line(image, caption, tokens, concepts=()):
+    return {"image": image, "caption": caption, "tokens": tokens, "concepts": list(concepts)}
+
+
+# Nothing of the demo in it: ids with gaps, names with folders, an image without a reference.
+COCO = {
+    "images": [{"id": 7, "file_name": "val2014/COCO_7.jpg"}, {"id": 9, "file_name": "COCO_9.jpg"},
+               {"id": 40, "file_name": "COCO_40.jpg"}, {"id": 41, "file_name": "COCO_41.jpg"}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "caption": "A man rides a brown horse on the beach."},
+        {"id": 2, "image_id": 7, "caption": "A rider on horseback near the sea."},
+        {"id": 3, "image_id": 9, "caption": "Two zebras stand in tall dry grass."},
+        {"id": 4, "image_id": 40, "caption": "A bowl of soup with a silver spoon."},
+    ],
+}  # fmt: skip
+GOOD = [
+    line("/x/COCO_9.jpg", "two zebras stand in tall dry grass.", [5, 6]),
+    line("/x/COCO_7.jpg", "a man rides a brown horse on the beach.", [1, 2]),
+    line("/x/COCO_40.jpg", "a bowl of soup with a silver spoon.", [3]),
+    {"image": "/x/COCO_41.jpg", "error": "/x/COCO_41.jpg: not a picture"},
+]
+POOR = [
+    line("/x/COCO_9.jpg", "a man rides a brown horse on the beach.", [1, 2]),
+    line("/x/COCO_7.jpg", "a rider on the beach", [1, 2]),
+]
+
+# A red car of 40 by 20 under the sun of 20 by 20.
+SCENE = {
+    "width": 100, "height": 100, "setting": "street", "relation": "under",
+    "groups": [
+        {"kind": "car", "colour": "red", "size": "", "number": 1, "boxes": [[10, 70, 50, 90]]},
+        {"kind": "sun", "colour": "", "size": "", "number": 1, "boxes": [[20, 10, 40, 30]]},
+    ],
+}  # fmt: skip
+
+
+def scene_file(count):
+    """`count` images of the one scene."""
+    images = [{"id": i, "file_name": f"{i}.png", "scene": SCENE} for i in range(count)]
+    return {"images": images, "annotations": []}
+
+
+def concept(label, score, box):
+    return {"label": label, "similarity": 0.9, "score": score, "box": box}
+
+
+class Evaluate(unittest.TestCase):
+    def run_main(self, coco, lines, against=None):
+        """The results of the command line; what it said on stderr is kept."""
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            (folder / "captions.json").write_text(json.dumps(coco))
+            for name, records in (("p", lines), ("q", against or [])):
+                (folder / f"{name}.jsonl").write_text(
+                    "".join(json.dumps(r) + "\n" for r in records)
+                )
+            arguments = ["evaluate", str(folder / "captions.json"), "--predictions",
+                         str(folder / "p.jsonl"), "--out", str(folder / "out" / "results")]  # fmt: skip
+            if against:
+                arguments += ["--against", str(folder / "q.jsonl")]
+            stderr = io.StringIO()
+            with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stderr(stderr), \
+                    contextlib.redirect_stdout(io.StringIO()):  # fmt: skip
+                evaluate.main()
+            self.stderr = stderr.getvalue()
+            results = json.loads((folder / "out" / "results.json").read_text())
+            table = (folder / "out" / "results.md").read_text()
+        self.assertEqual(table.count("\n"), 2 + len(results))
+        return results
+
+    def test_any_captions_file(self):
+        results = self.run_main(COCO, GOOD)
+        self.assertEqual((results["images"], results["captioned"]), (4, 3))
+        self.assertNotIn("facts true", results)
+        self.assertNotIn("detector AP50", results)
+
+    @unittest.skipUnless(pycocoevalcap, "pycocoevalcap is not installed")
+    def test_scores_of_captions(self):
+        good, poor = self.run_main(COCO, GOOD), self.run_main(COCO, POOR)
+        self.assertAlmostEqual(good["BLEU-4"], 1, places=6)  # the references' words, other case
+        self.assertGreater(good["CIDEr"], 5)
+        self.assertLess(poor["CIDEr"], 1)
+        self.assertLess(poor["BLEU-4"], 0.5)
+
+    def test_without_pycocoevalcap(self):
+        with mock.patch.dict(sys.modules, {"pycocoevalcap.bleu.bleu": None}):
+            results = self.run_main(COCO, GOOD)
+        self.assertEqual(results["captioned"], 3)
+        self.assertNotIn("CIDEr", results)
+        self.assertNotIn("BLEU-4", results)
+        self.assertIn("CIDEr and BLEU-4 are left out", self.stderr)
+        self.assertIn("pip install pycocoevalcap", self.stderr)
+
+    def test_same_tokens(self):
+        self.assertEqual(self.run_main(COCO, GOOD, against=POOR)["same tokens"], 1 / 4)
+
+    def test_facts(self):
+        said = ["a red car under the sun on a street",  # everything
+                "a blue car on a street",  # the colour is wrong, the sun is not named
+                "a red car above the sun on a street",  # the relation is wrong
+                ""]  # fmt: skip
+        results = evaluate.score(scene_file(4), {
+            f"{i}.png": line(f"{i}.png", text, []) for i, text in enumerate(said)})  # fmt: skip
+        self.assertEqual(results["captions true in every word"], 1 / 4)
+        self.assertEqual(results["things named"], 5 / 8)
+        self.assertEqual(results["colour facts true"], 2 / 3)
+        self.assertEqual(results["relation facts true"], 1 / 2)
+        # Things 5, numbers 5, colours 3, relations 2, settings 3.
+        self.assertAlmostEqual(results["facts true"], 16 / 18)
+
+    def test_boxes_and_concepts(self):
+        results = evaluate.score(scene_file(1), {"0.png": line("0.png", "", [], [
+            concept("red car", 0.9, [12, 70, 50, 90]),
+            concept("red car", 0.8, [11, 71, 50, 90]),  # the same car again
+            concept("sun", 0.7, [20, 12, 40, 30]),
+            concept("green tree", 0.6, [60, 60, 90, 90]),
+        ])})  # fmt: skip
+        # Precision 1 up to recall 1/2, then 2/3.
+        self.assertAlmostEqual(results["detector AP50"], (1 + 2 / 3) / 2)
+        self.assertEqual(results["concept recall"], 1)
+        self.assertAlmostEqual(results["concept precision"], 2 / 3)
+
+
+if __name__ == "__main__":
+    unittest.main()
