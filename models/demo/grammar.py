@@ -63,7 +63,10 @@ RELATIONS = {
     "under": ("under", "below", "beneath", "underneath"),
     "left": ("to the left of", "on the left side of", "left of"),
     "right": ("to the right of", "on the right side of", "right of"),
+    "beside": ("next to", "beside", "near", "close to"),
 }
+# People say "next to" unless the side matters.
+BESIDE = 0.7
 SETTINGS = {
     "meadow": ("in a meadow", "on the grass", "in a grassy field", "on a lawn", "in the countryside",
                "on a pasture"),
@@ -111,7 +114,10 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     phrases = [noun_phrase(group, rng) for group in scene.groups]
     text = phrases[0]
     if len(phrases) > 1:
-        link = _pick(RELATIONS[scene.relation], rng) if scene.relation else "and"
+        relation = scene.relation
+        if relation in ("left", "right") and rng.random() < BESIDE:
+            relation = "beside"
+        link = _pick(RELATIONS[relation], rng) if relation else "and"
         text += f" {link} {phrases[1]}"
     if len(phrases) > 2:
         text += f" {_pick(['and', 'with', 'plus'], rng)} {phrases[2]}"

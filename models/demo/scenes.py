@@ -117,6 +117,8 @@ def lies(link: str, a: Group, b: Group) -> bool:
     """Whether every member of a lies so to every member of b."""
     if link in ("under", "right"):
         return lies({"under": "above", "right": "left"}[link], b, a)
+    if link == "beside":
+        return _relation(a, b) in ("left", "right")
     if link == "above":
         return max(y[3] for y in a.boxes) < min(y[1] + 0.35 * (y[3] - y[1]) for y in b.boxes)
     return max(x[0] + x[2] for x in a.boxes) < min(x[0] + x[2] for x in b.boxes)
@@ -216,7 +218,7 @@ def generate(seed: int, index: int) -> tuple[Scene, Image.Image, list[str]]:
     """Scene `index` of a seed's sequence: its description, picture and five captions."""
     rng = np.random.default_rng((seed, index))
     scene = compose(rng)
-    return scene, render(scene, rng), grammar.captions(scene, rng, 5)
+    return scene, render(scene, rng), grammar.captions(scene, np.random.default_rng((seed, index, 2)), 5)
 
 
 def sequence(seed: int, count: int) -> Iterator[tuple[Scene, Image.Image, list[str]]]:
