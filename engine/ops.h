@@ -45,8 +45,7 @@ struct Runtime {
 class Observed {
  public:
   template <class F>
-  Observed(const Runtime& runtime, F&& work)
-      : observer_(runtime.planning() ? nullptr : runtime.observer) {
+  Observed(const Runtime& runtime, F&& work) : observer_(runtime.observer) {
     if (observer_ != nullptr) observer_->begin(work());
   }
   ~Observed() {

@@ -190,6 +190,53 @@ class Others(unittest.TestCase):
         self.assertEqual(result["file_bytes"], os.path.getsize(MODEL))
         self.assertEqual(run("bench", "--model", MODEL, "--repeat", 1, IMAGE)[0], 0)
 
+    def test_bench_profile(self):
+        with tempfile.TemporaryDirectory() as folder:
+            trace = folder + "/trace.json"
+            code, out, err = run("bench", "--model", MODEL, "--repeat", 2, "--threads", 2, "--json",
+                                 "--profile", "--chrome-trace", trace, IMAGE)
+            self.assertEqual((code, err), (0, ""))
+            events = json.loads(Path(trace).read_text())["traceEvents"]
+        result = json.loads(out)
+        self.assertGreater(result["peak_gflop_s"], 0)
+        self.assertGreater(result["peak_gb_s"], 0)
+        stages = [stage["stage"] for stage in result["stages"]]
+        self.assertEqual(stages, STAGES[1:-1])  # without reading the file
+        layers = result["layers"]
+        order = [stages.index(layer["stage"]) for layer in layers]
+        self.assertEqual(order, sorted(order))
+        of_encoder = [layer for layer in layers if layer["stage"] == "image_encoder"]
+        self.assertEqual(of_encoder[0]["name"], "image_encoder.conv1")
+        first = of_encoder[0]
+        self.assertEqual(first["flops"], 2 * first["height"] * first["width"] * first["out"]
+                         * first["channels"] * first["kernel_size"] ** 2)
+        self.assertEqual({layer["calls"] for layer in of_encoder}, {1})
+        steps = [layer for layer in layers if layer["kernel"] == "head_logits"][0]["calls"]
+        self.assertGreater(steps, 1)
+        for layer in layers:
+            self.assertGreater(layer["median_us"], 0)
+            self.assertAlmostEqual(layer["gflop_s"], layer["flops"] / layer["median_us"] / 1e3, 6)
+        for stage in result["stages"]:
+            self.assertLess(stage["layers_us"], 2 * stage["median_us"])  # medians don't add up exactly
+
+        spans = {kind: [e for e in events if e.get("cat") == kind] for kind in ("stage", "layer", "task")}
+        self.assertEqual([e["name"] for e in spans["stage"]], stages)
+        self.assertEqual(len(spans["layer"]), sum(layer["calls"] for layer in layers))
+        self.assertGreater(len(spans["task"]), len(spans["layer"]))
+        for event in spans["layer"]:
+            self.assertTrue(any(stage["ts"] <= event["ts"] and event["ts"] + event["dur"]
+                                <= stage["ts"] + stage["dur"] for stage in spans["stage"]), event)
+        rows = {e["tid"] for e in events if e["ph"] == "M"}
+        self.assertLessEqual({e["tid"] for e in spans["task"]}, rows)
+        self.assertIn(0, rows)
+
+    def test_bench_refuses_what_does_not_go_together(self):
+        self.assertEqual(run("bench", "--model", MODEL, "--chrome-trace", "x.json")[0], 2)
+        self.assertEqual(run("bench", "--model", MODEL, "--profile", "--shapes", ".")[0], 2)
+        code, _, err = run("bench", "--model", MODEL, "--shapes", "/nowhere/at/all")
+        self.assertEqual(code, 7)
+        self.assertIn("/nowhere/at/all", err)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])

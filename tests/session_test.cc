@@ -155,6 +155,45 @@ TEST(Session, ManySessionsShareAModel) {
   EXPECT_EQ(wrong.load(), 0);
 }
 
+// Counts what it is told of.
+struct Watcher final : Observer {
+  void begin(const LayerWork& work) override {
+    nested = nested || inside;
+    inside = true;
+    layers += 1;
+    nameless_product = nameless_product || (work.macs > 0 && work.name.empty());
+    sized = sized && work.height * work.width * work.out > 0 && work.bytes > 0;
+  }
+  void end() override { inside = false; }
+  void task_begin() override { tasks.fetch_add(1); }
+  void task_end() override { tasks_done.fetch_add(1); }
+
+  size_t layers = 0;
+  bool inside = false, nested = false, nameless_product = false, sized = true;
+  std::atomic<size_t> tasks{0}, tasks_done{0};
+};
+
+TEST(Session, IsTheSameWhenObserved) {
+  const auto model = testing::small_model();
+  Session alone(model, {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
+  alone.caption(Picture(97, 61).view(), kBeams);
+  Watcher watcher;
+  Session observed(
+      model, {.kernels = &best_kernels(), .threads = 2, .max_beams = 3, .observer = &watcher});
+  const size_t planned = watcher.layers;
+  EXPECT_GT(planned, 100u);
+  EXPECT_EQ(watcher.tasks.load(), 0u);  // planning computes nothing
+  observed.caption(Picture(97, 61).view(), kBeams);
+  EXPECT_TRUE(outcome_of(observed) == outcome_of(alone));
+  EXPECT_GT(watcher.layers, 2 * planned);
+  EXPECT_GT(watcher.tasks.load(), watcher.layers - planned);
+  EXPECT_EQ(watcher.tasks.load(), watcher.tasks_done.load());
+  EXPECT_FALSE(watcher.inside);
+  EXPECT_FALSE(watcher.nested);
+  EXPECT_FALSE(watcher.nameless_product);
+  EXPECT_TRUE(watcher.sized);
+}
+
 TEST(Session, LookupAndHeadReadTheSameEmbedding) {
   const auto model = testing::small_model();
   const WeightsFile& file = model->weights().file();

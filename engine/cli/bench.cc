@@ -1,7 +1,10 @@
-// lightcap bench: each stage alone, then the caption as users get it.
+// lightcap bench: each stage alone, then the caption as users get it; or layer by layer; or only
+// the layers' sizes.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -9,6 +12,9 @@
 #include <vector>
 
 #include "engine/cli/cli.h"
+#include "engine/cli/peaks.h"
+#include "engine/cli/profile.h"
+#include "engine/cli/shapes.h"
 #include "engine/error.h"
 #include "engine/file.h"
 #include "kernels/dispatch.h"
@@ -25,6 +31,9 @@ struct Options {
   int threads = 0;
   int repeat = 20;
   bool json = false;
+  bool profile = false;
+  std::string chrome_trace;
+  std::string shapes;
   std::string image;
 };
 
@@ -62,15 +71,26 @@ ordered_json measure(int repeat, F&& stage) {
   return {{"median", median}, {"min", ms[0]}};
 }
 
-ordered_json bench(const Options& options) {
-  const auto model = std::make_shared<const Model>(WeightsFile::open(find_model(options.model)));
+std::shared_ptr<const Model> open_model(const Options& options) {
+  return std::make_shared<const Model>(WeightsFile::open(find_model(options.model)));
+}
+
+SessionOptions session_options_of(const Options& options) {
   SessionOptions session_options;
   session_options.kernels = &choose_kernels(nullptr);
   session_options.threads = options.threads == 0 ? default_threads() : options.threads;
-  Session session(model, session_options);
+  return session_options;
+}
 
-  const std::vector<uint8_t> bytes =
-      options.image.empty() ? made_up_picture() : read_file(options.image, ErrorCode::kInput);
+std::vector<uint8_t> picture_of(const Options& options) {
+  return options.image.empty() ? made_up_picture() : read_file(options.image, ErrorCode::kInput);
+}
+
+ordered_json bench(const Options& options) {
+  const auto model = open_model(options);
+  Session session(model, session_options_of(options));
+
+  const std::vector<uint8_t> bytes = picture_of(options);
   const ImageLimits limits;
   const auto decode_picture = [&] {
     return decode_image(bytes.data(), bytes.size(), limits, true);
@@ -108,6 +128,50 @@ ordered_json bench(const Options& options) {
           {"caption_ms", caption}};
 }
 
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  if (!(file << text).flush())
+    throw Error(ErrorCode::kOutput, path.string() + ": cannot be written");
+}
+
+// Runs of every stage, layer by layer; then one more as a trace of threads.
+ordered_json profile(const Options& options) {
+  SessionOptions session_options = session_options_of(options);
+  Profile profile(session_options.threads);
+  session_options.observer = &profile;
+  Session session(open_model(options), session_options);
+  const std::vector<uint8_t> bytes = picture_of(options);
+  const Image image = decode_image(bytes.data(), bytes.size(), {}, true);
+  const DecodeOptions all_steps = {.all_steps = true};
+  session.caption(image.view(), all_steps);
+  const auto caption = [&] {
+    profile.stage("preprocess", [&] { session.preprocess(image.view()); });
+    profile.stage("detector", [&] { session.detect(); });
+    profile.stage("image_encoder", [&] { session.encode_image(); });
+    profile.stage("concepts", [&] { session.find_concepts(); });
+    profile.stage("fusion_prefix", [&] { session.fuse(); });
+    profile.stage("decoding", [&] { session.decode(all_steps); });
+  };
+  for (int i = 0; i < options.repeat; ++i) caption();
+  ThreadPool pool(session.threads());
+  ordered_json result = {{"isa", session.kernels().isa}, {"threads", session.threads()}};
+  result.update(profile.report(measure_peaks(session.kernels().isa, pool)));
+  if (!options.chrome_trace.empty()) {
+    // After the report: recording tasks takes a little time of its own.
+    profile.trace(true);
+    caption();
+    write_text(options.chrome_trace, profile.chrome_trace().dump() + "\n");
+  }
+  return result;
+}
+
+void write_shapes(const Options& options) {
+  const auto blocks = graph_shapes(open_model(options), choose_kernels(nullptr));
+  for (const auto& [block, lines] : blocks) {
+    write_text(std::filesystem::path(options.shapes) / (block + ".txt"), lines);
+  }
+}
+
 void print_text(const ordered_json& result) {
   std::cout << result["isa"].get<std::string>() << ", " << result["threads"] << " threads, model "
             << result["file_bytes"] << " bytes, peak " << result["peak_bytes"] << " bytes, "
@@ -138,11 +202,31 @@ Command add_bench(CLI::App& app) {
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object");
+  CLI::Option* profile_option =
+      command->add_flag("--profile", options->profile,
+                        "Instead: time every layer, and compare it with what the machine can do");
+  command
+      ->add_option("--chrome-trace", options->chrome_trace,
+                   "With --profile: one caption's stages, layers and tasks, for chrome://tracing")
+      ->type_name("FILE.json")
+      ->needs(profile_option);
+  command
+      ->add_option("--shapes", options->shapes,
+                   "Instead: write every layer's size to DIR/encoder.txt, detector.txt, fusion.txt "
+                   "and head.txt")
+      ->type_name("DIR")
+      ->excludes(profile_option);
   command->add_option("IMAGE", options->image, "A picture [a made-up one of 640 x 480 pixels]");
   return [options] {
-    const ordered_json result = bench(*options);
+    if (!options->shapes.empty()) {
+      write_shapes(*options);
+      return 0;
+    }
+    const ordered_json result = options->profile ? profile(*options) : bench(*options);
     if (options->json) {
       std::cout << result.dump() << "\n";
+    } else if (options->profile) {
+      print_profile(result);
     } else {
       print_text(result);
     }
