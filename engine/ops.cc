@@ -82,8 +82,11 @@ LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& outp
       channels *
       (winograd ? static_cast<double>(winograd_components(weights.winograd->tile())) : taps);
   const double outputs = floats_of(output) * (fused.residual == nullptr ? 1 : 2);
+  const char* kernel = !winograd                       ? "conv"
+                       : weights.winograd->tile() == 2 ? "winograd2"
+                                                       : "winograd4";
   return {.name = weights.name,
-          .kernel = winograd ? "winograd" : "conv",
+          .kernel = kernel,
           .height = output.height,
           .width = output.width,
           .channels = weights.in,

@@ -230,6 +230,22 @@ class Others(unittest.TestCase):
         self.assertLessEqual({e["tid"] for e in spans["task"]}, rows)
         self.assertIn(0, rows)
 
+    def test_bench_shapes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(run("bench", "--model", MODEL, "--shapes", folder), (0, "", ""))
+            files = sorted(Path(folder).iterdir())
+            self.assertEqual([file.name for file in files],
+                             ["detector.txt", "encoder.txt", "fusion.txt", "head.txt"])
+            for file in files:
+                comment, *lines = file.read_text().splitlines()
+                self.assertTrue(comment.startswith("# name kernel height"))
+                self.assertGreater(len(lines), 3)
+                for line in lines:
+                    _, kernel, *numbers = line.split(" ")
+                    self.assertRegex(kernel, "^[a-z_]+[24]?$")
+                    self.assertEqual(len([int(number) for number in numbers]), 6)
+                self.assertEqual(len(lines), len({line.split(" ", 1)[1] for line in lines}))
+
     def test_bench_refuses_what_does_not_go_together(self):
         self.assertEqual(run("bench", "--model", MODEL, "--chrome-trace", "x.json")[0], 2)
         self.assertEqual(run("bench", "--model", MODEL, "--profile", "--shapes", ".")[0], 2)
