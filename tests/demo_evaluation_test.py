@@ -128,7 +128,7 @@ class Evaluate(unittest.TestCase):
                 ""]  # fmt: skip
         results = evaluate.score(scene_file(4), {
             f"{i}.png": line(f"{i}.png", text, []) for i, text in enumerate(said)})  # fmt: skip
-        self.assertEqual(results["captions true in every word"], 1 / 4)
+        self.assertEqual(results["captions true throughout"], 1 / 4)
         self.assertEqual(results["things named"], 5 / 8)
         self.assertEqual(results["colour facts true"], 2 / 3)
         self.assertEqual(results["relation facts true"], 1 / 2)

@@ -6,6 +6,7 @@ without it; the losses here are upper bounds of the part's worth.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.reference.lightcap import Caption, Captioner, Concept
+from models.reference.lightcap import Caption, Captioner, Concept, load_captioner
 from models.reference.preprocess import read_image
 
 WHOLE = "whole model"
@@ -81,14 +82,32 @@ def caption_all(captioner: Captioner, path: Path) -> dict[str, Record]:
     return records
 
 
+_captioner: Captioner
+
+
+def _load(files: tuple[str, ...]) -> None:
+    global _captioner
+    torch.set_num_threads(1)
+    _captioner = load_captioner(*files)
+
+
 @torch.inference_mode()
+def _caption_all(path: Path) -> dict[str, Record]:
+    return caption_all(_captioner, path)
+
+
 def run(
-    captioner: Captioner, pictures: list[Path], progress: Callable[[int], None] = lambda _: None
+    files: tuple[str, ...],
+    pictures: list[Path],
+    workers: int,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, dict[str, Record]]:
-    """Records by ablation and file name."""
+    """Records by ablation and file name; `files` are load_captioner's arguments."""
     found: dict[str, dict[str, Record]] = {}
-    for i, path in enumerate(pictures):
-        for name, record in caption_all(captioner, path).items():
-            found.setdefault(name, {})[path.name] = record
-        progress(i + 1)
+    # Not forked: a forked child would share the threads that PyTorch may have started.
+    with multiprocessing.get_context("spawn").Pool(workers, _load, (files,)) as pool:
+        for i, (path, records) in enumerate(zip(pictures, pool.imap(_caption_all, pictures))):
+            for name, record in records.items():
+                found.setdefault(name, {})[path.name] = record
+            progress(i + 1)
     return found

@@ -33,21 +33,26 @@ def read_predictions(path: Path) -> dict[str, Record]:
     return {Path(r["image"]).name: r for r in records if "caption" in r}
 
 
-def caption_scores(said: dict[int, str], references: dict[int, list[str]]) -> dict[str, float]:
-    """CIDEr and BLEU-4 of one caption an image; an image without a caption counts as empty."""
+def caption_scores(
+    said: dict[int, str], references: dict[int, list[str]]
+) -> tuple[dict[str, float], np.ndarray]:
+    """CIDEr and BLEU-4 of one caption an image, and every image's own CIDEr.
+
+    An image without a caption counts as empty. Nothing without pycocoevalcap.
+    """
     try:
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
     except ImportError as error:
-        print(
-            f"CIDEr and BLEU-4 are left out: {error} (pip install pycocoevalcap)", file=sys.stderr
-        )
-        return {}
+        hint = "(pip install pycocoevalcap)"
+        print(f"CIDEr and BLEU-4 are left out: {error} {hint}", file=sys.stderr)
+        return {}, np.zeros(0)
 
     truth = {i: [" ".join(words(text)) for text in texts] for i, texts in references.items()}
     tried = {i: [" ".join(words(said.get(i, "")))] for i in truth}
-    return {"CIDEr": float(Cider().compute_score(truth, tried)[0]),
-            "BLEU-4": float(Bleu(4).compute_score(truth, tried, verbose=0)[0][3])}  # fmt: skip
+    cider, each = Cider().compute_score(truth, tried)
+    bleu = Bleu(4).compute_score(truth, tried, verbose=0)[0][3]
+    return {"CIDEr": float(cider), "BLEU-4": float(bleu)}, np.asarray(each)
 
 
 def fact_scores(said: dict[int, str], scenes: dict[int, Scene]) -> dict[str, float]:
@@ -63,7 +68,7 @@ def fact_scores(said: dict[int, str], scenes: dict[int, Scene]) -> dict[str, flo
         named += sum(group.kind in kinds for group in scene.groups)
         things += len(scene.groups)
     scores = {"facts true": sum(true.values()) / max(sum(stated.values()), 1),
-              "captions true in every word": whole / len(scenes),
+              "captions true throughout": whole / len(scenes),
               "things named": named / things}  # fmt: skip
     return scores | {f"{kind} facts true": true[kind] / n for kind, n in sorted(stated.items())}
 
@@ -131,17 +136,24 @@ def same_tokens(
 
 def score(coco: Record, predictions: dict[str, Record]) -> dict[str, float]:
     """Every measure that the file's images allow; predictions by file name without folders."""
+    return score_each(coco, predictions)[0]
+
+
+def score_each(coco: Record, predictions: dict[str, Record]) -> tuple[dict[str, float], np.ndarray]:
+    """The measures, and every image's own CIDEr (empty where there is none)."""
     ids = {image["id"]: Path(image["file_name"]).name for image in coco["images"]}
     records = {i: predictions[name] for i, name in ids.items() if name in predictions}
     said = {i: record["caption"] for i, record in records.items()}
     results: dict[str, float] = {"images": len(ids), "captioned": len(said)}
+    each = np.zeros(0)
     references = {i: texts for i, texts in references_of(coco).items() if i in ids}
     if references:
-        results |= caption_scores(said, references)
+        scores, each = caption_scores(said, references)
+        results |= scores
     scenes = scenes_of(coco)
     if scenes:
         results |= fact_scores(said, scenes) | region_scores(records, scenes)
-    return results
+    return results, each
 
 
 def main() -> None:

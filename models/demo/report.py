@@ -14,22 +14,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-
-from models.reference.lightcap import load_captioner
 
 from . import ablations, scenes, sheet, variants
-from .evaluate import read_predictions, same_tokens, score
+from .evaluate import read_predictions, same_tokens, score, score_each
 from .train import TRAIN_SEED
 
 Record = dict[str, Any]
 Scores = dict[str, float]
-MEASURES = ("CIDEr", "BLEU-4", "facts true", "captions true in every word", "things named",
+MEASURES = ("CIDEr", "BLEU-4", "facts true", "captions true throughout", "things named",
             "detector AP50", "concept precision", "concept recall")  # fmt: skip
 TORCH = "PyTorch"
 
@@ -44,8 +40,8 @@ class Engine:
         """Those that this machine runs, the best first."""
 
         def ask(**environment: str) -> dict[str, str] | None:
-            done = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=False,
-                                  env=os.environ | environment)  # fmt: skip
+            done = subprocess.run([self.program, "--version"], capture_output=True,
+                                  text=True, check=False, env=os.environ | environment)  # fmt: skip
             lines = (line.partition(": ") for line in done.stdout.splitlines())
             return {key: value for key, _, value in lines} if done.returncode == 0 else None
 
@@ -66,14 +62,10 @@ class Engine:
         return read_predictions(out)
 
 
-def write_lines(records: Iterable[Record], out: Path) -> None:
-    out.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
 def convert(program: Path, run: Path, out: Path) -> None:
     command = [program, "--lightcap", run / "model.pt", "--vocab", run / "vocab.txt",
                "--concepts", run / "labels.txt", "--config", run / "config.json", "-o", out]  # fmt: skip
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def seen_in_training(drawn: list[scenes.Scene], count: int) -> float:
@@ -87,18 +79,29 @@ def seen_in_training(drawn: list[scenes.Scene], count: int) -> float:
     return sum(content(scene) in known for scene in drawn) / len(drawn)
 
 
-def relative(value: float, to: float) -> float | None:
-    return value / to - 1 if to else None
+Scored = tuple[Scores, np.ndarray]
+
+
+def compared(got: Scored, base: Scored) -> Scores:
+    """The measures with their relative differences; CIDEr's with half its 95 % interval, which
+    comes from the pictures' own differences."""
+    differences = {}
+    if base[0].get("CIDEr") and base[0].get("facts true"):
+        spread = (got[1] - base[1]).std(ddof=1) / max(len(got[1]), 1) ** 0.5
+        differences = {"Δ CIDEr": got[0]["CIDEr"] / base[0]["CIDEr"] - 1,
+                       "±": float(1.96 * spread / base[0]["CIDEr"]),
+                       "Δ facts": got[0]["facts true"] / base[0]["facts true"] - 1}  # fmt: skip
+    return got[0] | differences
 
 
 def table(rows: dict[str, Scores], columns: tuple[str, ...], first: str) -> str:
-    """Markdown; shares in per cent, the columns that start with a delta with a sign."""
+    """Markdown; shares in per cent, differences with a sign."""
 
     def cell(column: str, value: float | None) -> str:
         if value is None:
             return ""
-        if column.startswith("Δ"):
-            return f"{100 * value:+.1f} %"
+        if column[0] in "Δ±":
+            return f"{100 * value:{'+' if column[0] == 'Δ' else ''}.1f} %"
         return f"{value:.3f}" if column in ("CIDEr", "BLEU-4") else f"{100 * value:.1f} %"
 
     columns = tuple(c for c in columns if any(c in row for row in rows.values()))
@@ -108,34 +111,59 @@ def table(rows: dict[str, Scores], columns: tuple[str, ...], first: str) -> str:
     return "\n".join(lines)
 
 
-def write_tables(results: Record, out: Path) -> None:
-    scored = results["scores"]
-    whole, best = results["ablations"][ablations.WHOLE], next(iter(results["instruction sets"]))
-    kinds = sorted({k for row in scored.values() for k in row if k.endswith(" facts true")})
+def text_of(results: Record) -> str:
+    """results.md."""
+    scored, best = results["scores"], results["instruction sets"][0]
+    kinds = {name.removesuffix(" facts true"): value for name, value in scored[best].items()
+             if name.endswith(" facts true")}  # fmt: skip
+    heading = (f"{results['scenes']} scenes of seed {results['seed']} (training: seed {TRAIN_SEED}),"
+               " greedy search.")  # fmt: skip
+    if "content seen in training" in results:
+        share = 100 * results["content seen in training"]
+        heading += (f" {share:.1f} % of them have the content of a training scene (setting, things,"
+                    " colours, sizes, numbers, relation), in another picture.")  # fmt: skip
+    words = ("CIDEr", "Δ CIDEr", "±", "BLEU-4", "facts true", "Δ facts", "captions true throughout",
+             "things named")  # fmt: skip
     parts = [
-        f"{results['scenes']} scenes of seed {results['seed']} (training: seed {TRAIN_SEED}), greedy search."
-        + (f" {100 * results['content seen in training']:.1f} % of them have the content of a training"
-           " scene, in another picture." if "content seen in training" in results else ""),
+        heading,
         table(scored, (*MEASURES, "same tokens"), "captioned by"),
         "Same tokens: the share of pictures that got the same tokens as from PyTorch.",
-        f"Facts by kind, {best}:",
-        table({best: {k.removesuffix(" facts true"): scored[best][k] for k in kinds if k in scored[best]}},
-              tuple(k.removesuffix(" facts true") for k in kinds), ""),
-        f"The same scenes in other files, {best}; Δ is relative to the first row.",
-        table(results["variants"], ("CIDEr", "Δ CIDEr", "facts true", "Δ facts", "things named",
-                                    "detector AP50", "same tokens"), "pictures"),
+        f"True facts by kind, {best}:",
+        table({best: kinds}, tuple(kinds), ""),
+        f"The same scenes in other files, {best}. Δ is relative to the first row, ± half its 95 %\n"
+        + "interval; same tokens: as from the plain picture.",
+        table(results["variants"], (*words, "detector AP50", "same tokens"), "pictures"),
         "Parts taken out of the trained model, PyTorch; nothing is trained again.",
-        table({name: row | {"Δ CIDEr": relative(row.get("CIDEr", 0), whole.get("CIDEr", 0))}
-               for name, row in results["ablations"].items()},
-              ("CIDEr", "Δ CIDEr", "BLEU-4", "facts true", "captions true in every word",
-               "things named"), "model"),
-    ]  # fmt: skip
-    (out / "results.md").write_text("\n\n".join(parts) + "\n")
+        table(results["ablations"], words, "model"),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def captioned_by_engine(
+    engine: Engine, args: argparse.Namespace, sets: list[str], pictures: dict[str, list[Path]]
+) -> dict[str, dict[str, Record]]:
+    """Plain pictures by instruction set; by the best one: with beams ("beams"), the variants."""
+    best, plain = sets[0], pictures[variants.PLAIN]
+    found = {}
+    for name in [*sets, "beams", *pictures]:
+        show(f"engine: {name}")
+        found[name] = engine.caption(
+            pictures.get(name, plain),
+            args.out / "predictions" / f"engine-{variants.slug(name)}.jsonl",
+            name if name in sets else best,
+            ablations.WIDE if name == "beams" else 1,
+        )
+    return found
+
+
+def show(text: str) -> None:
+    print(f"\r\033[K{text} ", end="", file=sys.stderr, flush=True)
 
 
 def report(args: argparse.Namespace) -> None:
     predictions = args.out / "predictions"
     predictions.mkdir(parents=True, exist_ok=True)
+    show("scenes")
     drawn = list(scenes.sequence(args.seed, args.scenes))
     files = variants.write(drawn, args.out / "scenes")
     pictures = {
@@ -144,57 +172,55 @@ def report(args: argparse.Namespace) -> None:
     }  # fmt: skip
     plain, truth = pictures[variants.PLAIN], files[variants.PLAIN]
     names = [path.name for path in plain]
-    model = args.out / "model.lcw"
-    convert(args.convert or args.lightcap.with_name("lightcap-convert"), args.run, model)
-    engine = Engine(args.lightcap, model, args.threads)
-
-    torch.set_num_threads(args.threads)
-    captioner = load_captioner(*(str(args.run / name) for name in (
-        "model.pt", "vocab.txt", "labels.txt", "config.json")))  # fmt: skip
-    taken = ablations.run(captioner, plain, lambda i: print(
-        f"\rPyTorch: {i}/{len(plain)} ", end="", file=sys.stderr, flush=True))  # fmt: skip
-    print(file=sys.stderr)
-    for name, records in taken.items():
-        write_lines(records.values(), predictions / f"pytorch-{name.replace(' ', '-')}.jsonl")
-    expected = taken[ablations.WHOLE]
-
     results: Record = {"scenes": args.scenes, "seed": args.seed, "run": str(args.run)}
     if args.train_scenes:
         results["content seen in training"] = seen_in_training(
             [scene for scene, *_ in drawn], args.train_scenes
         )
-    results["instruction sets"] = engine.instruction_sets()
+
+    model = args.out / "model.lcw"
+    convert(args.convert or args.lightcap.with_name("lightcap-convert"), args.run, model)
+    engine = Engine(args.lightcap, model, args.threads)
+    sets = results["instruction sets"] = engine.instruction_sets()
+    engines = captioned_by_engine(engine, args, sets, pictures)
+    run = ("model.pt", "vocab.txt", "labels.txt", "config.json")
+    taken = ablations.run(tuple(str(args.run / name) for name in run), plain, args.threads,
+                          lambda i: show(f"PyTorch: {i}/{len(plain)}"))  # fmt: skip
+    for name, records in taken.items():
+        lines = "".join(json.dumps(record) + "\n" for record in records.values())
+        (predictions / f"pytorch-{variants.slug(name)}.jsonl").write_text(lines)
+    show("")
+
+    expected, best = taken[ablations.WHOLE], sets[0]
     results["scores"] = {TORCH: score(truth, expected)}
-    by_isa = {}
-    for isa in results["instruction sets"]:
-        by_isa[isa] = engine.caption(plain, predictions / f"engine-{isa}.jsonl", isa)
-        results["scores"][isa] = score(truth, by_isa[isa]) | {
-            "same tokens": same_tokens(by_isa[isa], expected, names)}  # fmt: skip
-    best = results["instruction sets"][0]
-    wide = engine.caption(plain, predictions / f"engine-{best}-beams.jsonl", best, ablations.WIDE)
-    results["scores"][f"{best}, {ablations.WIDE} beams"] = score(truth, wide) | {
-        "same tokens": same_tokens(wide, taken[f"{ablations.WIDE} beams"], names)}  # fmt: skip
+    for isa in sets:
+        results["scores"][isa] = score(truth, engines[isa]) | {
+            "same tokens": same_tokens(engines[isa], expected, names)}  # fmt: skip
+    beams = f"{ablations.WIDE} beams"
+    results["scores"][f"{best}, {beams}"] = score(truth, engines["beams"]) | {
+        "same tokens": same_tokens(engines["beams"], taken[beams], names)}  # fmt: skip
 
-    results["variants"] = {}
-    base = results["scores"][best]
-    for name, coco in files.items():
-        file = predictions / f"engine-{best}-{variants.folder(Path(), name)}.jsonl"
-        got = engine.caption(pictures[name], file, best)
-        scores = score(coco, got)
-        stems = [{Path(key).stem: record for key, record in records.items()}
-                 for records in (got, by_isa[best])]  # fmt: skip
-        results["variants"][name] = scores | {
-            "same tokens": same_tokens(*stems, [Path(name).stem for name in names]),
-            "Δ CIDEr": relative(scores.get("CIDEr", 0), base.get("CIDEr", 0)),
-            "Δ facts": relative(scores["facts true"], base["facts true"])}  # fmt: skip
-    results["ablations"] = {name: score(truth, records) for name, records in taken.items()}
-
+    base = score_each(truth, engines[best])
+    results["variants"] = {
+        name: compared(score_each(coco, engines[name]), base) | {
+            "same tokens": same_tokens(by_stem(engines[name]), by_stem(engines[best]),
+                                       [path.stem for path in plain])}
+        for name, coco in files.items()
+    }  # fmt: skip
+    base = score_each(truth, expected)
+    results["ablations"] = {
+        name: compared(score_each(truth, records), base) for name, records in taken.items()
+    }
     (args.out / "results.json").write_text(
         json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    write_tables(results, args.out)
-    sheet.draw(truth, by_isa[best], plain, args.out)
-    print((args.out / "results.md").read_text())
+    (args.out / "results.md").write_text(text_of(results), encoding="utf-8")
+    sheet.draw(truth, engines[best], plain, args.out)
+    print(text_of(results))
+
+
+def by_stem(records: dict[str, Record]) -> dict[str, Record]:
+    return {Path(name).stem: record for name, record in records.items()}
 
 
 def main() -> None:
@@ -206,9 +232,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--train-scenes", type=int, default=24000,
                         help="what train was given as --scenes; 0 compares no contents")  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if args.scenes < 2:
+        parser.error("--scenes must be 2 or more")
     if args.seed == TRAIN_SEED:
         parser.error(f"--seed {TRAIN_SEED} is the training scenes' own")
     for file in (args.lightcap, args.run / "model.pt"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -98,5 +99,10 @@ def write(
     return files
 
 
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
 def folder(out: Path, name: str) -> Path:
-    return out / name.lower().replace(",", "").replace(".", "_").replace(" ", "-")
+    return out / slug(name)
