@@ -1,23 +1,64 @@
-// Times every kernel of kernels.def on the graph's own shapes, for every instruction set of this CPU.
-// Between runs the caches are cold, as they are for weights in inference: the case's buffers are rotated
-// so that a run does not find the previous run's data in the cache. Names are kernel/isa/shape.
+// Times kernels, for every instruction set of this CPU, on one thread. Benchmarks are called
+//   KERNEL/ISA/SHAPE
+//     every kernel of kernels.def alone, on shapes of its own cases
+//   layer/ISA/STAGE/NAME/KERNEL/SHAPE
+//     every convolution and product of bench/shapes, as the graph runs it; what Winograd's
+//     filtering does, direct convolution does as well
+// Between runs the caches are cold, as they are for weights in inference: a run does not find the
+// previous run's weights there. Peaks are measured first, with loops that do nothing else: the
+// roofline of a layer is what they allow its arithmetic and its bytes.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "bench/layers.h"
+#include "engine/cli/peaks.h"
 #include "kernels/dispatch.h"
 #include "tests/kernels/kernel_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::bench {
 namespace {
+
+using benchmark::Counter;
+using testing::CaseFactory;
+using testing::KernelCase;
+using testing::KernelRow;
 
 // More than any last-level cache slice a core can expect to keep.
 constexpr double kColdBytes = 48.0 * 1024 * 1024;
 constexpr size_t kMaxCopies = 64;
 
-void bench_case(benchmark::State& state, const CaseFactory& factory, const KernelTable& kernels) {
+// Measured once each, when first asked for.
+Peaks peaks_of(const std::string& isa) {
+  static ThreadPool pool(1);
+  static const double bytes = measure_peak_bytes(pool);
+  static std::map<std::string, double> flops;
+  const auto [at, is_new] = flops.try_emplace(isa);
+  if (is_new) at->second = measure_peak_flops(isa, pool);
+  return {at->second, bytes};
+}
+
+void count(benchmark::State& state, double flops, double bytes, const Peaks& peaks) {
+  const auto rate = [](double amount) {
+    return Counter(amount, Counter::kIsIterationInvariantRate);
+  };
+  state.counters["flops"] = flops;
+  state.counters["bytes"] = bytes;
+  state.counters["GFLOP/s"] = rate(flops / 1e9);
+  state.counters["GB/s"] = rate(bytes / 1e9);
+  if (flops == 0) return;
+  const double roofline = std::min(peaks.flops, flops / bytes * peaks.bytes);
+  state.counters["roofline_GFLOP/s"] = roofline / 1e9;
+  state.counters["%peak"] = rate(100 * flops / peaks.flops);
+  state.counters["%roofline"] = rate(100 * flops / roofline);
+}
+
+void bench_case(benchmark::State& state, const CaseFactory& factory, const IsaInfo& isa) {
+  const Peaks peaks = peaks_of(isa.name);
   std::vector<std::unique_ptr<KernelCase>> copies;
   copies.push_back(factory.make());
   const double bytes = copies[0]->bytes();
@@ -27,39 +68,84 @@ void bench_case(benchmark::State& state, const CaseFactory& factory, const Kerne
   }
   size_t next = 0;
   for (auto _ : state) {
-    copies[next]->run(kernels);
+    copies[next]->run(*isa.table);
     next = (next + 1) % copies.size();
     benchmark::ClobberMemory();
   }
-  using benchmark::Counter;
-  state.counters["FLOP/s"] = Counter(flops, Counter::kIsIterationInvariantRate);
-  state.counters["B/s"] =
-      Counter(bytes, Counter::kIsIterationInvariantRate, Counter::OneK::kIs1000);
+  count(state, flops, bytes, peaks);
 }
 
-void register_all() {
-  for (const KernelRow& row : kernel_rows()) {
+// encoder/image_encoder.conv2/winograd4/112x112x32-32
+std::string name_of(const LayerShape& shape, const std::string& kernel) {
+  const auto number = [](size_t value) { return std::to_string(value); };
+  return shape.stage + "/" + shape.name + "/" + kernel + "/" + number(shape.height) + "x" +
+         number(shape.width) + "x" + number(shape.channels) + "-" + number(shape.out);
+}
+
+void bench_layer(benchmark::State& state, const LayerShape& shape, const std::string& kernel,
+                 const IsaInfo& isa) {
+  const Peaks peaks = peaks_of(isa.name);
+  // The library calls this several times a benchmark, to find how many runs it takes; making the
+  // problem takes longer than they do.
+  static std::unique_ptr<LayerProblem> problem;
+  static std::string made_for;
+  const std::string wanted = name_of(shape, kernel);
+  if (made_for != wanted) {
+    problem.reset();
+    problem = std::make_unique<LayerProblem>(shape, kernel);
+    made_for = wanted;
+  }
+  for (auto _ : state) {
+    problem->run(*isa.table);
+    benchmark::ClobberMemory();
+  }
+  count(state, problem->flops(), problem->bytes(), peaks);
+}
+
+void register_cases(const IsaInfo& isa) {
+  for (const KernelRow& row : testing::kernel_rows()) {
     for (const CaseFactory& factory : row.cases()) {
       if (!factory.model_shape) continue;
-      for (size_t i = 0; i < isa_count(); ++i) {
-        if (!isa_supported(isa_at(i))) continue;
-        const std::string name = std::string(row.name) + "/" + isa_at(i).name + "/" + factory.name;
-        const KernelTable& kernels = *isa_at(i).table;
-        benchmark::RegisterBenchmark(name.c_str(), [factory, &kernels](benchmark::State& state) {
-          bench_case(state, factory, kernels);
-        });
-      }
+      const std::string name = std::string(row.name) + "/" + isa.name + "/" + factory.name;
+      benchmark::RegisterBenchmark(name.c_str(), [factory, &isa](benchmark::State& state) {
+        bench_case(state, factory, isa);
+      });
     }
   }
 }
 
+void register_layer(const LayerShape& shape, const std::string& kernel, const IsaInfo& isa) {
+  const std::string name = std::string("layer/") + isa.name + "/" + name_of(shape, kernel);
+  benchmark::RegisterBenchmark(name.c_str(), [shape, kernel, &isa](benchmark::State& state) {
+    bench_layer(state, shape, kernel, isa);
+  });
+}
+
+void register_all() {
+  const std::vector<LayerShape> shapes = read_layer_shapes(LIGHTCAP_SHAPES);
+  for (size_t i = 0; i < isa_count(); ++i) {
+    const IsaInfo& isa = isa_at(i);
+    if (!isa_supported(isa)) continue;
+    register_cases(isa);
+    for (const LayerShape& shape : shapes) {
+      if (!LayerProblem::handles(shape.kernel)) continue;
+      register_layer(shape, shape.kernel, isa);
+      if (shape.kernel.starts_with("winograd")) register_layer(shape, "conv", isa);
+    }
+    const Peaks peaks = peaks_of(isa.name);
+    benchmark::AddCustomContext(std::string("peak_gflop_s_") + isa.name,
+                                std::to_string(peaks.flops / 1e9));
+    if (i == 0) benchmark::AddCustomContext("peak_gb_s", std::to_string(peaks.bytes / 1e9));
+  }
+}
+
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::bench
 
 int main(int argc, char** argv) {
-  lightcap::testing::register_all();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  lightcap::bench::register_all();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

@@ -18,7 +18,8 @@ struct Peaks {
 };
 
 // Of all the pool's threads together, with multiply-adds in registers of the instruction set `isa`
-// (a name of isa.def) that this CPU must support. The best of some short runs.
+// (a name of isa.def) that this CPU must support. The best of some short runs, in the
+// threads' own time: as if nobody else used the machine.
 double measure_peak_flops(std::string_view isa, ThreadPool& pool);
 // Reading an array that fits no cache.
 double measure_peak_bytes(ThreadPool& pool);

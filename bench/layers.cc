@@ -1,0 +1,157 @@
+#include "bench/layers.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "engine/error.h"
+#include "kernels/dispatch.h"
+#include "kernels/pack.h"
+
+namespace lightcap::bench {
+namespace {
+
+constexpr size_t kMiB = size_t{1} << 20;
+
+// Weights that no cache holds, and no machine lacks.
+size_t cold_bytes() {
+  long last_level = 0;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+  last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);  // 0 where the system does not say
+#endif
+  const auto bytes = static_cast<size_t>(std::max(last_level, 0L));
+  return std::clamp(2 * bytes, 64 * kMiB, 512 * kMiB);
+}
+
+size_t winograd_tile(const std::string& kernel) {
+  if (kernel == "winograd2") return 2;
+  return kernel == "winograd4" ? 4 : 0;
+}
+
+LayerShape parse(const std::string& stage, const std::string& line) {
+  std::istringstream words(line);
+  LayerShape shape;
+  shape.stage = stage;
+  words >> shape.name >> shape.kernel >> shape.height >> shape.width >> shape.channels >>
+      shape.kernel_size >> shape.stride >> shape.out;
+  std::string more;
+  if (!words || words >> more) {
+    throw Error(ErrorCode::kInput,
+                stage +
+                    ".txt: expected \"name kernel height width channels kernel_size stride "
+                    "out\", found \"" +
+                    line + "\"");
+  }
+  return shape;
+}
+
+// Keeps the one layer that it sees.
+struct Seen final : Observer {
+  LayerWork work;
+  void begin(const LayerWork& layer) override { work = layer; }
+  void end() override {}
+  void task_begin() override {}
+  void task_end() override {}
+};
+
+// Numbers in [-0.5, 0.5) without a pattern that matters.
+void fill(float* data, size_t count) {
+  uint32_t state = 1;
+  for (size_t i = 0; i < count; ++i) {
+    state = state * 1664525u + 1013904223u;
+    data[i] = static_cast<float>(state >> 8) * (1.0f / 16777216.0f) - 0.5f;
+  }
+}
+
+}  // namespace
+
+std::vector<LayerShape> read_layer_shapes(const std::string& folder) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() == ".txt") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<LayerShape> shapes;
+  for (const std::filesystem::path& path : paths) {
+    std::ifstream file(path);
+    for (std::string line; std::getline(file, line);) {
+      if (!line.starts_with('#')) shapes.push_back(parse(path.stem().string(), line));
+    }
+  }
+  return shapes;
+}
+
+bool LayerProblem::handles(const std::string& kernel) {
+  return kernel == "gemm" || kernel == "conv" || winograd_tile(kernel) != 0;
+}
+
+// Inputs are as large as the output times the stride: padding makes up for the kernel.
+size_t LayerProblem::input_side(size_t side) const { return side * shape_.stride; }
+
+LayerProblem::LayerProblem(const LayerShape& shape, const std::string& kernel)
+    : shape_(shape), tile_(winograd_tile(kernel)) {
+  const size_t depth = shape_.kernel_size * shape_.kernel_size * shape_.channels;
+  panel_floats_ = panel_floats(shape_.out, depth);
+  const size_t floats =
+      tile_ == 0 ? panel_floats_
+                 : winograd_components(tile_) * panel_floats(shape_.out, shape_.channels);
+  copies_ = cold_bytes() / (floats * sizeof(float)) + 1;
+  allocate();
+  Seen seen;
+  for (size_t i = 0; tile_ != 0 && i < copies_; ++i) {
+    winograd_.push_back(
+        std::make_unique<WinogradWeights>(panels_, shape_.channels, shape_.out, tile_, nullptr));
+  }
+  compute({best_kernels(), pool_, arena_, true, &seen}, 0);  // plans
+  work_ = seen.work;
+  winograd_.clear();
+  arena_.allocate();
+  allocate();
+  fill(input_.data, input_.height * input_.row_stride);
+  fill(bias_, shape_.out);
+  fill(panels_, panel_floats_);
+  for (size_t i = 0; i < copies_; ++i) {
+    if (tile_ == 0) {
+      std::copy_n(panels_, panel_floats_, panels_ + i * panel_floats_);
+    } else {
+      winograd_.push_back(
+          std::make_unique<WinogradWeights>(panels_, shape_.channels, shape_.out, tile_, nullptr));
+      winograd_.back()->get(pool_);
+    }
+  }
+}
+
+void LayerProblem::allocate() {
+  input_ = arena_.tensor(input_side(shape_.height), input_side(shape_.width), shape_.channels);
+  output_ = arena_.tensor(shape_.height, shape_.width, shape_.out);
+  bias_ = arena_.floats(panel_floats(shape_.out, 1));
+  panels_ = arena_.floats(panel_floats_ * (tile_ == 0 ? copies_ : 1));
+}
+
+void LayerProblem::compute(const Runtime& runtime, size_t copy) const {
+  const float* panels = panels_ + (tile_ == 0 ? copy : 0) * panel_floats_;
+  if (shape_.kernel_size == 1 && shape_.stride == 1) {
+    linear(runtime, {panels, bias_, shape_.channels, shape_.out}, input_.pixels(),
+           output_.pixels());
+    return;
+  }
+  const Conv conv = {.panels = panels,
+                     .bias = bias_,
+                     .in = shape_.channels,
+                     .out = shape_.out,
+                     .kernel = shape_.kernel_size,
+                     .stride = shape_.stride,
+                     .padding = (shape_.kernel_size - shape_.stride + 1) / 2,
+                     .winograd = tile_ == 0 ? nullptr : winograd_[copy].get()};
+  conv2d(runtime, conv, input_, output_);
+}
+
+void LayerProblem::run(const KernelTable& kernels) {
+  compute({kernels, pool_, arena_}, next_);
+  next_ = (next_ + 1) % copies_;
+}
+
+}  // namespace lightcap::bench

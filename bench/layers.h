@@ -1,0 +1,60 @@
+// The graph's layers, from bench/shapes, as problems to time.
+#ifndef LIGHTCAP_BENCH_LAYERS_H_
+#define LIGHTCAP_BENCH_LAYERS_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/ops.h"
+
+namespace lightcap::bench {
+
+// A line of the file `stage`.txt.
+struct LayerShape {
+  std::string stage, name, kernel;
+  size_t height = 0, width = 0, channels = 0, kernel_size = 0, stride = 0, out = 0;
+};
+
+// Of every file in `folder`. Throws Error(kInput) for a line that is not one.
+std::vector<LayerShape> read_layer_shapes(const std::string& folder);
+
+// Convolutions and products, as the graph runs them on one thread. Inputs may be in the cache,
+// where the layer before would have left them; weights are not: each run takes the next of so many
+// copies that the last-level cache can't hold them.
+class LayerProblem {
+ public:
+  // "gemm", "conv", "winograd2" or "winograd4"
+  static bool handles(const std::string& kernel);
+  // `kernel` may differ from the shape's: a convolution can go several ways.
+  LayerProblem(const LayerShape& shape, const std::string& kernel);
+  LayerProblem(const LayerProblem&) = delete;
+  LayerProblem& operator=(const LayerProblem&) = delete;
+
+  void run(const KernelTable& kernels);
+  double flops() const { return 2 * work_.macs; }
+  double bytes() const { return work_.bytes; }
+
+ private:
+  void allocate();
+  void compute(const Runtime& runtime, size_t copy) const;
+  size_t input_side(size_t side) const;
+
+  const LayerShape shape_;
+  const size_t tile_;    // Winograd's, or 0
+  size_t panel_floats_;  // of one copy, multiples of a cache line
+  size_t copies_;
+  ThreadPool pool_{1};
+  Arena arena_;
+  Tensor input_, output_;
+  float* panels_ = nullptr;
+  float* bias_ = nullptr;
+  std::vector<std::unique_ptr<WinogradWeights>> winograd_;
+  LayerWork work_;
+  size_t next_ = 0;
+};
+
+}  // namespace lightcap::bench
+
+#endif  // LIGHTCAP_BENCH_LAYERS_H_
