@@ -1,4 +1,5 @@
-"""models/demo/evaluate.py on captions written by hand: any COCO file, and one with scenes.
+"""models/demo/evaluate.py on captions written by hand: any COCO file, and one with scenes; the
+scenes' variants and the ablations of models/demo/report.py.
 
 Usage: demo_evaluation_test.py    (exit code 77, skipped, without PyTorch, NumPy and Pillow)
 """
@@ -14,7 +15,12 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 try:
-    from models.demo import evaluate
+    import numpy as np
+    import torch
+
+    from models.demo import ablations, evaluate, scenes, variants
+    from models.reference.lightcap import load_captioner
+    from models.reference.preprocess import read_image
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -146,6 +152,64 @@ class Evaluate(unittest.TestCase):
         self.assertAlmostEqual(results["detector AP50"], (1 + 2 / 3) / 2)
         self.assertEqual(results["concept recall"], 1)
         self.assertAlmostEqual(results["concept precision"], 2 / 3)
+
+
+class Variants(unittest.TestCase):
+    def test_the_reader_undoes_every_orientation(self):
+        with tempfile.TemporaryDirectory() as out:
+            drawn = list(scenes.sequence(5, 7))
+            files = variants.write(drawn, Path(out))
+            folder = variants.folder(Path(out), "EXIF orientations 2 to 8, PNG")
+            for (scene, picture, _), image in zip(
+                drawn, files["EXIF orientations 2 to 8, PNG"]["images"]
+            ):
+                file = folder / image["file_name"]
+                self.assertTrue(np.array_equal(read_image(file), np.asarray(picture)))
+                self.assertEqual((image["width"], image["height"]), (scene.width, scene.height))
+                self.assertFalse(np.array_equal(read_image(file, False), np.asarray(picture)))
+
+    def test_boxes_follow_the_size(self):
+        with tempfile.TemporaryDirectory() as out:
+            drawn = list(scenes.sequence(5, 2))
+            larger = evaluate.scenes_of(variants.write(drawn, Path(out))["enlarged 2x"])
+            for i, (scene, *_) in enumerate(drawn):
+                self.assertEqual(larger[i].width, 2 * scene.width)
+                for group, old in zip(larger[i].groups, scene.groups):
+                    self.assertTrue(np.allclose(group.boxes, 2 * np.array(old.boxes)))
+
+
+class Ablations(unittest.TestCase):
+    def setUp(self):
+        files = Path(__file__).resolve().parent / "goldens"
+        config = files / "configs" / "stretch-mask-mean_probability.json"
+        self.captioner = load_captioner(
+            *map(str, (files / "model.pt", files / "vocab.txt", files / "concepts.txt", config))
+        )
+        self.pixels = read_image(files / "picture.png")
+
+    @torch.inference_mode()
+    def test_parts_are_taken_out_and_put_back(self):
+        captioner, model = self.captioner, self.captioner.model
+        whole = captioner.caption(self.pixels)
+        with ablations.gate_open(model):
+            prefix, _, trace = captioner.look(self.pixels)
+        self.assertTrue((trace["gate"] == 1).all())
+        self.assertFalse(torch.equal(prefix[0], whole.trace["prefix"]))
+
+        logits = model.head.logits(prefix[0], model.word_embeddings)
+        for i in range(len(model.head.branches)):
+            with ablations.one_branch(model, i):
+                alone = model.head(prefix[0], model.word_embeddings, "mean_probability")
+            self.assertTrue(torch.allclose(alone, logits[i].log_softmax(-1), atol=1e-5))
+
+        blind = ablations.WithoutConcepts(model, captioner.text, captioner.labels)
+        without = blind.look(self.pixels)[0].shape[1]
+        self.assertEqual(blind.concept_tokens(["a", "b"]), [captioner.special.sep])
+        self.assertLess(without, len(whole.trace["prefix"]))
+
+        again = captioner.caption(self.pixels)
+        self.assertEqual(again.tokens, whole.tokens)
+        self.assertTrue(torch.equal(again.trace["prefix"], whole.trace["prefix"]))
 
 
 if __name__ == "__main__":
