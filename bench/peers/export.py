@@ -60,7 +60,7 @@ def save_ncnn(block: Block, folder: Path, pnnx: str) -> str:
         f"ncnnparam=../{block.name}.ncnn.param",
         f"ncnnbin=../{block.name}.ncnn.bin",
     ]
-    done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, cwd=source.parent, capture_output=True, text=True)
     if done.returncode != 0 or not (folder / f"{block.name}.ncnn.param").exists():
         return f"pnnx ended with {done.returncode}: {done.stderr[-300:]}"
     return ""

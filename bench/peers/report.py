@@ -76,7 +76,9 @@ def markdown(result: dict[str, Any]) -> str:
         f"Milliseconds: medians of {result['rounds']} rounds of {result['repeat']} runs. The ratio "
         "is the best peer's time over LightCap's: above 1, LightCap is faster.",
         "",
-        "| threads | block | lightcap | " + " | ".join(PEERS) + " | best peer / lightcap | spread |",
+        "| threads | block | lightcap | "
+        + " | ".join(PEERS)
+        + " | best peer / lightcap | spread |",
         "|" + "---|" * (5 + len(PEERS)),
     ]
     for threads, blocks in result["summary"].items():
@@ -103,7 +105,7 @@ def markdown(result: dict[str, Any]) -> str:
             f"One peer for all: {single}.",
         ]
     wrong = [
-        f"- {who}, {block}: {check.get('error') or 'relative difference %.1e' % check['relative']}"
+        f"- {who}, {block}: {check.get('error') or 'a difference of ' + format(check['relative'], '.1e')}"
         for who, checks in result["checks"].items()
         for block, check in checks.items()
         if not check["ok"]

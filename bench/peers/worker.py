@@ -157,10 +157,11 @@ def check(got: Arrays, expected: Arrays) -> dict[str, float | bool]:
     for g, e in zip(got, expected, strict=True):
         if g.size != e.size:
             raise RuntimeError(f"shape {g.shape}, expected {e.shape}")
+        if not np.isfinite(g).all():
+            raise RuntimeError("a result is infinite or not a number")
         difference = float(np.abs(g.reshape(e.shape) - e).max())
         absolute = max(absolute, difference)
         relative = max(relative, difference / float(np.abs(e).max()))
-    # Also false for what is not a number.
     return {"absolute": absolute, "relative": relative, "ok": relative <= TOLERANCE}
 
 
