@@ -98,7 +98,7 @@ class FastLayer(nn.Module):
 class Prefix(nn.Module):
     """Modulator, visual projection and layers; only keys and values are read, so no more is made.
 
-    v [1, C, G, G], concepts [1, M, d] as embedded, their mean [1, d] -> keys, values of each layer.
+    v [1, C, G, G], concepts [1, M, d] as embedded, their mean [1, 1, d] -> keys, values of each layer.
     """
 
     def __init__(self, model: LightCap, layers: list[FastLayer]) -> None:
@@ -110,7 +110,7 @@ class Prefix(nn.Module):
         gate = torch.sigmoid(self.modulator.fc2(torch.relu(self.modulator.fc1(mean))))
         _, c, h, w = v.shape
         # The gate on rows of channels: the product is the modulator's.
-        rows = v.reshape(1, c, h * w).transpose(1, 2) * gate[:, None]
+        rows = v.reshape(1, c, h * w).transpose(1, 2) * gate
         x = torch.cat((concepts, self.projection.LayerNorm(self.projection.dense(rows))), 1)
         results: list[Tensor] = []
         for i, layer in enumerate(self.layers):
@@ -143,7 +143,7 @@ class Step(nn.Module):
 
 
 class Head(nn.Module):
-    """h [1, d] -> log-probabilities [1, W]; one product with the word embedding for all branches."""
+    """h [1, 1, d] -> log-probabilities [1, W]; one product with the word embedding for all branches."""
 
     def __init__(self, model: LightCap) -> None:
         super().__init__()
@@ -151,10 +151,10 @@ class Head(nn.Module):
         self.words = model.word_embeddings
 
     def forward(self, h: Tensor) -> Tensor:
-        rows = torch.cat([branch(h) for branch in self.branches], 0)
+        rows = torch.cat([branch(h) for branch in self.branches], 1)
         each = F.linear(rows, self.words, self.bias).log_softmax(-1)
         # Log-probabilities are no smaller than what fp32 can take the exponential of: no maximum.
-        return (each.exp().sum(0, keepdim=True) * (1 / len(self.branches))).log()
+        return (each.exp().sum(1) * (1 / len(self.branches))).log()
 
 
 def fold_batch_norms(module: nn.Module) -> None:
@@ -256,7 +256,7 @@ def make_blocks(seed: int, concept_tokens: int, slot: int, sdpa: bool) -> list[B
     fold_batch_norms(flat)
     layers = [FastLayer(layer, sdpa) for layer in model.bert.encoder.layer]
     prefix = Prefix(model, layers).eval()
-    prefix_inputs = (features, model.bert.embed_concepts(tokens), mean)
+    prefix_inputs = (features, model.bert.embed_concepts(tokens), mean[None])
     step = Step(layers, cached).eval()
     last = torch.cat((caption[:, -1:], torch.tensor([[MASK]])), 1)
     step_inputs = (
@@ -270,5 +270,5 @@ def make_blocks(seed: int, concept_tokens: int, slot: int, sdpa: bool) -> list[B
         Block("detector", flat, (board,), boxes),
         Block("fusion_prefix", prefix, prefix_inputs, prefix_expected),
         Block("step", step, step_inputs, step_expected),
-        Block("head", Head(model).eval(), (hidden,), (log_probabilities,)),
+        Block("head", Head(model).eval(), (hidden[None],), (log_probabilities,)),
     ]
