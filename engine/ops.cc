@@ -20,6 +20,8 @@ struct Split {
     const size_t units = ceil_div(total, unit);
     return std::min(units * piece / pieces * unit, total);
   }
+  // The most that a piece has.
+  size_t largest() const { return std::min(ceil_div(ceil_div(total, unit), pieces) * unit, total); }
 };
 
 Split split(size_t total, size_t unit, size_t pieces) {
@@ -143,58 +145,75 @@ void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, c
 
 namespace {
 
-// Components that a task transforms: some 256 KiB.
-constexpr size_t kTransformFloats = 64 * 1024;
-// Tiles that a product's task takes: the weights' components pass once by so many.
-constexpr size_t kTilesPerTask = 48;
+// Components and products that are under way at a time: some 1 MiB, which caches hold between the
+// three steps, but not fewer tiles than the weights are worth reading for.
+constexpr size_t kChunkFloats = 256 * 1024;
+constexpr size_t kChunkTiles = 48;
+// Of which a task transforms so many.
+constexpr size_t kTransformFloats = 16 * 1024;
 
+// Tiles in chunks; of a chunk first the components of its input, then a product for each, then the
+// output's pixels. So a component of the weights is read once a chunk, by one task.
 void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input,
                      const Tensor& output, const Epilogue& epilogue) {
   const size_t tile = weights.winograd->tile();
   const size_t components = winograd_components(tile);
   const size_t tiles = winograd_tiles(input.height, input.width, tile);
+  const size_t most =
+      std::max(kChunkTiles, kChunkFloats / (components * (weights.in + weights.out)));
+  const Split chunks = split(tiles, kRowUnit, ceil_div(tiles, most));
+  const size_t rows = chunks.largest();
   const Arena::Scope scope(runtime.arena);
-  const Matrix transformed = runtime.arena.matrix(components * tiles, weights.in);
+  const Matrix transformed = runtime.arena.matrix(components * rows, weights.in);
+  const Matrix products = runtime.arena.matrix(components * rows, weights.out);
   if (runtime.planning()) return;
   const float* panels = weights.winograd->get(runtime.pool);
-  const size_t component_stride = tiles * transformed.stride;
-  const Split inputs = split(tiles, 1, components * tiles * weights.in / kTransformFloats);
-  runtime.parallel_for(inputs.pieces, [&](size_t task) {
-    runtime.kernels.winograd_input({.input = input.data,
-                                    .input_row_stride = input.row_stride,
-                                    .input_pixel_stride = input.pixel_stride,
-                                    .height = input.height,
-                                    .width = input.width,
-                                    .channels = weights.in,
-                                    .tile = tile,
-                                    .output = transformed.data,
-                                    .component_stride = component_stride,
-                                    .tile_stride = transformed.stride,
-                                    .first_tile = inputs.begin(task),
-                                    .tiles = inputs.begin(task + 1) - inputs.begin(task)});
-  });
-  const size_t tasks =
-      std::max<size_t>(components * tiles * weights.in * weights.out / kTaskMacs, 1);
-  const Split rows = split(tiles, kRowUnit, std::min(tasks, ceil_div(tiles, kTilesPerTask)));
-  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), rows.pieces);
-  const Grid outputs = {rows, split(weights.out, kColumnUnit, columns_wanted)};
-  for_each_tile(runtime, outputs, [&](size_t first, size_t end, size_t column, size_t column_end) {
-    runtime.kernels.winograd_output({.input = transformed.data,
-                                     .component_stride = component_stride,
-                                     .tile_stride = transformed.stride,
-                                     .panels = panels + column * weights.in,
-                                     .panel_component_stride = weights.winograd->component_stride(),
-                                     .channels = weights.in,
-                                     .tile = tile,
-                                     .output = output.data + column,
-                                     .output_pixel_stride = output.pixel_stride,
-                                     .height = output.height,
-                                     .width = output.width,
-                                     .first_tile = first,
-                                     .tiles = end - first,
-                                     .columns = column_end - column,
-                                     .epilogue = shifted(epilogue, 0, column)});
-  });
+  for (size_t chunk = 0; chunk < chunks.pieces; ++chunk) {
+    const size_t first = chunks.begin(chunk), count = chunks.begin(chunk + 1) - first;
+    const Split inputs = split(count, 1, components * count * weights.in / kTransformFloats);
+    runtime.parallel_for(inputs.pieces, [&](size_t task) {
+      const size_t begin = inputs.begin(task);
+      runtime.kernels.winograd_input({.input = input.data,
+                                      .input_row_stride = input.row_stride,
+                                      .input_pixel_stride = input.pixel_stride,
+                                      .height = input.height,
+                                      .width = input.width,
+                                      .channels = weights.in,
+                                      .tile = tile,
+                                      .output = transformed.row(begin),
+                                      .component_stride = rows * transformed.stride,
+                                      .tile_stride = transformed.stride,
+                                      .first_tile = first + begin,
+                                      .tiles = inputs.begin(task + 1) - begin});
+    });
+    runtime.parallel_for(components, [&](size_t component) {
+      runtime.kernels.gemm({.a = transformed.row(component * rows),
+                            .a_stride = transformed.stride,
+                            .panels = panels + component * weights.winograd->component_stride(),
+                            .c = products.row(component * rows),
+                            .c_stride = products.stride,
+                            .rows = count,
+                            .depth = weights.in,
+                            .columns = weights.out,
+                            .epilogue = {}});
+    });
+    const Split outputs = split(count, 1, components * count * weights.out / kTransformFloats);
+    runtime.parallel_for(outputs.pieces, [&](size_t task) {
+      const size_t begin = outputs.begin(task);
+      runtime.kernels.winograd_output({.input = products.row(begin),
+                                       .component_stride = rows * products.stride,
+                                       .tile_stride = products.stride,
+                                       .tile = tile,
+                                       .output = output.data,
+                                       .output_pixel_stride = output.pixel_stride,
+                                       .height = output.height,
+                                       .width = output.width,
+                                       .first_tile = first + begin,
+                                       .tiles = outputs.begin(task + 1) - begin,
+                                       .columns = weights.out,
+                                       .epilogue = epilogue});
+    });
+  }
 }
 
 }  // namespace

@@ -67,7 +67,8 @@ struct ConvArgs {
   Epilogue epilogue;
 };
 
-// 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering, in two kernels. The
+// 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering: winograd_input, then a
+// gemm for each component with that component of the weights (see pack.h), then winograd_output. The
 // picture is cut into tiles of `tile` x `tile` outputs, `tile` 2 or 4, in rows of ceil(width / tile),
 // the last ones cut off at the picture's edge; a tile's (tile + 2)^2 inputs, its weights and its sums of
 // products are transformed to as many components. With an exact sum each result is that of `conv`; in
@@ -82,19 +83,16 @@ struct WinogradInputArgs {
   const float* input;  // [height][width][channels]
   size_t input_row_stride, input_pixel_stride;
   size_t height, width, channels, tile;
-  float* output;  // [components], component_stride apart, of [tiles of the picture][channels]
+  float* output;  // [components], component_stride apart, of [tiles][channels]
   size_t component_stride, tile_stride;
   size_t first_tile, tiles;
 };
 
-// Multiplies the components of tiles [first_tile, first_tile + tiles) with the weights' and finishes the
-// output's pixels under these tiles.
+// The output's pixels under tiles [first_tile, first_tile + tiles), from these tiles' products.
 struct WinogradOutputArgs {
-  const float* input;  // as WinogradInputArgs::output
+  const float* input;  // [components], component_stride apart, of [tiles][columns]
   size_t component_stride, tile_stride;
-  const float* panels;  // [components] of [ceil(columns/16)][channels][16], see pack.h
-  size_t panel_component_stride;
-  size_t channels, tile;
+  size_t tile;
   float* output;  // [height][width][columns], rows dense
   size_t output_pixel_stride;
   size_t height, width;
@@ -163,7 +161,8 @@ struct AttentionArgs {
   float scale;
   KeyValues prefix, caption;
   size_t causal;
-  float* scores;  // scratch, [prefix.count + caption.count + rows + 32] floats, 64-byte aligned
+  float* scores;  // scratch, [2][scores_stride] floats, 64-byte aligned
+  size_t scores_stride;  // at least prefix.count + caption.count + rows + 32, a multiple of 16
   float* output;  // [rows][output_stride]
   size_t output_stride;
 };

@@ -142,7 +142,7 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
   const Matrix context = runtime.arena.matrix(rows, d_);
   const size_t row_tasks = ceil_div(rows, kRowsPerTask);
   const size_t scores_size = align_floats(rows + kRowsPerTask + kScoresSlack);
-  float* scores = runtime.arena.floats(heads_ * row_tasks * scores_size);
+  float* scores = runtime.arena.floats(heads_ * row_tasks * 2 * scores_size);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const LayerCache& cache = state.prefix[i];
@@ -168,7 +168,8 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
                                    .prefix = head_of(cache, head, rows),
                                    .caption = {},
                                    .causal = 0,
-                                   .scores = scores + task * scores_size,
+                                   .scores = scores + task * 2 * scores_size,
+                                   .scores_stride = scores_size,
                                    .output = context.row(first) + head * head_size_,
                                    .output_stride = context.stride});
       });
@@ -189,7 +190,7 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
   const size_t head_tasks = ceil_div(heads_, kHeadsPerTask);
   const size_t scores_size =
       align_floats(max_prefix_tokens() + caption_slots_ + rows_per_beam + kScoresSlack);
-  float* scores = runtime.arena.floats(beams * head_tasks * scores_size);
+  float* scores = runtime.arena.floats(beams * head_tasks * 2 * scores_size);
 
   runtime.parallel_for(1, [&](size_t) {
     for (size_t row = 0; row < rows; ++row) {
@@ -230,7 +231,8 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
                                      .prefix = head_of(state.prefix[i], head, state.prefix_tokens),
                                      .caption = head_of(state.captions[beam][i], head, t),
                                      .causal = 1,
-                                     .scores = scores + task * scores_size,
+                                     .scores = scores + task * 2 * scores_size,
+                                     .scores_stride = scores_size,
                                      .output = context.row(row) + head * head_size_,
                                      .output_stride = context.stride});
         }

@@ -73,7 +73,8 @@ void winograd_input(const WinogradInputArgs& args) {
                                               (column - 1) * args.input_pixel_stride + channel]);
       };
       for (size_t i = 0; i < side * side; ++i) {
-        args.output[i * args.component_stride + tile * args.tile_stride + channel] =
+        args.output[i * args.component_stride + (tile - args.first_tile) * args.tile_stride +
+                    channel] =
             static_cast<float>(sandwich(matrices.input, x, side, i / side, i % side));
       }
     }
@@ -89,13 +90,9 @@ void winograd_output(const WinogradOutputArgs& args) {
   for (size_t tile = args.first_tile; tile < args.first_tile + args.tiles; ++tile) {
     for (size_t column = 0; column < args.columns; ++column) {
       for (size_t i = 0; i < side * side; ++i) {
-        const float* input = args.input + i * args.component_stride + tile * args.tile_stride;
-        const float* panels = args.panels + i * args.panel_component_stride;
-        products[i] = 0;
-        for (size_t k = 0; k < args.channels; ++k) {
-          products[i] +=
-              static_cast<double>(input[k]) * weight_at(panels, args.channels, column, k);
-        }
+        products[i] =
+            static_cast<double>(args.input[i * args.component_stride +
+                                           (tile - args.first_tile) * args.tile_stride + column]);
       }
       for (size_t i = 0; i < args.tile * args.tile; ++i) {
         const size_t y = tile / across * args.tile + i / args.tile;

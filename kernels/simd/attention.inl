@@ -6,49 +6,158 @@
 namespace lightcap {
 namespace {
 
-// scores[k] = scale * sum over d of query[d] * key[k][d], for the first `count` keys.
-inline void attention_scores(const float* query, size_t head_size, float scale,
-                             const KeyValues& run, size_t count, float* scores) {
-  for (size_t k = 0; k < count; k += kLanes) {
-    const size_t lanes = min_size(kLanes, count - k);
-    Floats sum(0.0f);
-    for (size_t d = 0; d < head_size; ++d) {
-      sum = multiply_add(Floats(query[d]), load_partial(run.keys + d * run.key_stride + k, lanes),
-                         sum);
+// A sum's multiply-adds wait for each other, so sums are formed side by side: of kSideBySide
+// vectors, for two rows at once where there are two. Each is still one accumulator in ascending
+// order.
+constexpr size_t kSideBySide = 4;
+
+// scores[r][k] = scale * sum over d of query[r][d] * key[k][d], for kVectors vectors of keys from
+// `key` on; of the last vector `lanes` keys.
+template <size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void score_keys(const AttentionArgs& args,
+                                              const float* const* queries, const KeyValues& run,
+                                              size_t key, size_t lanes, float* const* scores) {
+  Floats sums[kRows][kVectors];
+#pragma GCC unroll 8
+  for (size_t i = 0; i < kRows * kVectors; ++i) sums[i / kVectors][i % kVectors] = Floats(0.0f);
+  const float* keys = run.keys + key;
+  for (size_t d = 0; d < args.head_size; ++d, keys += run.key_stride) {
+    Floats x[kVectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+      x[v] = v + 1 < kVectors ? load(keys + v * kLanes) : load_partial(keys + v * kLanes, lanes);
     }
-    store_partial(scores + k, sum * scale, lanes);
+#pragma GCC unroll 2
+    for (size_t r = 0; r < kRows; ++r) {
+      const Floats query(queries[r][d]);
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(query, x[v], sums[r][v]);
+    }
+  }
+#pragma GCC unroll 2
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+      store_partial(scores[r] + key + v * kLanes, sums[r][v] * args.scale,
+                    v + 1 < kVectors ? kLanes : lanes);
+    }
   }
 }
 
-inline Floats weighted_values(const float* weights, const KeyValues& run, size_t count, size_t d,
-                              size_t lanes, Floats sum) {
-  for (size_t k = 0; k < count; ++k) {
-    sum = multiply_add(Floats(weights[k]),
-                       load_partial(run.values + k * run.value_stride + d, lanes), sum);
+// The scores of the first `count` keys of a run.
+template <size_t kRows>
+void score_run(const AttentionArgs& args, const float* const* queries, const KeyValues& run,
+               size_t count, float* const* scores) {
+  size_t key = 0;
+  for (; key + kSideBySide * kLanes <= count; key += kSideBySide * kLanes)
+    score_keys<kRows, kSideBySide>(args, queries, run, key, kLanes, scores);
+  for (; key < count; key += kLanes)
+    score_keys<kRows, 1>(args, queries, run, key, min_size(kLanes, count - key), scores);
+}
+
+// sums[r] += weights[r][k] * value[k] for the first `count` keys of a run, kVectors vectors of each
+// value from d on; of the last vector `lanes` floats.
+template <size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void mix_run(const float* const* weights, const KeyValues& run,
+                                           size_t count, size_t d, size_t lanes,
+                                           Floats (&sums)[kRows][kVectors]) {
+  const float* values = run.values + d;
+  for (size_t k = 0; k < count; ++k, values += run.value_stride) {
+    Floats x[kVectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+      x[v] =
+          v + 1 < kVectors ? load(values + v * kLanes) : load_partial(values + v * kLanes, lanes);
+    }
+#pragma GCC unroll 2
+    for (size_t r = 0; r < kRows; ++r) {
+      const Floats weight(weights[r][k]);
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(weight, x[v], sums[r][v]);
+    }
   }
-  return sum;
+}
+
+// What one row's attention is made of: its scores, prefix first, and how many keys of the caption
+// it sees.
+template <size_t kRows>
+struct AttendedRows {
+  const float* queries[kRows];
+  float* prefix_scores[kRows];
+  float* caption_scores[kRows];
+  size_t captioned[kRows];  // ascending
+  float scale[kRows];       // 1 / sum of exponentials
+};
+
+// output[d ...] of the rows, kVectors vectors.
+template <size_t kRows, size_t kVectors>
+void mix_values(const AttentionArgs& args, const AttendedRows<kRows>& rows, size_t d, size_t lanes,
+                float* output) {
+  Floats sums[kRows][kVectors];
+#pragma GCC unroll 8
+  for (size_t i = 0; i < kRows * kVectors; ++i) sums[i / kVectors][i % kVectors] = Floats(0.0f);
+  mix_run<kRows, kVectors>(rows.prefix_scores, args.prefix, args.prefix.count, d, lanes, sums);
+  mix_run<kRows, kVectors>(rows.caption_scores, args.caption, rows.captioned[0], d, lanes, sums);
+#pragma GCC unroll 2
+  for (size_t r = 0; r < kRows; ++r) {
+    // What a later row sees beyond the first.
+    for (size_t k = rows.captioned[0]; k < rows.captioned[r]; ++k) {
+      const float* value = args.caption.values + k * args.caption.value_stride + d;
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) {
+        const Floats x = load_partial(value + v * kLanes, v + 1 < kVectors ? kLanes : lanes);
+        sums[r][v] = multiply_add(Floats(rows.caption_scores[r][k]), x, sums[r][v]);
+      }
+    }
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+      store_partial(output + r * args.output_stride + d + v * kLanes, sums[r][v] * rows.scale[r],
+                    v + 1 < kVectors ? kLanes : lanes);
+    }
+  }
+}
+
+template <size_t kRows>
+void attend(const AttentionArgs& args, size_t row) {
+  AttendedRows<kRows> rows;
+  for (size_t r = 0; r < kRows; ++r) {
+    rows.queries[r] = args.queries + (row + r) * args.query_stride;
+    rows.captioned[r] = args.caption.count + (row + r) * args.causal;
+    rows.prefix_scores[r] = args.scores + r * args.scores_stride;
+    rows.caption_scores[r] = rows.prefix_scores[r] + args.prefix.count;
+  }
+  score_run<kRows>(args, rows.queries, args.prefix, args.prefix.count, rows.prefix_scores);
+  for (size_t r = 0; r < kRows; ++r) {
+    score_run<1>(args, rows.queries + r, args.caption, rows.captioned[r], rows.caption_scores + r);
+    const size_t keys = args.prefix.count + rows.captioned[r];
+    float* scores = rows.prefix_scores[r];
+    rows.scale[r] = 1.0f / exponentials(scores, keys, maximum_of(scores, keys), scores);
+  }
+  float* output = args.output + row * args.output_stride;
+  for (size_t d = 0; d < args.head_size; d += kSideBySide * kLanes) {
+    const size_t left = args.head_size - d;
+    const size_t vectors = min_size(kSideBySide, (left + kLanes - 1) / kLanes);
+    const size_t lanes = min_size(kLanes, left - (vectors - 1) * kLanes);
+    switch (vectors) {
+      case 1:
+        mix_values<kRows, 1>(args, rows, d, lanes, output);
+        break;
+      case 2:
+        mix_values<kRows, 2>(args, rows, d, lanes, output);
+        break;
+      case 3:
+        mix_values<kRows, 3>(args, rows, d, lanes, output);
+        break;
+      default:
+        mix_values<kRows, 4>(args, rows, d, lanes, output);
+    }
+  }
 }
 
 void attention(const AttentionArgs& args) {
-  for (size_t row = 0; row < args.rows; ++row) {
-    const float* query = args.queries + row * args.query_stride;
-    const size_t captioned = args.caption.count + row * args.causal;
-    const size_t keys = args.prefix.count + captioned;
-    float* scores = args.scores;
-    float* caption_scores = scores + args.prefix.count;
-    attention_scores(query, args.head_size, args.scale, args.prefix, args.prefix.count, scores);
-    attention_scores(query, args.head_size, args.scale, args.caption, captioned, caption_scores);
-    const float sum = exponentials(scores, keys, maximum_of(scores, keys), scores);
-    const Floats scale(1.0f / sum);
-    float* output = args.output + row * args.output_stride;
-    for (size_t d = 0; d < args.head_size; d += kLanes) {
-      const size_t lanes = min_size(kLanes, args.head_size - d);
-      Floats value =
-          weighted_values(scores, args.prefix, args.prefix.count, d, lanes, Floats(0.0f));
-      value = weighted_values(caption_scores, args.caption, captioned, d, lanes, value);
-      store_partial(output + d, value * scale, lanes);
-    }
-  }
+  size_t row = 0;
+  for (; row + 2 <= args.rows; row += 2) attend<2>(args, row);
+  if (row < args.rows) attend<1>(args, row);
 }
 
 }  // namespace

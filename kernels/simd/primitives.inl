@@ -3,7 +3,7 @@
 #ifndef LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_
 #define LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -34,11 +34,19 @@ inline Floats multiply_add(Floats x, Floats y, Floats z) {
 #endif
 }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// From kFirstLanes + 8 - n on: a mask of the first n lanes.
+alignas(64) constexpr int32_t kFirstLanes[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1};
+#endif
+
 // The first `count` <= kLanes floats; the other lanes are zero. Reads nothing else.
 inline Floats load_partial(const float* p, size_t count) {
   if (count == kLanes) return load(p);
 #if defined(__AVX512F__)
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+#elif defined(__AVX2__)
+  return _mm256_maskload_ps(
+      p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFirstLanes + kLanes - count)));
 #else
   alignas(64) float lanes[kLanes] = {};
   for (size_t i = 0; i < count; ++i) lanes[i] = p[i];
@@ -61,6 +69,11 @@ inline void store_partial(float* p, Floats x, size_t count) {
 // x in the first `count` lanes, `rest` in the others.
 inline Floats first_lanes_or(Floats x, size_t count, float rest) {
   if (count == kLanes) return x;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  return _mm256_blendv_ps(
+      _mm256_set1_ps(rest), x,
+      _mm256_loadu_ps(reinterpret_cast<const float*>(kFirstLanes + kLanes - count)));
+#endif
   alignas(64) float lanes[kLanes];
   x.store_aligned(lanes);
   for (size_t i = count; i < kLanes; ++i) lanes[i] = rest;

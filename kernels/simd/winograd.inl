@@ -114,7 +114,7 @@ void winograd_input_with(const WinogradInputArgs& args) {
     const TilePlace place(tile, across, kTile);
     const bool interior = place.y != 0 && place.x != 0 && place.y + kTile < args.height &&
                           place.x + kTile < args.width;
-    float* out = args.output + tile * args.tile_stride;
+    float* out = args.output + (tile - args.first_tile) * args.tile_stride;
     size_t channel = 0;
     if (interior) {
       for (; channel + kLanes <= args.channels; channel += kLanes)
@@ -131,22 +131,25 @@ void winograd_input(const WinogradInputArgs& args) {
   args.tile == 2 ? winograd_input_with<2>(args) : winograd_input_with<4>(args);
 }
 
-constexpr size_t kWinogradColumns = kTilePanels * kPanelWidth;
+constexpr size_t kWinogradColumns = 16;
 
-// The products of some tiles and columns, back in the picture's domain.
+// The products of one tile and up to kWinogradColumns columns, back in the picture's domain.
 template <size_t kTile>
-void finish_tile_outputs(const float* products, size_t component_stride, TilePlace place,
-                         const WinogradOutputArgs& args, const Output& out) {
+[[gnu::always_inline]] inline void transform_output(const float* products, size_t component_stride,
+                                                    TilePlace place, const WinogradOutputArgs& args,
+                                                    const Output& out) {
   constexpr size_t kSide = Filtering<kTile>::kSide;
   alignas(64) float sums[kTile][kTile][kWinogradColumns];
-  for (size_t lane = 0; lane < kWinogradColumns; lane += kLanes) {
+  const size_t columns = min_size(kWinogradColumns, out.columns);
+  for (size_t lane = 0; lane < columns; lane += kLanes) {
+    const size_t lanes = min_size(kLanes, columns - lane);
     Floats half[kTile][kSide];  // columns transformed
 #pragma GCC unroll 6
     for (size_t x = 0; x < kSide; ++x) {
       Floats m[kSide], y[kTile];
 #pragma GCC unroll 6
       for (size_t i = 0; i < kSide; ++i)
-        m[i] = Floats::load_aligned(products + (i * kSide + x) * component_stride + lane);
+        m[i] = load_partial(products + (i * kSide + x) * component_stride + lane, lanes);
       Filtering<kTile>::output(m, y);
 #pragma GCC unroll 6
       for (size_t i = 0; i < kTile; ++i) half[i][x] = y[i];
@@ -166,38 +169,16 @@ void finish_tile_outputs(const float* products, size_t component_stride, TilePla
   }
 }
 
-// Tiles whose products are on the stack at a time: a multiple of the register tile's rows, and of
-// some 50 KiB at most, so that what the weights' panels meet stays in L1 and L2.
-template <size_t kTile>
-constexpr size_t kTilesAtOnce = kTile == 2 ? 2 * kTileRows : kTileRows;
-
 template <size_t kTile>
 void winograd_output_with(const WinogradOutputArgs& args) {
-  constexpr size_t kSide = Filtering<kTile>::kSide;
-  constexpr size_t kAtOnce = kTilesAtOnce<kTile>;
-  constexpr size_t kComponent = kAtOnce * kWinogradColumns;
-  alignas(64) float products[kSide * kSide * kComponent];
   const size_t across = (args.width + kTile - 1) / kTile;
   const Output all = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
-  for (size_t column = 0; column < args.columns; column += kWinogradColumns) {
-    const size_t panels =
-        min_size(kTilePanels, (args.columns - column + kPanelWidth - 1) / kPanelWidth);
-    const Output out = part_of(all, 0, column);
-    for (size_t done = 0; done < args.tiles; done += kAtOnce) {
-      const size_t first = args.first_tile + done;
-      const size_t count = min_size(kAtOnce, args.tiles - done);
-      for (size_t component = 0; component < kSide * kSide; ++component) {
-        const float* rows =
-            args.input + component * args.component_stride + first * args.tile_stride;
-        const float* weights =
-            args.panels + component * args.panel_component_stride + column * args.channels;
-        gemm({rows, args.tile_stride, weights, products + component * kComponent, kWinogradColumns,
-              count, args.channels, panels * kPanelWidth, Epilogue()});
-      }
-      for (size_t i = 0; i < count; ++i) {
-        finish_tile_outputs<kTile>(products + i * kWinogradColumns, kComponent,
-                                   TilePlace(first + i, across, kTile), args, out);
-      }
+  for (size_t i = 0; i < args.tiles; ++i) {
+    const TilePlace place(args.first_tile + i, across, kTile);
+    const float* products = args.input + i * args.tile_stride;
+    for (size_t column = 0; column < args.columns; column += kWinogradColumns) {
+      transform_output<kTile>(products + column, args.component_stride, place, args,
+                              part_of(all, 0, column));
     }
   }
 }

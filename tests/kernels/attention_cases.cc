@@ -26,7 +26,8 @@ class AttentionCase : public KernelCase {
         prefix_values_(shape.prefix, shape.head_size, shape.gap, random_),
         caption_keys_(shape.head_size, shape.caption_rows(), shape.gap, random_),
         caption_values_(shape.caption_rows(), shape.head_size, shape.gap, random_),
-        scores_((shape.prefix + shape.caption + shape.rows + 32 + 15) / 16 * 16),
+        scores_stride_((shape.prefix + shape.caption + shape.rows + 32 + 15) / 16 * 16),
+        scores_(2 * scores_stride_),
         output_(shape.rows, shape.head_size, shape.gap) {}
 
   void run(const KernelTable& kernels) override { kernels.attention(args(output_.actual)); }
@@ -90,6 +91,7 @@ class AttentionCase : public KernelCase {
                         caption_values_.stride, shape_.caption},
             .causal = shape_.causal,
             .scores = scores_.data(),
+            .scores_stride = scores_stride_,
             .output = output.data(),
             .output_stride = output.stride};
   }
@@ -97,6 +99,7 @@ class AttentionCase : public KernelCase {
   AttentionShape shape_;
   Random random_;
   GappedMatrix queries_, prefix_keys_, prefix_values_, caption_keys_, caption_values_;
+  size_t scores_stride_;
   GuardedFloats scores_;
   OutputPair output_;
 };

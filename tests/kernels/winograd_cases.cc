@@ -55,7 +55,7 @@ class InputCase : public KernelCase {
             .width = shape_.width,
             .channels = shape_.channels,
             .tile = shape_.tile,
-            .output = output.data() - shape_.first_tile * output.stride,
+            .output = output.data(),
             .component_stride = shape_.used_tiles() * output.stride,
             .tile_stride = output.stride,
             .first_tile = shape_.first_tile,
@@ -67,9 +67,9 @@ class InputCase : public KernelCase {
   OutputPair output_;
 };
 
-// A whole convolution: the components of random pictures and weights, multiplied and transformed
-// back. Compared with the direct convolution's reference, so that the transforms are proved to
-// belong together.
+// A whole convolution: the components of random pictures and weights, multiplied by the gemm of the
+// same instruction set and transformed back. Compared with the direct convolution's reference, so
+// that the transforms are proved to belong together.
 class OutputCase : public KernelCase {
  public:
   explicit OutputCase(const WinogradShape& shape)
@@ -79,6 +79,7 @@ class OutputCase : public KernelCase {
         panels_(random_panels(shape.columns, 9 * shape.channels, random_)),
         components_(shape.components() * shape.all_tiles(), shape.channels, shape.gap),
         weights_(shape.components() * panel_floats(shape.columns, shape.channels)),
+        products_(shape.components() * shape.all_tiles(), shape.columns, shape.gap),
         output_({shape.height * shape.width, shape.columns, shape.columns + shape.gap, 0,
                  shape.height * shape.width},
                 shape.epilogue, random_) {
@@ -98,12 +99,24 @@ class OutputCase : public KernelCase {
                           panel_floats(shape.columns, shape.channels)},
                          0, panel_count(shape.columns));
   }
-  // In two calls, so that neither may touch the other's pixels.
+  // The output in two calls, so that neither may touch the other's pixels.
   void run(const KernelTable& kernels) override {
+    for (size_t i = 0; i < shape_.components(); ++i) {
+      kernels.gemm({.a = components_.data() + i * shape_.all_tiles() * components_.stride,
+                    .a_stride = components_.stride,
+                    .panels = weights_.data() + i * panel_floats(shape_.columns, shape_.channels),
+                    .c = products_.data() + i * shape_.all_tiles() * products_.stride,
+                    .c_stride = products_.stride,
+                    .rows = shape_.all_tiles(),
+                    .depth = shape_.channels,
+                    .columns = shape_.columns,
+                    .epilogue = {}});
+    }
     WinogradOutputArgs call = args(output_.actual());
     call.tiles = shape_.all_tiles() / 2;
     kernels.winograd_output(call);
     call.first_tile = call.tiles;
+    call.input += call.tiles * products_.stride;
     call.tiles = shape_.all_tiles() - call.tiles;
     kernels.winograd_output(call);
   }
@@ -148,12 +161,9 @@ class OutputCase : public KernelCase {
 
  private:
   WinogradOutputArgs args(float* output) const {
-    return {.input = components_.data(),
-            .component_stride = shape_.all_tiles() * components_.stride,
-            .tile_stride = components_.stride,
-            .panels = weights_.data(),
-            .panel_component_stride = panel_floats(shape_.columns, shape_.channels),
-            .channels = shape_.channels,
+    return {.input = products_.data(),
+            .component_stride = shape_.all_tiles() * products_.stride,
+            .tile_stride = products_.stride,
             .tile = shape_.tile,
             .output = output,
             .output_pixel_stride = shape_.columns + shape_.gap,
@@ -170,6 +180,7 @@ class OutputCase : public KernelCase {
   GuardedFloats panels_;
   GappedMatrix components_;
   GuardedFloats weights_;
+  GappedMatrix products_;
   ProductOutput output_;
 };
 
