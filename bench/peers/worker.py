@@ -71,6 +71,7 @@ class OpenVino:
             request.infer()
             return [request.get_tensor(f"out{i}").data for i in range(outputs)]
 
+        run.inputs = inputs  # type: ignore[attr-defined]  # whose memory the request reads
         return run
 
 
@@ -91,7 +92,8 @@ class Ncnn:
         if net.load_param(f"{path}.ncnn.param") or net.load_model(f"{path}.ncnn.bin"):
             raise RuntimeError(f"ncnn cannot load {path.name}")
         # ncnn has no dimension for the batch of one.
-        mats = [self.ncnn.Mat(np.ascontiguousarray(x[0] if x.ndim > 2 else x)) for x in inputs]
+        arrays = [np.ascontiguousarray(x[0] if x.ndim > 2 else x) for x in inputs]
+        mats = [self.ncnn.Mat(x) for x in arrays]
 
         def run() -> Arrays:
             with net.create_extractor() as extractor:
@@ -105,7 +107,8 @@ class Ncnn:
                     results.append(np.array(mat))
                 return results
 
-        run.net = net  # type: ignore[attr-defined]  # which the extractor only points to
+        # The extractor only points to the network, the mats to the arrays.
+        run.kept = net, arrays  # type: ignore[attr-defined]
         return run
 
 
