@@ -5,6 +5,7 @@ Usage: cli_test.py LIGHTCAP MODEL.lcw IMAGE    (standard library only)
 
 import json
 import os
+import pty
 import struct
 import subprocess
 import sys
@@ -65,6 +66,55 @@ class Caption(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertTrue(all(line.startswith(IMAGE + ": ") for line in out.splitlines()))
         self.assertEqual(len(out.splitlines()), 2)
+
+    def test_folders_and_patterns(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("b.png", "a.PNG", "c.jpeg", "notes.txt", "[1].png"):
+                Path(folder, name).write_bytes(Path(IMAGE).read_bytes())
+            Path(folder, "inner").mkdir()
+            Path(folder, "inner", "d.png").write_bytes(b"")
+
+            def captioned(*arguments):
+                code, out, err = run("caption", "--model", MODEL, "--json", *arguments)
+                lines = [json.loads(line) for line in out.splitlines()]
+                return code, [Path(line["image"]).name for line in lines if "caption" in line], err
+
+            everything = ["[1].png", "a.PNG", "b.png", "c.jpeg"]
+            self.assertEqual(captioned(folder), (0, everything, ""))
+            self.assertEqual(captioned(folder + "/?.png"), (0, ["b.png"], ""))
+            self.assertEqual(captioned(folder + "/[1].png"), (0, ["[1].png"], ""))  # a file's own name
+            code, names, err = captioned(folder + "/*.gif", IMAGE, folder + "/inner/..")
+            self.assertEqual((code, names), (1, [Path(IMAGE).name, *everything]))
+            self.assertIn("*.gif: no file matches", err)
+            Path(folder, "inner", "d.png").unlink()
+            code, names, err = captioned(folder + "/inner")
+            self.assertEqual((code, names), (1, []))
+            self.assertIn("holds no pictures; looked for .jpg", err)
+
+    def test_jobs_change_nothing_but_the_speed(self):
+        images = [IMAGE, "missing.png", *[IMAGE] * 5, __file__, IMAGE]
+        results = []
+        for jobs in (1, 3, 0):
+            code, out, err = run("caption", "--model", MODEL, "--json", "--threads", 3, "--jobs", jobs,
+                                 *images)
+            lines = [json.loads(line) for line in out.splitlines()]
+            for line in lines:
+                line.pop("timings_ms", None)
+            results.append((code, lines, err))
+        self.assertEqual([line["image"] for line in results[0][1]], images)
+        self.assertEqual(results[0][0], 1)
+        self.assertEqual(results[1:], results[:1] * 2)
+
+    def test_a_terminal_gets_a_bar(self):
+        main, other = pty.openpty()
+        done = subprocess.run([*EMULATOR, LIGHTCAP, "caption", "--model", MODEL, IMAGE, IMAGE], stderr=other,
+                              stdout=subprocess.PIPE, text=True, timeout=300)
+        os.close(other)
+        shown = os.read(main, 65536).decode()
+        os.close(main)
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+        self.assertIn("] 1/2 pictures", shown)
+        self.assertTrue(shown.endswith("\x1b[K"))  # and leaves the line clean
 
     def test_beams_and_length_penalty(self):
         plain = json.loads(run("caption", "--model", MODEL, "--json", IMAGE)[1])

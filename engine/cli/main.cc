@@ -74,7 +74,11 @@ std::string find_model(const std::string& given) {
   folder.resize(folder.find_last_of('/') == std::string::npos ? 0 : folder.find_last_of('/') + 1);
   for (const char* place : {"scenes.lcw", "../share/lightcap/scenes.lcw"}) {
     const std::string path = folder + place;
-    if (access(path.c_str(), R_OK) == 0) return path;
+    if (access(path.c_str(), R_OK) != 0) continue;
+    std::fprintf(stderr,
+                 "lightcap: the model that ships with the engine knows illustrated scenes only; "
+                 "--model takes your own\n");
+    return path;
   }
   throw Error(
       ErrorCode::kModel,
