@@ -1,4 +1,7 @@
-"""bench/compare.py: what it calls a regression.    Usage: compare_test.py    (standard library only)"""
+"""bench/compare.py and bench/instructions.py: what they call a regression.
+
+Usage: compare_test.py    (standard library only)
+"""
 
 import contextlib
 import io
@@ -11,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bench"))
 
 import compare  # noqa: E402
+import instructions  # noqa: E402
 
 
 def benchmarks(**times):
@@ -87,6 +91,26 @@ class Compare(unittest.TestCase):
         code, out = self.compare(profile(10), profile(12))
         self.assertEqual(code, 1)
         self.assertIn("detector/a/gemm/4x1x8", out)
+
+
+class Instructions(unittest.TestCase):
+    def compare(self, kept, counts):
+        """How many are wrong, stdout."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            return instructions.compare(kept, counts), out.getvalue()
+
+    def test_two_per_cent_are_allowed(self):
+        self.assertEqual(self.compare({"a": 1000, "b": 7}, {"a": 1020, "b": 7}), (0, ""))
+
+    def test_more_is_wrong_and_less_is_told(self):
+        wrong, out = self.compare({"a": 1000, "b": 1000}, {"a": 1021, "b": 900})
+        self.assertEqual(wrong, 1)
+        self.assertRegex(out, r"MORE  1\.021  1000 -> 1021  a\nless  0\.900")
+
+    def test_no_kernel_comes_or_goes_unseen(self):
+        wrong, out = self.compare({"a": 1}, {"b": 1})
+        self.assertEqual((wrong, out), (2, "GONE  a\nNEW  b\n"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+// Runs every kernel once on the shapes of the real graph, for every instruction set that there is, under
+// `valgrind --tool=callgrind`: each run's instructions are dumped under KERNEL/ISA/SHAPE. Counts don't
+// depend on what else the machine does, nor on which one it is. instructions.py reads them.
+#include <valgrind/callgrind.h>
+
+#include <memory>
+#include <string>
+
+#include "kernels/dispatch.h"
+#include "tests/kernels/kernel_case.h"
+
+int main() {
+  using namespace lightcap;
+  for (size_t i = 0; i < isa_count(); ++i) {
+    const IsaInfo& isa = isa_at(i);
+    if (!isa_supported(isa)) continue;
+    for (const testing::KernelRow& row : testing::kernel_rows()) {
+      for (const testing::CaseFactory& factory : row.cases()) {
+        if (!factory.model_shape) continue;
+        const std::unique_ptr<testing::KernelCase> problem = factory.make();
+        const std::string name = std::string(row.name) + "/" + isa.name + "/" + factory.name;
+        problem->run(*isa.table);  // so that lazy binding and page faults are over
+        CALLGRIND_ZERO_STATS;
+        problem->run(*isa.table);
+        CALLGRIND_DUMP_STATS_AT(name.c_str());
+      }
+    }
+  }
+  return 0;
+}
