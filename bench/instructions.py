@@ -50,9 +50,10 @@ def compare(kept: dict[str, int], counts: dict[str, int]) -> int:
             wrong += 1
             continue
         ratio = counts[name] / kept[name]
-        if abs(ratio - 1) > THRESHOLD:
-            print(f"{'MORE' if ratio > 1 else 'less'}  {ratio:.3f}  {kept[name]} -> {counts[name]}  {name}")
-            wrong += ratio > 1
+        more = counts[name] > (1 + THRESHOLD) * kept[name]
+        if more or counts[name] < (1 - THRESHOLD) * kept[name]:
+            print(f"{'MORE' if more else 'less'}  {ratio:.3f}  {kept[name]} -> {counts[name]}  {name}")
+            wrong += more
     return wrong
 
 
