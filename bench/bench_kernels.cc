@@ -89,17 +89,20 @@ void bench_layer(benchmark::State& state, const LayerShape& shape, const std::st
   // problem takes longer than they do.
   static std::unique_ptr<LayerProblem> problem;
   static std::string made_for;
+  static double error;
   const std::string wanted = name_of(shape, kernel);
   if (made_for != wanted) {
     problem.reset();
     problem = std::make_unique<LayerProblem>(shape, kernel);
     made_for = wanted;
+    error = problem->winograd_error(*isa.table);
   }
   for (auto _ : state) {
     problem->run(*isa.table);
     benchmark::ClobberMemory();
   }
   count(state, problem->flops(), problem->bytes(), peaks);
+  if (error != 0) state.counters["error/rms"] = error;  // against direct convolution
 }
 
 void register_cases(const IsaInfo& isa) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -152,6 +153,24 @@ void LayerProblem::compute(const Runtime& runtime, size_t copy) const {
 void LayerProblem::run(const KernelTable& kernels) {
   compute({kernels, pool_, arena_}, next_);
   next_ = (next_ + 1) % copies_;
+}
+
+double LayerProblem::winograd_error(const KernelTable& kernels) {
+  if (tile_ == 0) return 0;
+  const Matrix pixels = output_.pixels();
+  compute({kernels, pool_, arena_, false}, 0);
+  std::vector<float> direct;
+  for (size_t i = 0; i < pixels.rows; ++i)
+    direct.insert(direct.end(), pixels.row(i), pixels.row(i) + pixels.columns);
+  compute({kernels, pool_, arena_, true}, 0);
+  double largest = 0, squares = 0;
+  for (size_t i = 0; i < direct.size(); ++i) {
+    const double expected = static_cast<double>(direct[i]);
+    const float actual = pixels.row(i / pixels.columns)[i % pixels.columns];
+    largest = std::max(largest, std::fabs(static_cast<double>(actual) - expected));
+    squares += expected * expected;
+  }
+  return largest / std::sqrt(squares / static_cast<double>(direct.size()));
 }
 
 }  // namespace lightcap::bench
