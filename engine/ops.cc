@@ -10,6 +10,8 @@ constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 // Multiply-adds that a task should at least be worth: some 10 us on one core, against less than 1
 // us for handing it out.
 constexpr size_t kTaskMacs = 512 * 1024;
+// Or floats of weights, where rows are so few that reading these takes longer: 128 KiB.
+constexpr size_t kTaskWeights = 32 * 1024;
 
 // How many pieces of whole `unit`s `total` is cut into, and where each begins. Pieces differ by one
 // unit at most.
@@ -42,8 +44,8 @@ constexpr size_t kColumnUnit = 2 * kPanelWidth;
 constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
 
 Grid grid(size_t rows, size_t depth, size_t columns) {
-  const size_t macs = rows * depth * columns;
-  const size_t tasks = std::max<size_t>(macs / kTaskMacs, 1);
+  const size_t weights = depth * columns;
+  const size_t tasks = std::max<size_t>({rows * weights / kTaskMacs, weights / kTaskWeights, 1});
   const Split row_split = split(rows, kRowUnit, std::min(tasks, ceil_div(rows, kRowsPerTask)));
   const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
   return {row_split, split(columns, kColumnUnit, columns_wanted)};
