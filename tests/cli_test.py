@@ -132,6 +132,18 @@ class Caption(unittest.TestCase):
             results.append(result)
         self.assertEqual(results[1:], results[:1] * 3)
 
+    def test_low_memory_changes_no_word(self):
+        plain = json.loads(run("caption", "--model", MODEL, "--json", IMAGE)[1])
+        code, out, err = run("caption", "--model", MODEL, "--json", "--low-memory", IMAGE)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out)["tokens"], plain["tokens"])
+
+        def peak(*options):
+            result = json.loads(run("bench", "--model", MODEL, "--json", "--repeat", 1, *options)[1])
+            return result["peak_bytes"]
+
+        self.assertLessEqual(peak("--low-memory"), peak())
+
     def test_trace(self):
         with tempfile.TemporaryDirectory() as folder:
             code, _, err = run("caption", "--model", MODEL, "--trace", folder + "/new", IMAGE)

@@ -31,6 +31,7 @@ struct Options {
   int threads = 0;
   int repeat = 20;
   bool json = false;
+  bool low_memory = false;
   bool profile = false;
   std::string chrome_trace;
   std::string shapes;
@@ -79,6 +80,7 @@ SessionOptions session_options_of(const Options& options) {
   SessionOptions session_options;
   session_options.kernels = &choose_kernels(nullptr);
   session_options.threads = options.threads == 0 ? default_threads() : options.threads;
+  session_options.low_memory = options.low_memory;
   return session_options;
 }
 
@@ -201,6 +203,7 @@ Command add_bench(CLI::App& app) {
   command->add_option("--repeat", options->repeat, "Runs of each stage, after one to warm up")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
+  command->add_flag("--low-memory", options->low_memory, "As captions with --low-memory run");
   command->add_flag("--json", options->json, "Print one JSON object");
   CLI::Option* profile_option =
       command->add_flag("--profile", options->profile,
