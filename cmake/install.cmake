@@ -25,4 +25,5 @@ install(FILES ${PROJECT_BINARY_DIR}/lightcap.pc DESTINATION ${CMAKE_INSTALL_LIBD
 
 if(LIGHTCAP_BUILD_TOOLS)
   install(TARGETS lightcap_cli lightcap_convert RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES models/demo/scenes.lcw DESTINATION ${CMAKE_INSTALL_DATADIR}/lightcap)
 endif()

@@ -81,7 +81,8 @@ SETTINGS = {
     "room": ("in a room", "indoors", "inside a room", "inside an apartment", "in the lounge",
              "on a wooden floor"),
 }  # fmt: skip
-OPENINGS = ("", "there is", "a picture of", "a drawing of", "an illustration of", "a scene with",
+# "there is" turns into "there are" before a plural.
+OPENINGS = ("", "there is", "there are", "a picture of", "a drawing of", "an illustration of", "a scene with",
             "we can see", "this image shows", "here is", "you see", "a cartoon of", "a painting of",
             "a view of", "look at", "this artwork presents", "the picture contains")  # fmt: skip
 PLAIN = 0.7  # how often a slot takes its plain form
@@ -123,6 +124,8 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
         text += f" {_pick(['and', 'with', 'plus'], rng)} {phrases[2]}"
     setting = _pick(SETTINGS[scene.setting], rng)
     opening = _pick(OPENINGS, rng)
+    if opening.startswith("there"):
+        opening = "there is" if scene.groups[0].number == 1 else "there are"
     if opening:
         return f"{opening} {text} {setting}"
     return f"{text} {setting}" if rng.random() < PLAIN + 0.2 else f"{setting}, {text}"

@@ -57,7 +57,9 @@ HIDDEN_COLOURS = {
     "snow": ("white",),
     "room": ("orange",),
 }
-SIZES = {"small": (0.20, 0.24), "large": (0.50, 0.58), "": (0.32, 0.40)}  # of the shorter side
+# Square root of a thing's area over the picture's: what stretching to a square leaves as it is.
+SIZES = {"small": (0.17, 0.20), "large": (0.42, 0.50), "": (0.27, 0.33)}
+MARGIN = 0.12  # of a thing's height or the picture's width: a relation holds by it or fails by it
 
 
 @dataclass
@@ -90,11 +92,11 @@ def _overlap(a: Box, b: Box) -> float:
 
 def _place(group: Group, scene: Scene, taken: list[Box], rng: np.random.Generator) -> bool:
     """Finds boxes for the group: sky things above the horizon (half way up), others below it."""
-    shorter = min(scene.width, scene.height)
+    mean_side = (scene.width * scene.height) ** 0.5
     high = group.kind in SKY or group.kind == "clock"
     for _ in range(group.number):
         for _ in range(30):
-            side = rng.uniform(*SIZES[group.size]) * shorter
+            side = rng.uniform(*SIZES[group.size]) * mean_side
             w, h = side * ASPECT[group.kind] ** 0.5, side / ASPECT[group.kind] ** 0.5
             x = rng.uniform(0.02, max(0.021, 0.98 - w / scene.width)) * scene.width
             if high:
@@ -113,20 +115,34 @@ def _place(group: Group, scene: Scene, taken: list[Box], rng: np.random.Generato
     return True
 
 
-def lies(link: str, a: Group, b: Group) -> bool:
-    """Whether every member of a lies so to every member of b."""
+def lies(link: str, a: Group, b: Group, slack: float = 0, width: float = 0) -> bool:
+    """Whether every member of a lies so to every member of b.
+
+    A positive slack takes what fails by so little for true (of a thing's height; sideways, of the
+    picture's width), a negative one takes what holds by so little for false.
+    """
     if link in ("under", "right"):
-        return lies({"under": "above", "right": "left"}[link], b, a)
+        return lies({"under": "above", "right": "left"}[link], b, a, slack, width)
     if link == "beside":
         return _relation(a, b) in ("left", "right")
     if link == "above":
-        return max(y[3] for y in a.boxes) < min(y[1] + 0.35 * (y[3] - y[1]) for y in b.boxes)
-    return max(x[0] + x[2] for x in a.boxes) < min(x[0] + x[2] for x in b.boxes)
+        reach = 0.35 + slack
+        return max(y[3] for y in a.boxes) < min(y[1] + reach * (y[3] - y[1]) for y in b.boxes)
+    gap = min(x[0] + x[2] for x in b.boxes) - max(x[0] + x[2] for x in a.boxes)
+    return gap / 2 > -slack * width
 
 
-def _relation(a: Group, b: Group) -> str:
+def _relation(a: Group, b: Group, slack: float = 0, width: float = 0) -> str:
     """The plainest way a lies to b: height first, then side, or none."""
-    return next((link for link in ("above", "under", "left", "right") if lies(link, a, b)), "")
+    links = ("above", "under", "left", "right")
+    return next((link for link in links if lies(link, a, b, slack, width)), "")
+
+
+def _clear(scene: Scene) -> bool:
+    """Whether people would agree on how the first two groups lie to each other."""
+    a, b = scene.groups[:2]
+    strict, loose = (_relation(a, b, slack, scene.width) for slack in (-MARGIN, MARGIN))
+    return strict == loose == _relation(a, b)
 
 
 def _group(kind: str, setting: str, rng: np.random.Generator) -> Group:
@@ -158,6 +174,8 @@ def compose(rng: np.random.Generator) -> Scene:
             # more before fewer, then by name.
             groups.sort(key=lambda g: (g.kind in SKY, -g.number, g.kind))
             if len(groups) > 1:
+                if not _clear(scene):
+                    continue
                 scene.relation = _relation(groups[0], groups[1])
             return scene
 

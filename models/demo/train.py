@@ -3,7 +3,9 @@
 All blocks train together, on the modules of models/reference: the detector on boxes; the concept
 extractor against a small text tower's embeddings of "a photo of a [object]"; modulator, fusion and
 head on captions, in the graph's own decoding. The branches differ by their data: each weighs the
-training scenes by its own exponential draw (a Bayesian bootstrap).
+training scenes by its own exponential draw (a Bayesian bootstrap). The last steps finish it on what
+inference has: the concepts of the trained detector's own proposals, in their order, with its misses and
+its doubles; pictures are mirrored by half of the time, and numbers and relations weigh more.
 RUN/{model.pt,vocab.txt,labels.txt,config.json} are lightcap-convert's --lightcap, --vocab,
 --concepts and --config.
 """
@@ -27,6 +29,7 @@ from torch import Tensor, nn
 
 from models.reference.concept_extractor import SPATIAL_SCALE, _interpolation
 from models.reference.config import Config
+from models.reference.detector import propose
 from models.reference.lightcap import LightCap
 from models.reference.preprocess import letterbox
 from models.reference.text import SPECIAL, WordPiece, words
@@ -44,7 +47,9 @@ HYPER = {
 MOST_THINGS = 9  # in a scene: three groups of three
 PROMPT = "a photo of a {}"
 TRAIN_SEED = 11
-DETECTOR_SHARE = 0.45  # of the steps: boxes are learnt sooner than captions
+DETECTOR_SHARE = 0.45  # of the steps before the finish: boxes are learnt sooner than captions
+FINISH_RATE = 6e-4
+EMPHASIS = 2.0  # on words of number and relation in the finish: what is left to learn by then
 
 
 def vocabulary() -> list[str]:
@@ -77,6 +82,15 @@ def build() -> LightCap:
     f.width, f.layers, f.feed_forward, f.vocabulary = 130, 3, 260, len(vocabulary())
     f.positions, f.grid_position = f.caption_slots + f.max_concept_tokens, True
     return LightCap(config)
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether a product of bfloat16 vectors is an instruction (Linux's names for it)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "bf16" in flags
 
 
 class TextTower(nn.Module):
@@ -148,7 +162,7 @@ def dataset(out: Path, count: int, workers: int) -> tuple[Tensor, ...]:
         part_file = file.with_suffix(".part")
         torch.save(tuple(torch.from_numpy(np.stack(part)) for part in zip(*rows)), part_file)
         part_file.rename(file)  # whole or not at all
-    return torch.load(file, map_location="cpu")
+    return torch.load(file, map_location="cpu", mmap=True)
 
 
 def detector_loss(model: LightCap, raw: list[Tensor], boxes: Tensor, kinds: Tensor) -> Tensor:
@@ -206,12 +220,15 @@ class Trainer:
     def __init__(self, model: LightCap, text: WordPiece) -> None:
         self.model, self.text = model, text
         self.tower = TextTower(text, model.config.concept_extractor.embedding)
-        # Products in bfloat16, twice as fast on CPUs and GPUs that have it; weights, norms and losses
-        # stay in single precision.
         self.device = torch.get_default_device().type
-        for part in (model.image_encoder, model.detector):
-            part.to(memory_format=torch.channels_last)
+        # Products in bfloat16, twice as fast where it is native (and ten times slower where it is
+        # not); weights, norms and losses stay in single precision.
+        self.half = self.device == "cuda" or _cpu_has_bfloat16()
+        # The detector's channels are too few to gain by it.
+        model.image_encoder.to(memory_format=torch.channels_last)
         self.label_ids = [text.encode(name) for name in labels()]
+        phrases = [*grammar.NUMBER_WORDS.values(), *(" ".join(p) for p in grammar.RELATIONS.values()), "and"]
+        self.emphasised = torch.tensor(sorted({i for phrase in phrases for i in text.encode(phrase)}))
 
     def parameters(self) -> list[nn.Parameter]:
         return [*self.model.parameters(), *self.tower.parameters()]
@@ -224,19 +241,69 @@ class Trainer:
         length = max(map(len, rows))
         return torch.tensor([row + [self.text.special.pad] * (length - len(row)) for row in rows])
 
-    def losses(self, batch: tuple[Tensor, ...], weights: Tensor, rng: np.random.Generator,
-               detect: bool = True) -> dict[str, Tensor]:  # fmt: skip
-        model, special = self.model, self.text.special
+    def mirrored(self, batch: tuple[Tensor, ...], rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Half of the pictures, with their boxes and captions, left to right."""
         view, board, boxes, kinds, captions = batch
+        flip = torch.tensor(rng.random(len(view)) < 0.5)
+        pixels = flip[:, None, None, None]
+        size, side = view.shape[2], board.shape[2]
+        sides = torch.tensor([size, 0, size, 0, side, 0, side, 0], dtype=boxes.dtype)
+        signs = torch.tensor([-1, 1, -1, 1, -1, 1, -1, 1], dtype=boxes.dtype)
+        turned = sides + signs * boxes[..., [2, 1, 0, 3, 6, 5, 4, 7]]
+        left, right = (self.text.encode(word)[0] for word in ("left", "right"))
+        swapped = torch.where(captions == left, right, torch.where(captions == right, left, captions))
+        return (torch.where(pixels, view.flip(2), view), torch.where(pixels, board.flip(2), board),
+                torch.where(flip[:, None, None], turned, boxes), kinds,
+                torch.where(flip[:, None, None], swapped, captions))  # fmt: skip
+
+    @torch.no_grad()
+    def proposals(self, board: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """As inference has them, best first: boxes [n, 4] in the encoder's pixels, and their images [n]."""
+        config, size = self.model.config.detector, self.model.config.image_encoder.image_size
+        with torch.autocast(self.device, torch.bfloat16, self.half):
+            raw = self.model.detector(board.permute(0, 3, 1, 2).float() / 255)
+        cells, objectness, scores = self.model.detector.boxes([y.float() for y in raw])
+        # Every thing is known in both inputs' pixels, so the first one gives the way between them.
+        ours, theirs = boxes[:, 0, :4], boxes[:, 0, 4:]
+        scale = (ours[:, 2:] - ours[:, :2]) / (theirs[:, 2:] - theirs[:, :2])
+        offset = ours[:, :2] - theirs[:, :2] * scale
+        found, images = [], []
+        for i in range(len(board)):
+            kept, _ = propose(cells[i], objectness[i], scores[i], config.confidence_threshold,
+                              config.iou_threshold, config.max_proposals)  # fmt: skip
+            kept = (kept * scale[i].repeat(2) + offset[i].repeat(2)).clamp(0, size)
+            if not len(kept):
+                kept = torch.tensor([[0.0, 0.0, size, size]])
+            found.append(kept)
+            images.append(torch.full((len(kept),), i))
+        return torch.cat(found), torch.cat(images)
+
+    def seen_concepts(self, v: Tensor, board: Tensor, boxes: Tensor) -> list[list[int]]:
+        """Each image's labels, as the graph finds them."""
+        where, image = self.proposals(board, boxes)
+        extractor = self.model.concept_extractor
+        with torch.no_grad():
+            embedded = extractor.embed(mean_of_boxes(v, where, image, extractor.roi_size,
+                                                     extractor.sampling_ratio))  # fmt: skip
+            said = (embedded @ self.tower().T).argmax(1)
+        found: list[list[int]] = [[] for _ in range(len(board))]
+        for i, label in zip(image.tolist(), said.tolist()):
+            found[i].append(label)
+        return found
+
+    def losses(self, batch: tuple[Tensor, ...], weights: Tensor, rng: np.random.Generator,
+               detect: bool = True, finish: bool = False) -> dict[str, Tensor]:  # fmt: skip
+        model, special = self.model, self.text.special
+        view, board, boxes, kinds, captions = self.mirrored(batch, rng) if finish else batch
         encoder = model.config.image_encoder
         x = view.permute(0, 3, 1, 2).float() / 255
         x = (x - torch.tensor(encoder.mean)[:, None, None]) / torch.tensor(encoder.std)[:, None, None]
         losses = {}
-        with torch.autocast(self.device, dtype=torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16, self.half):
             v = model.image_encoder(x).float()
         if detect:  # on half of the batch
             half = len(board) // 2
-            with torch.autocast(self.device, dtype=torch.bfloat16):
+            with torch.autocast(self.device, torch.bfloat16, self.half):
                 raw = model.detector(board[:half].permute(0, 3, 1, 2).float() / 255)
             losses["detector"] = detector_loss(model, [y.float() for y in raw],
                                                boxes[:half, :, 4:], kinds[:half])  # fmt: skip
@@ -249,36 +316,52 @@ class Trainer:
                                                  extractor.sampling_ratio))  # fmt: skip
         logits = embedded @ self.tower().T * self.tower.scale.exp()
         losses["concepts"] = F.cross_entropy(logits, kinds[image, thing])
-        # Concepts as inference has them: what the extractor says, in the detector's random order.
-        said = logits.argmax(1).tolist()
-        truth = kinds[image, thing].tolist()
-        found: list[list[int]] = [[] for _ in range(len(view))]
-        # A box in twelve is overlooked, and in one picture of twenty all are, so that captions also
-        # learn from the grid alone.
-        blind = rng.random(len(view)) < 0.05
+        if finish:
+            found = self.seen_concepts(v, board, boxes)
+        else:
+            found = self.guessed_concepts(logits, image, kinds[image, thing], len(view), rng)
+        losses["caption"] = self.caption_loss(v, found, captions, weights, rng,
+                                              EMPHASIS if finish else 1.0)  # fmt: skip
+        return losses
+
+    def guessed_concepts(self, logits: Tensor, image: Tensor, kinds: Tensor, count: int,
+                         rng: np.random.Generator) -> list[list[int]]:  # fmt: skip
+        """While the detector knows nothing yet: what the extractor says of true boxes, or the truth, in
+        random order. A box in twelve is overlooked, and in one picture of twenty all are, so that
+        captions also learn from the grid alone."""
+        said, truth = logits.argmax(1).tolist(), kinds.tolist()
+        found: list[list[int]] = [[] for _ in range(count)]
+        blind = rng.random(count) < 0.05
         for i in rng.permutation(len(said)):
             if not blind[image[i]] and rng.random() > 1 / 12:
                 found[image[i]].append(said[i] if rng.random() < 0.5 else truth[i])
+        return found
+
+    def caption_loss(self, v: Tensor, found: list[list[int]], captions: Tensor, weights: Tensor,
+                     rng: np.random.Generator, emphasis: float) -> Tensor:  # fmt: skip
+        """Of one of each image's captions, every branch with its own weights [3, B] of the images."""
+        model, special = self.model, self.text.special
         tokens = self.concept_tokens(found)
         filled = tokens != special.pad
-        seen = torch.cat((filled, filled.new_ones(len(view), encoder.grid**2)), 1)
-        caption = captions[torch.arange(len(view)), torch.tensor(rng.integers(0, 5, len(view)))]
+        seen = torch.cat((filled, filled.new_ones(len(v), model.config.image_encoder.grid**2)), 1)
+        caption = captions[torch.arange(len(v)), torch.tensor(rng.integers(0, 5, len(v)))]
         caption = caption[:, : int((caption != special.pad).sum(1).max())]
         given, wanted = caption[:, :-1], caption[:, 1:]
         hide = torch.tensor(rng.random(given.shape) < 0.1) & (given != special.cls)
-        with torch.autocast(self.device, dtype=torch.bfloat16):
+        with torch.autocast(self.device, torch.bfloat16, self.half):
             modulated, _ = model.modulate(v, tokens, filled & (tokens != special.sep))
             hidden = model.bert.predict(model.prefix(modulated, tokens), seen,
                                         given.masked_fill(hide, special.mask),
                                         model.config.fusion.decode, special.mask)  # fmt: skip
             branches = model.head.logits(hidden, model.word_embeddings)
+        of_words = 1 + (emphasis - 1) * torch.isin(wanted, self.emphasised)
         per_branch = []
         for logits, weight in zip(branches, weights):
             loss = F.cross_entropy(logits.float().transpose(1, 2), wanted, ignore_index=special.pad,
-                                   reduction="none").sum(1)  # fmt: skip
+                                   reduction="none")  # fmt: skip
+            loss = (loss * of_words).sum(1)
             per_branch.append((loss * weight).sum() / (weight * (wanted != special.pad).sum(1)).sum())
-        losses["caption"] = torch.stack(per_branch).mean()
-        return losses
+        return torch.stack(per_branch).mean()
 
 
 def write(out: Path, trainer: Trainer) -> None:
@@ -291,70 +374,139 @@ def write(out: Path, trainer: Trainer) -> None:
     (out / "config.json").write_text(json.dumps(HYPER, indent=2) + "\n")
 
 
+class Shared:
+    """Gradients of several processes, each with its share of the batch: their mean, in one order, so
+    that the processes' weights stay equal to the bit."""
+
+    def __init__(self, processes: int, parameters: int) -> None:
+        # Two buffers by turns: whoever is a step ahead doesn't write what others still read.
+        self.buffers = torch.zeros(2, processes, parameters).share_memory_()
+        self.barrier = torch.multiprocessing.get_context("spawn").Barrier(processes)
+
+    def average(self, rank: int, step: int, parameters: list[nn.Parameter]) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        buffer = self.buffers[step % 2]
+        flat = torch.cat([g.flatten() for g in gradients])
+        buffer[rank, : len(flat)].copy_(flat)
+        self.barrier.wait()
+        mean = buffer[:, : len(flat)].mean(0)
+        for g, part in zip(gradients, mean.split([g.numel() for g in gradients])):
+            g.copy_(part.view_as(g))
+
+
+def optimiser_of(trainer: Trainer) -> torch.optim.AdamW:
+    """Groups: the detector's parameters, then the others'; of each those that decay, those that don't."""
+    detector = {id(p) for p in trainer.model.detector.parameters()}
+    groups = []
+    for mine in (True, False):
+        part = [p for p in trainer.parameters() if (id(p) in detector) == mine]
+        groups.append({"params": [p for p in part if p.ndim > 1], "weight_decay": 0.02})
+        groups.append({"params": [p for p in part if p.ndim <= 1], "weight_decay": 0.0})
+    return torch.optim.AdamW(groups)
+
+
+def learning_rate(peak: float, step: int, steps: int) -> float:
+    """A short rise, then half a cosine down to nearly nothing."""
+    rise = min(1, (step + 1) / 200)
+    return max(peak * rise * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1))), 1e-5)
+
+
 def train(args: argparse.Namespace) -> None:
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    data = dataset(args.out, args.scenes, args.threads)
-    torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
-    data = tuple(part.to(torch.get_default_device()) for part in data)
-    text = WordPiece(vocabulary())
-    trainer = Trainer(build(), text)
+    if not (args.out / f"scenes{args.scenes}.pt").exists():
+        dataset(args.out, args.scenes, args.processes)
+    if torch.cuda.is_available():
+        args.processes = 1
+    parameters = sum(p.numel() for p in Trainer(build(), WordPiece(vocabulary())).parameters())
+    shared = Shared(args.processes, parameters)
+    torch.multiprocessing.spawn(work, (args, shared), args.processes)
+
+
+def work(rank: int, args: argparse.Namespace, shared: Shared) -> None:
+    """One process: every `processes`-th row of each batch, from `rank` on."""
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(1)  # processes share the cores better than threads do
+    data = dataset(args.out, args.scenes, 1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_default_device(device)
+    data = tuple(part.to(device) for part in data)
+    trainer = Trainer(build(), WordPiece(vocabulary()))
     nn.init.normal_(trainer.model.word_embeddings, std=0.08)
     for y in trainer.model.detector.model[24].m:
         nn.init.constant_(y.bias.view(3, -1)[:, 4].detach(), -5)
-    print(sum(p.numel() for p in trainer.model.parameters()), "parameters")
-    decay = [p for p in trainer.parameters() if p.ndim > 1]
-    rest = [p for p in trainer.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02},
-                                   {"params": rest, "weight_decay": 0.0}], args.rate)  # fmt: skip
+    optimiser = optimiser_of(trainer)
     draws = np.random.default_rng(args.seed).exponential(size=(3, args.scenes))
     bootstrap = torch.tensor(draws, dtype=torch.float32) + 0.1
     first, state = 0, args.out / "resume.pt"
     if state.exists():
-        saved = torch.load(state, weights_only=True, map_location=torch.get_default_device())
+        saved = torch.load(state, weights_only=True, map_location=device)
         trainer.model.load_state_dict(saved["model"])
         trainer.tower.load_state_dict(saved["tower"])
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
     trainer.model.train()
-    start, means = time.time(), {}
-    for step in range(first, args.steps):
-        rng = np.random.default_rng((args.seed, step))
-        rate = args.rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = max(rate, 1e-5)
-        pick = torch.tensor(rng.integers(0, args.scenes, args.batch))
-        losses = trainer.losses(tuple(part[pick] for part in data), bootstrap[:, pick], rng,
-                                step < args.steps * DETECTOR_SHARE)  # fmt: skip
+    total = args.steps + args.finish
+    progress = Progress(first, total)
+    parameters, detector_steps = trainer.parameters(), int(args.steps * DETECTOR_SHARE)
+    for step in range(first, total):
+        finish = step >= args.steps
+        if finish:
+            trainer.model.detector.eval()  # it learns no more
+        for i, group in enumerate(optimiser.param_groups):
+            if finish:
+                group["lr"] = learning_rate(FINISH_RATE, step - args.steps, args.finish)
+            else:
+                group["lr"] = learning_rate(args.rate, step, detector_steps if i < 2 else args.steps)
+        pick = np.random.default_rng((args.seed, step)).integers(0, args.scenes, args.batch)
+        mine = torch.tensor(pick[rank :: args.processes])
+        rng = np.random.default_rng((args.seed, step, rank))
+        losses = trainer.losses(tuple(part[mine] for part in data), bootstrap[:, mine], rng,
+                                step < detector_steps, finish)  # fmt: skip
         optimiser.zero_grad()
         (losses["caption"] + losses["concepts"] + 0.5 * losses.get("detector", 0)).backward()
-        nn.utils.clip_grad_norm_(trainer.parameters(), 2.0)
+        if args.processes > 1:
+            shared.average(rank, step, parameters)
+        nn.utils.clip_grad_norm_(parameters, 2.0)
         optimiser.step()
+        if rank == 0:
+            progress.update(step, losses)
+            if step % 200 == 199 or step + 1 == total:
+                torch.save({"model": trainer.model.state_dict(), "tower": trainer.tower.state_dict(),
+                            "optimiser": optimiser.state_dict(), "step": step + 1},
+                           state.with_suffix(".part"))  # fmt: skip
+                state.with_suffix(".part").rename(state)
+                write(args.out, trainer)
+
+
+class Progress:
+    """Running means of the losses and the time left, on one line."""
+
+    def __init__(self, first: int, steps: int) -> None:
+        self.first, self.steps, self.start = first, steps, time.time()
+        self.means: dict[str, float] = {}
+
+    def update(self, step: int, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
-            means[name] = 0.95 * means.get(name, loss.item()) + 0.05 * loss.item()
-        if step % 20 == 19:
-            shown = " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-            left = (time.time() - start) / (step + 1 - first) * (args.steps - step - 1)
-            print(f"\r{step + 1}/{args.steps} {shown}, {left / 60:.1f} min left ", end="", flush=True)
-        if step % 200 == 199 or step + 1 == args.steps:
-            torch.save({"model": trainer.model.state_dict(), "tower": trainer.tower.state_dict(),
-                        "optimiser": optimiser.state_dict(), "step": step + 1},
-                       state.with_suffix(".part"))  # fmt: skip
-            state.with_suffix(".part").rename(state)
-            write(args.out, trainer)
-    print()
+            self.means[name] = 0.95 * self.means.get(name, loss.item()) + 0.05 * loss.item()
+        if step % 20 != 19 and step + 1 != self.steps:
+            return
+        shown = " ".join(f"{name} {mean:.3f}" for name, mean in self.means.items())
+        left = (time.time() - self.start) / (step + 1 - self.first) * (self.steps - step - 1)
+        end = "\n" if step + 1 == self.steps else ""
+        print(f"\r{step + 1}/{self.steps} {shown}, {left / 60:.1f} min left ", end=end, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"))
     parser.add_argument("--scenes", type=int, default=24000)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--finish", type=int, default=2000, help="steps after --steps")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2,
+                        help="that share each batch; another number trains another model")  # fmt: skip
     train(parser.parse_args())
 
 
