@@ -165,6 +165,26 @@ class Caption(unittest.TestCase):
             self.assertEqual(run("caption", "--model", MODEL, "--annotate", "/no/folder/x.png", IMAGE)[0], 7)
 
 
+class Demo(unittest.TestCase):
+    """The model that ships with the engine, found beside the program."""
+
+    CAPTIONS = {
+        "meadow.png": "a small purple flower under a yellow balloon in a meadow",
+        "night.png": "two yellow cars under a small moon at night",
+        "room.png": "a yellow cup under three small blue balloons in a room",
+        "street.jpg": "two small white buses next to a small blue cat and three small red planes on a street",
+    }
+
+    def test_bundled_pictures(self):
+        folder = Path(__file__).resolve().parent.parent / "models/demo/pictures"
+        code, out, err = run("caption", folder, LIGHTCAP_MODEL="")
+        self.assertEqual(code, 0)
+        said = dict(line.split(": ", 1) for line in out.splitlines())
+        self.assertEqual({Path(path).name: caption for path, caption in said.items()}, self.CAPTIONS)
+        self.assertEqual(err.count("\n"), 1)
+        self.assertIn("illustrated scenes only", err)
+
+
 class Errors(unittest.TestCase):
     def expect(self, code, words, *arguments, **environment):
         actual, out, err = run(*arguments, **environment)
