@@ -61,8 +61,8 @@ template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void mix_run(const float* const* weights, const KeyValues& run,
                                            size_t count, size_t d, size_t lanes,
                                            Floats (&sums)[kRows][kVectors]) {
-  const float* values = run.values + d;
-  for (size_t k = 0; k < count; ++k, values += run.value_stride) {
+  for (size_t k = 0; k < count; ++k) {
+    const float* values = run.values + k * run.value_stride + d;
     Floats x[kVectors];
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
