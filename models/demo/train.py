@@ -293,7 +293,7 @@ class Trainer:
 
     def losses(self, batch: tuple[Tensor, ...], weights: Tensor, rng: np.random.Generator,
                detect: bool = True, finish: bool = False) -> dict[str, Tensor]:  # fmt: skip
-        model, special = self.model, self.text.special
+        model = self.model
         view, board, boxes, kinds, captions = self.mirrored(batch, rng) if finish else batch
         encoder = model.config.image_encoder
         x = view.permute(0, 3, 1, 2).float() / 255
