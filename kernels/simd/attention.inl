@@ -18,8 +18,7 @@ template <size_t kRows, size_t kVectors>
                                               const float* const* queries, const KeyValues& run,
                                               size_t key, size_t lanes, float* const* scores) {
   Floats sums[kRows][kVectors];
-#pragma GCC unroll 8
-  for (size_t i = 0; i < kRows * kVectors; ++i) sums[i / kVectors][i % kVectors] = Floats(0.0f);
+  clear(sums);
   const float* keys = run.keys + key;
   for (size_t d = 0; d < args.head_size; ++d, keys += run.key_stride) {
     Floats x[kVectors];
@@ -94,8 +93,7 @@ template <size_t kRows, size_t kVectors>
 void mix_values(const AttentionArgs& args, const AttendedRows<kRows>& rows, size_t d, size_t lanes,
                 float* output) {
   Floats sums[kRows][kVectors];
-#pragma GCC unroll 8
-  for (size_t i = 0; i < kRows * kVectors; ++i) sums[i / kVectors][i % kVectors] = Floats(0.0f);
+  clear(sums);
   mix_run<kRows, kVectors>(rows.prefix_scores, args.prefix, args.prefix.count, d, lanes, sums);
   mix_run<kRows, kVectors>(rows.caption_scores, args.caption, rows.captioned[0], d, lanes, sums);
 #pragma GCC unroll 2

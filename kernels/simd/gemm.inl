@@ -130,15 +130,6 @@ void finish_sums_of(const float* sums, size_t rows, size_t columns, const Output
   }
 }
 
-template <size_t kRows, size_t kVectors>
-[[gnu::always_inline]] inline void clear(Floats (&acc)[kRows][kVectors]) {
-#pragma GCC unroll 16
-  for (size_t r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-    for (size_t v = 0; v < kVectors; ++v) acc[r][v] = Floats(0.0f);
-  }
-}
-
 // Whole tiles with a plain or ResNet's epilogue, which are most of the work, stay in registers.
 template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors], const Output& out) {

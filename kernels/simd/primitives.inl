@@ -39,6 +39,15 @@ inline Floats multiply_add(Floats x, Floats y, Floats z) {
 alignas(64) constexpr int32_t kFirstLanes[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1};
 #endif
 
+template <size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void clear(Floats (&sums)[kRows][kVectors]) {
+#pragma GCC unroll 16
+  for (size_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) sums[r][v] = Floats(0.0f);
+  }
+}
+
 // The first `count` <= kLanes floats; the other lanes are zero. Reads nothing else.
 inline Floats load_partial(const float* p, size_t count) {
   if (count == kLanes) return load(p);
