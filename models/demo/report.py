@@ -21,7 +21,7 @@ import numpy as np
 
 from . import ablations, scenes, sheet, variants
 from .evaluate import read_predictions, same_tokens, score, score_each
-from .train import TRAIN_SEED
+from .training_data import TRAIN_SEED
 
 Record = dict[str, Any]
 Scores = dict[str, float]
