@@ -6,13 +6,18 @@
 namespace lightcap {
 namespace {
 
+// x, or the nearer of -limit and limit. In this order NaN passes on x86, where min and max give
+// their second operand.
+inline Floats within(Floats x, float limit) {
+  return xsimd::max(Floats(-limit), xsimd::min(Floats(limit), x));
+}
+
 // 1 + exp(-x): what a sigmoid divides by. exp(-x) is good to 2 units in the last place near zero
 // and to 4e-8 |x| of itself far from it, which no longer shows beside 1 or, divided by, beside x.
 // Beyond |x| = 87 it takes the value there.
 inline Floats sigmoid_divisor(Floats x) {
   using Integers = xsimd::as_integer_t<Floats>;
-  // In this order NaN passes on x86, where min and max give their second operand.
-  x = xsimd::max(Floats(-87.0f), xsimd::min(Floats(87.0f), x));
+  x = within(x, 87.0f);
   // exp(-x) = 2^n 2^-f, n = -x log2(e) rounded: adding 1.5 * 2^23 rounds to an integer, which
   // stands in the sum's low bits.
   const Floats shifter(12582912.0f);
@@ -36,8 +41,7 @@ inline Floats sigmoid(Floats x) { return 1.0f / sigmoid_divisor(x); }
 // where x p(x^2) / q(x^2) with five coefficients each after the first differs from it by 5.5e-9 at
 // most. They are a minimax fit of our own; as all are positive, nothing cancels.
 inline Floats gelu(Floats x) {
-  // In this order NaN passes on x86, see above.
-  const Floats near = xsimd::max(Floats(-5.4f), xsimd::min(Floats(5.4f), x));
+  const Floats near = within(x, 5.4f);
   const Floats square = near * near;
   Floats p(2.3386718679912277e-08f);
   p = multiply_add(p, square, Floats(6.360026927102026e-06f));
@@ -52,7 +56,7 @@ inline Floats gelu(Floats x) {
   q = multiply_add(q, square, Floats(0.2503179869310491f));
   q = multiply_add(q, square, Floats(1.0f));
   // Rounding must not carry it past 1/2: far below zero the sign would turn.
-  const Floats h = xsimd::max(Floats(-0.5f), xsimd::min(Floats(0.5f), near * p / q));
+  const Floats h = within(near * p / q, 0.5f);
   return multiply_add(x, h, 0.5f * x);
 }
 

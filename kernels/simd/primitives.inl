@@ -34,11 +34,6 @@ inline Floats multiply_add(Floats x, Floats y, Floats z) {
 #endif
 }
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
-// From kFirstLanes + 8 - n on: a mask of the first n lanes.
-alignas(64) constexpr int32_t kFirstLanes[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1};
-#endif
-
 template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void clear(Floats (&sums)[kRows][kVectors]) {
 #pragma GCC unroll 16
@@ -47,6 +42,11 @@ template <size_t kRows, size_t kVectors>
     for (size_t v = 0; v < kVectors; ++v) sums[r][v] = Floats(0.0f);
   }
 }
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// From kFirstLanes + 8 - n on: a mask of the first n lanes.
+alignas(64) constexpr int32_t kFirstLanes[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1};
+#endif
 
 // The first `count` <= kLanes floats; the other lanes are zero. Reads nothing else.
 inline Floats load_partial(const float* p, size_t count) {
