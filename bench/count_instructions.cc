@@ -1,6 +1,7 @@
 // Runs every kernel once on the shapes of the real graph, for every instruction set that there is, under
 // `valgrind --tool=callgrind`: each run's instructions are dumped under KERNEL/ISA/SHAPE. Counts don't
-// depend on what else the machine does, nor on which one it is. instructions.py reads them.
+// depend on what else the machine does, nor on which one it is, with LD_BIND_NOW set. instructions.py reads
+// them.
 #include <valgrind/callgrind.h>
 
 #include <memory>
@@ -19,7 +20,6 @@ int main() {
         if (!factory.model_shape) continue;
         const std::unique_ptr<testing::KernelCase> problem = factory.make();
         const std::string name = std::string(row.name) + "/" + isa.name + "/" + factory.name;
-        problem->run(*isa.table);  // so that lazy binding and page faults are over
         CALLGRIND_ZERO_STATS;
         problem->run(*isa.table);
         CALLGRIND_DUMP_STATS_AT(name.c_str());

@@ -12,7 +12,7 @@ function(lightcap_configure_target target)
   endif()
   if(LIGHTCAP_SANITIZE)
     target_compile_options(${target} PRIVATE
-      -fsanitize=${LIGHTCAP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+      -fsanitize=${LIGHTCAP_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
     target_link_options(${target} PUBLIC -fsanitize=${LIGHTCAP_SANITIZE})
   endif()
 endfunction()
