@@ -25,11 +25,17 @@ constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegister
 constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
 constexpr size_t kNearRows = 8;
 
+// Weights to call into L2 while others are multiplied: `step` bytes, 64 at most, for every k.
+struct Ahead {
+  const char* from;  // null for none
+  size_t step;
+};
+
 // acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
-// panel_stride apart. With kAhead, the weights that many floats on are called into L2 meanwhile.
+// panel_stride apart. With kAhead, `ahead` is called for and moves on.
 template <size_t kRows, size_t kPanels, bool kAhead>
 [[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
-                                            const float* panels, size_t panel_stride, size_t ahead,
+                                            const float* panels, size_t panel_stride, Ahead& ahead,
                                             Floats (&acc)[kRows][kPanels * kPanelVectors]) {
   // Twelve pointers are more than x86 has registers to spare. GCC would keep some in vector
   // registers, and each move back costs the slot of a multiply-add; a load from the stack costs
@@ -38,11 +44,14 @@ template <size_t kRows, size_t kPanels, bool kAhead>
 #pragma GCC unroll 16
   for (size_t r = kNearRows; r < kRows; ++r) far[r] = rows[r];
   for (size_t k = 0; k < length; ++k, panels += kPanelWidth) {
+    if (kAhead) {
+      __builtin_prefetch(ahead.from, 0, 2);
+      ahead.from += ahead.step;
+    }
     Floats weights[kPanels * kPanelVectors];
 #pragma GCC unroll 16
     for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
       const float* panel = panels + v / kPanelVectors * panel_stride;
-      if (kAhead && v % kPanelVectors == 0) __builtin_prefetch(panel + ahead, 0, 2);
       weights[v] = Floats::load_aligned(panel + v % kPanelVectors * kLanes);
     }
 #pragma GCC unroll 16
@@ -168,16 +177,16 @@ template <size_t kRows, size_t kVectors>
 // `Runs` says where the rows' factors lie, as runs of contiguous floats that make up the depth: one
 // for GEMM, some for each tap of a convolution's kernel.
 template <class Runs, size_t kRows, size_t kPanels>
-void tile(const Runs& runs, const float* panels, size_t panel_stride, size_t ahead,
+void tile(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahead,
           const Output& out) {
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
   runs.template for_each<kRows>([&](const float* const* rows,
                                     size_t length) __attribute__((always_inline)) {
-    if (ahead != 0) {
+    if (ahead.from != nullptr) {
       multiply<kRows, kPanels, true>(rows, length, panels, panel_stride, ahead, acc);
     } else {
-      multiply<kRows, kPanels, false>(rows, length, panels, panel_stride, 0, acc);
+      multiply<kRows, kPanels, false>(rows, length, panels, panel_stride, ahead, acc);
     }
     panels += length * kPanelWidth;
   });
@@ -195,7 +204,7 @@ constexpr size_t panels_for() {
 // Tiles of 1 to kTileRows rows: with as many panels as fit, and with one for what is left.
 template <class Runs>
 struct TileSet {
-  using Tile = void (*)(const Runs& runs, const float* panels, size_t panel_stride, size_t ahead,
+  using Tile = void (*)(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahead,
                         const Output& out);
   Tile wide[kTileRows + 1];
   size_t wide_panels[kTileRows + 1];
@@ -242,9 +251,16 @@ template <class MakeRuns>
   const size_t panel_end = (out.columns + kPanelWidth - 1) / kPanelWidth;
   const size_t panel_stride = depth * kPanelWidth;
   const RowTiles tiles(rows);
-  const size_t block = tiles.tiles == 1 ? panel_end : depth <= kDeep ? kBlockPanels : kTilePanels;
+  const size_t block = tiles.tiles == 1 ? set.wide_panels[rows]
+                       : depth <= kDeep ? kBlockPanels
+                                        : kTilePanels;
+  constexpr size_t kLine = kPanelWidth * sizeof(float);
+  const char* const last = reinterpret_cast<const char*>(panels + panel_end * panel_stride);
   for (size_t first = 0; first < panel_end; first += block) {
     const size_t end = min_size(first + block, panel_end);
+    // The next block may still be in memory. Each step of this one calls for its share of it, so
+    // that memory works as long as arithmetic does, not in bursts that arithmetic waits for.
+    const char* next = reinterpret_cast<const char*>(panels + end * panel_stride);
     for (size_t t = 0; t < tiles.tiles; ++t) {
       const size_t row = tiles.begin(t);
       const size_t count = tiles.begin(t + 1) - row;
@@ -253,11 +269,11 @@ template <class MakeRuns>
       for (size_t panel = first; panel < end;) {
         const bool fits = panel + wide <= end;
         const size_t step = fits ? wide : 1;
-        const float* weights = panels + panel * panel_stride;
-        // The first rows that meet these panels call for the next, which may still be in memory.
-        const size_t ahead = t == 0 && panel + 2 * step <= panel_end ? step * panel_stride : 0;
-        (fits ? set.wide : set.narrow)[count](runs, weights, panel_stride, ahead,
+        const size_t share = min_size((step * kLine + tiles.tiles - 1) / tiles.tiles, kLine);
+        (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, panel_stride,
+                                              {next < last ? next : nullptr, share},
                                               part_of(out, row, panel * kPanelWidth));
+        next += depth * share;
         panel += step;
       }
     }
