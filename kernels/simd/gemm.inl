@@ -141,7 +141,9 @@ void finish_sums_of(const float* sums, size_t rows, size_t columns, const Output
 
 // Whole tiles with a plain or ResNet's epilogue, which are most of the work, stay in registers.
 template <size_t kRows, size_t kVectors>
-[[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors], const Output& out) {
+[[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors],
+                                               const Output& output) {
+  const Output out = output;  // what is stored can't change this one
   const Epilogue& epilogue = out.epilogue;
   const bool relu = epilogue.activation == Activation::kRelu;
   const bool plain = relu || epilogue.activation == Activation::kNone;
@@ -240,6 +242,8 @@ struct RowTiles {
 // wide, so that rows are walked less often; a deep one has to leave room in L2 for the rows.
 constexpr size_t kBlockPanels = 4;
 constexpr size_t kDeep = 1024;
+// Weights this few, in floats, are in L2 from the first call for a layer to the last.
+constexpr size_t kNearWeights = 32 * 1024;
 
 // The whole product: out [rows][columns] from the rows that `make_runs(row, count)` gives a tile.
 template <class MakeRuns>
@@ -255,7 +259,9 @@ template <class MakeRuns>
                        : depth <= kDeep ? kBlockPanels
                                         : kTilePanels;
   constexpr size_t kLine = kPanelWidth * sizeof(float);
+  const size_t panel_share = (kLine + tiles.tiles - 1) / tiles.tiles;
   const char* const last = reinterpret_cast<const char*>(panels + panel_end * panel_stride);
+  const bool far = panel_end * panel_stride > kNearWeights;
   for (size_t first = 0; first < panel_end; first += block) {
     const size_t end = min_size(first + block, panel_end);
     // The next block may still be in memory. Each step of this one calls for its share of it, so
@@ -269,9 +275,9 @@ template <class MakeRuns>
       for (size_t panel = first; panel < end;) {
         const bool fits = panel + wide <= end;
         const size_t step = fits ? wide : 1;
-        const size_t share = min_size((step * kLine + tiles.tiles - 1) / tiles.tiles, kLine);
+        const size_t share = min_size(step * panel_share, kLine);
         (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, panel_stride,
-                                              {next < last ? next : nullptr, share},
+                                              {far && next < last ? next : nullptr, share},
                                               part_of(out, row, panel * kPanelWidth));
         next += depth * share;
         panel += step;
