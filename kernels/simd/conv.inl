@@ -27,17 +27,23 @@ struct ConvRuns {
       : args(a), inside(true), merged(a.input_pixel_stride == a.channels) {
     size_t oy = pixel / args.output_width;
     size_t ox = pixel % args.output_width;
-    for (size_t r = 0; r < count; ++r) {
-      y[r] = oy * args.stride - args.padding;
-      x[r] = ox * args.stride - args.padding;
-      offset[r] = y[r] * args.input_row_stride + x[r] * args.input_pixel_stride;
-      const bool columns_inside = x[r] < args.width && x[r] + args.kernel_width <= args.width;
+    for (size_t r = 0; r < count; ++oy, ox = 0) {
+      // Pixels of one row of the output lie in a row of the image too, `stride` apart.
+      const size_t end = r + min_size(count - r, args.output_width - ox);
+      const size_t top = oy * args.stride - args.padding;
+      size_t left = ox * args.stride - args.padding;
+      size_t at = top * args.input_row_stride + left * args.input_pixel_stride;
+      const size_t right = left + (end - r - 1) * args.stride + args.kernel_width;
+      const bool columns_inside = left < args.width && right <= args.width;
       merged = merged && columns_inside;
-      inside = inside && columns_inside && y[r] < args.height &&
-               y[r] + args.kernel_height <= args.height;
-      if (++ox == args.output_width) {
-        ox = 0;
-        ++oy;
+      inside =
+          inside && columns_inside && top < args.height && top + args.kernel_height <= args.height;
+      for (; r < end; ++r) {
+        y[r] = top;
+        x[r] = left;
+        offset[r] = at;
+        left += args.stride;
+        at += args.stride * args.input_pixel_stride;
       }
     }
   }
@@ -47,6 +53,33 @@ struct ConvRuns {
   [[gnu::always_inline]] void for_each(const F& f) const {
     const size_t taps = merged ? 1 : args.kernel_width;
     const size_t length = merged ? args.kernel_width * args.channels : args.channels;
+    inside ? for_each_inside<kRows>(taps, length, f) : for_each_checked<kRows>(taps, length, f);
+  }
+
+ private:
+  // Rows go on from where they are, so that between two runs there is little to do: a stem's run
+  // is only 18 floats long.
+  template <size_t kRows, class F>
+  [[gnu::always_inline]] void for_each_inside(size_t taps, size_t length, const F& f) const {
+    const float* rows[kRows];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r) rows[r] = args.input + offset[r];
+    const auto move_by = [&](size_t floats) __attribute__((always_inline)) {
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r) rows[r] += floats;
+    };
+    const size_t to_next_row = args.input_row_stride - (taps - 1) * args.input_pixel_stride;
+    for (size_t ky = 1;; ++ky, move_by(to_next_row)) {
+      for (size_t kx = 1;; ++kx, move_by(args.input_pixel_stride)) {
+        f(rows, length);
+        if (kx == taps) break;
+      }
+      if (ky == args.kernel_height) break;
+    }
+  }
+
+  template <size_t kRows, class F>
+  [[gnu::always_inline]] void for_each_checked(size_t taps, size_t length, const F& f) const {
     for (size_t ky = 0; ky < args.kernel_height; ++ky) {
       for (size_t kx = 0; kx < taps; ++kx) {
         const size_t tap = ky * args.input_row_stride + kx * args.input_pixel_stride;
@@ -54,7 +87,7 @@ struct ConvRuns {
           const float* rows[kRows];
 #pragma GCC unroll 16
           for (size_t r = 0; r < kRows; ++r) {
-            const bool in = inside || (y[r] + ky < args.height && x[r] + kx < args.width);
+            const bool in = y[r] + ky < args.height && x[r] + kx < args.width;
             rows[r] = in ? args.input + (offset[r] + tap + done) : kZeros;
           }
           f(rows, min_size(kZeroRun, length - done));
