@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kPanelVectors = kPanelWidth / kLanes;
 constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegisters ? 6 : 3;
 constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
-constexpr size_t kNearRows = 8;
+constexpr size_t kNearRows = 6;
 
 // Weights to call into L2 while others are multiplied: `step` bytes, 64 at most, for every k.
 struct Ahead {
