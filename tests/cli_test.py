@@ -172,7 +172,7 @@ class Demo(unittest.TestCase):
         "meadow.png": "a small purple flower under a yellow balloon in a meadow",
         "night.png": "two yellow cars under a small moon at night",
         "room.png": "a yellow cup under three small blue balloons in a room",
-        "street.jpg": "two small white buses next to a small blue cat and three small red planes on a street",
+        "street.jpg": "three small green bridges and a small blue house and a small sun on a street",
     }
 
     def test_bundled_pictures(self):

@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--convert", type=Path, help="lightcap-convert (default: beside lightcap)")
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--train-scenes", type=int, default=24000,
+    parser.add_argument("--train-scenes", type=int, default=60000,
                         help="what train was given as --scenes; 0 compares no contents")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)

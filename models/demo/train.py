@@ -3,9 +3,10 @@
 All blocks train together, on the modules of models/reference: the detector on boxes; the concept
 extractor against a small text tower's embeddings of "a photo of a [object]"; modulator, fusion and
 head on captions, in the graph's own decoding. The branches differ by their data: each weighs the
-training scenes by its own exponential draw (a Bayesian bootstrap). The last steps finish it on what
-inference has: the concepts of the trained detector's own proposals, in their order, with its misses and
-its doubles; pictures are mirrored by half of the time, and numbers and relations weigh more.
+training scenes by its own exponential draw (a Bayesian bootstrap). Half of the pictures are mirrored;
+full scenes come more often, and words of number and relation weigh more: the last to be learnt. The
+last steps finish it on what inference has: the concepts of the trained detector's own proposals, in
+their order, with its misses and its doubles, and norms that stand still.
 RUN/{model.pt,vocab.txt,labels.txt,config.json} are lightcap-convert's --lightcap, --vocab,
 --concepts and --config.
 """
@@ -25,7 +26,7 @@ from models.reference.text import WordPiece
 
 from .model import build, vocabulary
 from .trainer import Trainer, write
-from .training_data import dataset
+from .training_data import dataset, shares_by_groups
 
 DETECTOR_SHARE = 0.45  # of the steps before the finish: boxes are learnt sooner than captions
 FINISH_RATE = 6e-4
@@ -71,7 +72,7 @@ def optimiser_of(trainer: Trainer) -> torch.optim.AdamW:
         part = [p for p in trainer.parameters() if (id(p) in detector) == mine]
         groups.append({"params": [p for p in part if p.ndim > 1], "weight_decay": 0.02})
         groups.append({"params": [p for p in part if p.ndim <= 1], "weight_decay": 0.0})
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def learning_rate(peak: float, step: int, steps: int) -> float:
@@ -105,6 +106,7 @@ def work(rank: int, args: argparse.Namespace, shared: Shared) -> None:
     optimiser = optimiser_of(trainer)
     draws = np.random.default_rng(args.seed).exponential(size=(3, args.scenes))
     bootstrap = torch.tensor(draws, dtype=torch.float32) + 0.1
+    shares = shares_by_groups(data[3].cpu().numpy())
     first, state = 0, args.out / "resume.pt"
     if state.exists():
         saved = torch.load(state, weights_only=True, map_location=device)
@@ -118,16 +120,17 @@ def work(rank: int, args: argparse.Namespace, shared: Shared) -> None:
     parameters, detector_steps = trainer.parameters(), int(args.steps * DETECTOR_SHARE)
     for step in range(first, total):
         finish = step >= args.steps
-        if finish and trainer.model.detector.training:
-            trainer.model.detector.eval()  # it learns no more
+        if finish and trainer.model.training:
+            # The detector learns no more, and the encoder learns under the statistics that inference has.
+            trainer.model.eval()
             if args.processes > 1:  # each has statistics of its own share
-                shared.equalise(rank, [b for b in trainer.model.detector.buffers() if b.is_floating_point()])
+                shared.equalise(rank, [b for b in trainer.model.buffers() if b.is_floating_point()])
         for i, group in enumerate(optimiser.param_groups):
             if finish:
                 group["lr"] = learning_rate(FINISH_RATE, step - args.steps, args.finish)
             else:
                 group["lr"] = learning_rate(args.rate, step, detector_steps if i < 2 else args.steps)
-        pick = np.random.default_rng((args.seed, step)).integers(0, args.scenes, args.batch)
+        pick = np.random.default_rng((args.seed, step)).choice(args.scenes, args.batch, p=shares)
         mine = torch.tensor(pick[rank :: args.processes])
         rng = np.random.default_rng((args.seed, step, rank))
         losses = trainer.losses(tuple(part[mine] for part in data), bootstrap[:, mine], rng,
@@ -169,10 +172,10 @@ class Progress:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"))
-    parser.add_argument("--scenes", type=int, default=24000)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--finish", type=int, default=2000, help="steps after --steps")
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--scenes", type=int, default=60000)
+    parser.add_argument("--steps", type=int, default=8500)
+    parser.add_argument("--finish", type=int, default=3600, help="steps after --steps")
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2,

@@ -20,7 +20,7 @@ from .losses import detector_loss, mean_of_boxes
 from .model import HYPER, PROMPT, labels, vocabulary
 from .training_data import mirrored
 
-EMPHASIS = 2.0  # on words of number and relation in the finish: what is left to learn by then
+EMPHASIS = 2.0  # on words of number and relation: the last to be learnt
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -118,7 +118,7 @@ class Trainer:
     def losses(self, batch: tuple[Tensor, ...], weights: Tensor, rng: np.random.Generator,
                detect: bool = True, finish: bool = False) -> dict[str, Tensor]:  # fmt: skip
         model = self.model
-        view, board, boxes, kinds, captions = mirrored(batch, *self.sides, rng) if finish else batch
+        view, board, boxes, kinds, captions = mirrored(batch, *self.sides, rng)
         encoder = model.config.image_encoder
         x = view.permute(0, 3, 1, 2).float() / 255
         x = (x - torch.tensor(encoder.mean)[:, None, None]) / torch.tensor(encoder.std)[:, None, None]
@@ -141,8 +141,7 @@ class Trainer:
             found = self.seen_concepts(v, board, boxes)
         else:
             found = self.guessed_concepts(logits, image, kinds[image, thing], len(view), rng)
-        losses["caption"] = self.caption_loss(v, found, captions, weights, rng,
-                                              EMPHASIS if finish else 1.0)  # fmt: skip
+        losses["caption"] = self.caption_loss(v, found, captions, weights, rng)
         return losses
 
     def guessed_concepts(self, logits: Tensor, image: Tensor, kinds: Tensor, count: int,
@@ -159,7 +158,7 @@ class Trainer:
         return found
 
     def caption_loss(self, v: Tensor, found: list[list[int]], captions: Tensor, weights: Tensor,
-                     rng: np.random.Generator, emphasis: float) -> Tensor:  # fmt: skip
+                     rng: np.random.Generator) -> Tensor:  # fmt: skip
         """Of one of each image's captions, every branch with its own weights [3, B] of the images."""
         model, special = self.model, self.text.special
         tokens = self.concept_tokens(found)
@@ -175,7 +174,7 @@ class Trainer:
                                         given.masked_fill(hide, special.mask),
                                         model.config.fusion.decode, special.mask)  # fmt: skip
             branches = model.head.logits(hidden, model.word_embeddings)
-        of_words = 1 + (emphasis - 1) * torch.isin(wanted, self.emphasised)
+        of_words = 1 + (EMPHASIS - 1) * torch.isin(wanted, self.emphasised)
         per_branch = []
         for logits, weight in zip(branches, weights):
             loss = F.cross_entropy(logits.float().transpose(1, 2), wanted, ignore_index=special.pad,
