@@ -16,6 +16,7 @@
 #include "engine/error.h"
 #include "engine/weights_file.h"
 #include "kernels/pack.h"
+#include "tests/expect_error.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/verify.h"
 
@@ -52,18 +53,6 @@ std::vector<float> stored_floats(const WeightsFile& file, const char* name) {
   const TensorEntry& entry = *file.find_tensor(name);
   const auto* data = reinterpret_cast<const float*>(file.data(entry));
   return {data, data + entry.bytes / sizeof(float)};
-}
-
-template <class Function>
-std::string error_of(ErrorCode code, Function&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no error";
-  return "";
 }
 
 TEST(WeightsWriter, KeyValuesComeBack) {
@@ -133,7 +122,7 @@ TEST(WeightsWriter, AFailureLeavesTheOldFile) {
     fill_sample(index, out);
     if (index == 3) throw Error(ErrorCode::kCheckpoint, "broken");
   };
-  error_of(ErrorCode::kCheckpoint, [&] { write_weights(sample_plan(), broken, path); });
+  error_of([&] { write_weights(sample_plan(), broken, path); });
   EXPECT_EQ(read_file(path), "old");
   EXPECT_EQ(folder.files(), std::vector<std::string>{"model.lcw"});
 }
@@ -149,7 +138,7 @@ TEST(WeightsWriter, AFullDiskIsAnError) {
   const rlimit limit = {.rlim_cur = 1000, .rlim_max = before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
   const std::string error =
-      error_of(ErrorCode::kOutput, [&] { write_weights(sample_plan(), fill_sample, path); });
+      error_of([&] { write_weights(sample_plan(), fill_sample, path); }, ErrorCode::kOutput);
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
   EXPECT_NE(error.find(path + ": cannot write: File too large"), std::string::npos) << error;
@@ -160,7 +149,7 @@ TEST(WeightsWriter, AFullDiskIsAnError) {
 TEST(WeightsWriter, PlacesThatCannotBeWritten) {
   const TemporaryFolder folder;
   const auto error_at = [](const std::string& path) {
-    return error_of(ErrorCode::kOutput, [&] { write_weights(sample_plan(), fill_sample, path); });
+    return error_of([&] { write_weights(sample_plan(), fill_sample, path); }, ErrorCode::kOutput);
   };
   EXPECT_EQ(error_at(folder / "no/model.lcw"),
             (folder / "no/model.lcw") +
@@ -191,8 +180,7 @@ TEST(WeightsWriter, RefusesTensorsThatAFileCannotHold) {
   for (const std::vector<uint64_t>& dims :
        {std::vector<uint64_t>{3, 0}, {uint64_t{1} << 40, uint64_t{1} << 40}, {1, 1, 1, 1, 1}}) {
     const WeightsPlan plan = {{}, {{"bad", DataType::kF32, Layout::kRowMajor, dims}}};
-    const std::string error =
-        error_of(ErrorCode::kCheckpoint, [&] { weights_in_memory(plan, fill_sample); });
+    const std::string error = error_of([&] { weights_in_memory(plan, fill_sample); });
     EXPECT_NE(error.find("the tensor bad " + dims_text(dims) + " is empty or too large"),
               std::string::npos)
         << error;
@@ -252,7 +240,7 @@ TEST(Halves, AreStored) {
 TEST(Halves, TooLargeIsAnError) {
   const WeightsPlan plan = {{}, {{"big", DataType::kF16, Layout::kRowMajor, {2}}}};
   const auto fill = [](size_t, std::span<float> out) { out[0] = 1, out[1] = 70000; };
-  EXPECT_EQ(error_of(ErrorCode::kCheckpoint, [&] { weights_in_memory(plan, fill); }),
+  EXPECT_EQ(error_of([&] { weights_in_memory(plan, fill); }),
             "the tensor big holds 70000.000000, too large for f16; use --dtype f32");
 }
 
@@ -263,7 +251,7 @@ TEST(Verify, FindsEachDifference) {
   write_weights(plan, fill_sample, path);
   EXPECT_NO_THROW(verify_weights(path, plan, fill_sample));
   const auto error = [&](const WeightsPlan& other, const FillTensor& fill) {
-    return error_of(ErrorCode::kMismatch, [&] { verify_weights(path, other, fill); });
+    return error_of([&] { verify_weights(path, other, fill); }, ErrorCode::kMismatch);
   };
   const auto has = [](const std::string& text, const char* part) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
@@ -309,10 +297,13 @@ TEST(Verify, SeesPadding) {
   header.header_crc32 = crc32(&header, offsetof(WeightsHeader, header_crc32));
   std::memcpy(bytes.data(), &header, sizeof header);
   write_text(path, bytes);
-  const std::string error = error_of(ErrorCode::kMismatch, [&] {
-    verify_weights(path, plan,
-                   [](size_t, std::span<float> out) { std::fill(out.begin(), out.end(), 1.f); });
-  });
+  const std::string error = error_of(
+      [&] {
+        verify_weights(path, plan, [](size_t, std::span<float> out) {
+          std::fill(out.begin(), out.end(), 1.f);
+        });
+      },
+      ErrorCode::kMismatch);
   EXPECT_NE(error.find("matrix: 1 of 15 values differ"), std::string::npos) << error;
 }
 

@@ -239,7 +239,8 @@ struct RowTiles {
 };
 
 // Panels that all rows of a call pass before the next come. A shallow block is taken four panels
-// wide, so that rows are walked less often; a deep one has to leave room in L2 for the rows.
+// wide, so that rows are walked less often; a deep one has to leave room in L2 for the rows; rows
+// of one tile pass once.
 constexpr size_t kBlockPanels = 4;
 constexpr size_t kDeep = 1024;
 // Weights this few, in floats, are in L2 from the first call for a layer to the last.

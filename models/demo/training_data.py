@@ -1,4 +1,4 @@
-"""The scenes that the demo model learns from: drawn once, and mirrored when they are seen again."""
+"""The scenes that the demo model learns from: drawn once, and mirrored half of the times they are seen."""
 
 from __future__ import annotations
 
