@@ -147,12 +147,37 @@ void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, c
 
 namespace {
 
-// Components and products that are under way at a time: some 1 MiB, which caches hold between the
-// three steps, but not fewer tiles than the weights are worth reading for.
-constexpr size_t kChunkFloats = 256 * 1024;
-constexpr size_t kChunkTiles = 48;
+// Components and products that are under way at a time, some 512 KiB: caches hold them between the
+// three steps. But not so few tiles that the weights, read once a chunk, are what it mostly reads.
+constexpr size_t kChunkFloats = 128 * 1024;
+constexpr size_t kChunkTiles = 24;
+
+size_t chunk_tiles(const Conv& weights, size_t components) {
+  const size_t tile_floats = weights.in + weights.out;  // of one component
+  const size_t worth_weights = weights.in * weights.out * 3 / 8 / tile_floats;
+  return std::max({kChunkTiles, kChunkFloats / (components * tile_floats), worth_weights});
+}
+
 // Of which a task transforms so many.
 constexpr size_t kTransformFloats = 16 * 1024;
+
+// [component][row][column]. The same element of all components is what a transform reads or writes
+// at once, so components lie an odd number of cache lines apart: by a multiple of 4 KiB, as many
+// would, all those lines fall into one set of L1.
+struct Components {
+  Matrix first;
+  size_t stride;
+
+  Components(Arena& arena, size_t count, size_t rows, size_t columns)
+      : stride((ceil_div(rows * columns, kLineFloats) | 1) * kLineFloats) {
+    first = {arena.floats(count * stride), rows, columns, columns};
+  }
+  Matrix operator[](size_t i) const {
+    return {first.data + i * stride, first.rows, first.columns, first.stride};
+  }
+
+  static constexpr size_t kLineFloats = 16;
+};
 
 // Tiles in chunks; of a chunk first the components of its input, then a product for each, then the
 // output's pixels. So a component of the weights is read once a chunk, by one task.
@@ -161,13 +186,11 @@ void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& 
   const size_t tile = weights.winograd->tile();
   const size_t components = winograd_components(tile);
   const size_t tiles = winograd_tiles(input.height, input.width, tile);
-  const size_t most =
-      std::max(kChunkTiles, kChunkFloats / (components * (weights.in + weights.out)));
-  const Split chunks = split(tiles, kRowUnit, ceil_div(tiles, most));
+  const Split chunks = split(tiles, kRowUnit, ceil_div(tiles, chunk_tiles(weights, components)));
   const size_t rows = chunks.largest();
   const Arena::Scope scope(runtime.arena);
-  const Matrix transformed = runtime.arena.matrix(components * rows, weights.in);
-  const Matrix products = runtime.arena.matrix(components * rows, weights.out);
+  const Components transformed(runtime.arena, components, rows, weights.in);
+  const Components products(runtime.arena, components, rows, weights.out);
   if (runtime.planning()) return;
   const float* panels = weights.winograd->get(runtime.pool);
   for (size_t chunk = 0; chunk < chunks.pieces; ++chunk) {
@@ -182,18 +205,19 @@ void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& 
                                       .width = input.width,
                                       .channels = weights.in,
                                       .tile = tile,
-                                      .output = transformed.row(begin),
-                                      .component_stride = rows * transformed.stride,
-                                      .tile_stride = transformed.stride,
+                                      .output = transformed.first.row(begin),
+                                      .component_stride = transformed.stride,
+                                      .tile_stride = transformed.first.stride,
                                       .first_tile = first + begin,
                                       .tiles = inputs.begin(task + 1) - begin});
     });
     runtime.parallel_for(components, [&](size_t component) {
-      runtime.kernels.gemm({.a = transformed.row(component * rows),
-                            .a_stride = transformed.stride,
+      const Matrix a = transformed[component], c = products[component];
+      runtime.kernels.gemm({.a = a.data,
+                            .a_stride = a.stride,
                             .panels = panels + component * weights.winograd->component_stride(),
-                            .c = products.row(component * rows),
-                            .c_stride = products.stride,
+                            .c = c.data,
+                            .c_stride = c.stride,
                             .rows = count,
                             .depth = weights.in,
                             .columns = weights.out,
@@ -202,9 +226,9 @@ void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& 
     const Split outputs = split(count, 1, components * count * weights.out / kTransformFloats);
     runtime.parallel_for(outputs.pieces, [&](size_t task) {
       const size_t begin = outputs.begin(task);
-      runtime.kernels.winograd_output({.input = products.row(begin),
-                                       .component_stride = rows * products.stride,
-                                       .tile_stride = products.stride,
+      runtime.kernels.winograd_output({.input = products.first.row(begin),
+                                       .component_stride = products.stride,
+                                       .tile_stride = products.first.stride,
                                        .tile = tile,
                                        .output = output.data,
                                        .output_pixel_stride = output.pixel_stride,
