@@ -167,7 +167,7 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
   run_c3(runtime, c13_, concat12, out13);
   conv2d(runtime, conv14_, out13, out14, kSilu);
   upsample2(runtime, out14, concat16.slice(0, w2));
-  const Tensor out17 = arena.tensor(h / 8, w / 8, w2);
+  const Tensor& out17 = out3;  // of the same shape, and read for the last time
   run_c3(runtime, c17_, concat16, out17);
   // ... and down again.
   conv2d(runtime, conv18_, out17, concat19.slice(0, w2), kSilu);

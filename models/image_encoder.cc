@@ -39,16 +39,18 @@ void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor
   Arena& arena = runtime.arena;
   const Arena::Scope scope(arena);
   size_t side = features.height * 8;  // S/4, after the stem
-  // Stages alternate between two buffers; the first stage's maps are the largest.
-  const size_t widest = std::max(conv3_.out, stages_[0][0].conv3.out);
-  Tensor buffers[2] = {arena.tensor(side, side, widest), arena.tensor(side, side, widest)};
+  // Stages alternate between two buffers; the largest maps are the first stage's and the stem's
+  // last.
+  const size_t largest = std::max(dense_tensor_floats(side, side, stages_[0][0].conv3.out),
+                                  dense_tensor_floats(2 * side, 2 * side, conv3_.out));
+  float* const buffers[2] = {arena.floats(largest), arena.floats(largest)};
 
-  Tensor y = dense_tensor(buffers[0].data, side, side, conv3_.out);  // [S/4][S/4][w]
+  Tensor y = dense_tensor(buffers[0], side, side, conv3_.out);  // [S/4][S/4][w]
   {
     const Arena::Scope stem(arena);
-    const Tensor a = arena.tensor(2 * side, 2 * side, conv1_.out);  // [S/2][S/2][w/2]
-    const Tensor b = arena.tensor(2 * side, 2 * side, conv2_.out);  // [S/2][S/2][w/2]
-    const Tensor c = arena.tensor(2 * side, 2 * side, conv3_.out);  // [S/2][S/2][w]
+    const Tensor a = arena.tensor(2 * side, 2 * side, conv1_.out);              // [S/2][S/2][w/2]
+    const Tensor b = arena.tensor(2 * side, 2 * side, conv2_.out);              // [S/2][S/2][w/2]
+    const Tensor c = dense_tensor(buffers[1], 2 * side, 2 * side, conv3_.out);  // [S/2][S/2][w]
     conv2d(runtime, conv1_, x, a, kRelu);
     conv2d(runtime, conv2_, a, b, kRelu);
     conv2d(runtime, conv3_, b, c, kRelu);
@@ -59,7 +61,7 @@ void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor
     side /= stages_[stage][0].stride;
     y = stage + 1 == stages_.size()
             ? features
-            : dense_tensor(buffers[(stage + 1) % 2].data, side, side, stages_[stage][0].conv3.out);
+            : dense_tensor(buffers[(stage + 1) % 2], side, side, stages_[stage][0].conv3.out);
     block(runtime, stages_[stage][0], input, y);
     // The others keep the shape and work in place: y += f(y).
     for (size_t i = 1; i < stages_[stage].size(); ++i) block(runtime, stages_[stage][i], y, y);
