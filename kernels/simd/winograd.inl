@@ -9,7 +9,7 @@
 #define LIGHTCAP_KERNELS_SIMD_WINOGRAD_INL_
 
 #include "kernels/pack.h"
-#include "kernels/simd/gemm.inl"
+#include "kernels/simd/conv.inl"
 
 namespace lightcap {
 namespace {
@@ -71,25 +71,24 @@ struct TilePlace {
       : y(index / across * tile), x(index % across * tile) {}
 };
 
-// The components of `lanes` channels of one tile. With kInterior all its inputs are in the picture.
-template <size_t kTile, bool kInterior>
-[[gnu::always_inline]] inline void transform_input(const WinogradInputArgs& args, TilePlace place,
-                                                   size_t channel, size_t lanes, float* out) {
+// Where a tile's inputs begin, or zeros for those outside the picture.
+template <size_t kSide>
+using TileInputs = const float* [kSide][kSide];
+
+// The components of `lanes` channels of one tile, from `channel` on.
+template <size_t kTile, bool kWhole>
+[[gnu::always_inline]] inline void transform_input(
+    const TileInputs<Filtering<kTile>::kSide>& inputs, size_t channel, size_t lanes, float* out,
+    size_t component_stride) {
   constexpr size_t kSide = Filtering<kTile>::kSide;
-  // Coordinates left of or above the picture wrap around to very large ones.
-  const size_t top = place.y - 1, left = place.x - 1;
   Floats half[kSide][kSide];  // columns transformed
 #pragma GCC unroll 6
   for (size_t x = 0; x < kSide; ++x) {
     Floats d[kSide], v[kSide];
 #pragma GCC unroll 6
     for (size_t y = 0; y < kSide; ++y) {
-      const bool inside = kInterior || (top + y < args.height && left + x < args.width);
-      const size_t offset =
-          (top + y) * args.input_row_stride + (left + x) * args.input_pixel_stride + channel;
-      d[y] = !inside     ? Floats(0.0f)
-             : kInterior ? load(args.input + offset)
-                         : load_partial(args.input + offset, lanes);
+      const float* at = inputs[y][x] + channel;
+      d[y] = kWhole ? load(at) : load_partial(at, lanes);
     }
     Filtering<kTile>::input(d, v);
 #pragma GCC unroll 6
@@ -101,28 +100,42 @@ template <size_t kTile, bool kInterior>
     Filtering<kTile>::input(half[y], v);
 #pragma GCC unroll 6
     for (size_t x = 0; x < kSide; ++x) {
-      float* at = out + (y * kSide + x) * args.component_stride;
-      kInterior ? store(at, v[x]) : store_partial(at, v[x], lanes);
+      float* at = out + (y * kSide + x) * component_stride;
+      kWhole ? store(at, v[x]) : store_partial(at, v[x], lanes);
     }
   }
 }
 
 template <size_t kTile>
 void winograd_input_with(const WinogradInputArgs& args) {
+  constexpr size_t kSide = Filtering<kTile>::kSide;
   const size_t across = (args.width + kTile - 1) / kTile;
-  for (size_t tile = args.first_tile; tile < args.first_tile + args.tiles; ++tile) {
-    const TilePlace place(tile, across, kTile);
-    const bool interior = place.y != 0 && place.x != 0 && place.y + kTile < args.height &&
-                          place.x + kTile < args.width;
-    float* out = args.output + (tile - args.first_tile) * args.tile_stride;
-    size_t channel = 0;
-    if (interior) {
-      for (; channel + kLanes <= args.channels; channel += kLanes)
-        transform_input<kTile, true>(args, place, channel, kLanes, out + channel);
-    }
-    for (; channel < args.channels; channel += kLanes) {
-      transform_input<kTile, false>(args, place, channel, min_size(kLanes, args.channels - channel),
-                                    out + channel);
+  for (size_t tile = 0; tile < args.tiles; ++tile) {
+    const TilePlace place(args.first_tile + tile, across, kTile);
+    // Coordinates left of or above the picture wrap around to very large ones.
+    const size_t top = place.y - 1, left = place.x - 1;
+    for (size_t first = 0; first < args.channels; first += kZeroRun) {
+      TileInputs<kSide> inputs;
+#pragma GCC unroll 6
+      for (size_t y = 0; y < kSide; ++y) {
+#pragma GCC unroll 6
+        for (size_t x = 0; x < kSide; ++x) {
+          const bool inside = top + y < args.height && left + x < args.width;
+          const size_t offset =
+              (top + y) * args.input_row_stride + (left + x) * args.input_pixel_stride + first;
+          inputs[y][x] = inside ? args.input + offset : kZeros;
+        }
+      }
+      float* out = args.output + tile * args.tile_stride + first;
+      const size_t channels = min_size(kZeroRun, args.channels - first);
+      size_t channel = 0;
+      for (; channel + kLanes <= channels; channel += kLanes) {
+        transform_input<kTile, true>(inputs, channel, kLanes, out + channel, args.component_stride);
+      }
+      if (channel < channels) {
+        transform_input<kTile, false>(inputs, channel, channels - channel, out + channel,
+                                      args.component_stride);
+      }
     }
   }
 }
@@ -133,31 +146,43 @@ void winograd_input(const WinogradInputArgs& args) {
 
 constexpr size_t kWinogradColumns = 16;
 
-// The products of one tile and up to kWinogradColumns columns, back in the picture's domain.
+// The products of one tile and `lanes` columns with their columns transformed, to be finished row
+// by row.
 template <size_t kTile>
-[[gnu::always_inline]] inline void transform_output(const float* products, size_t component_stride,
-                                                    TilePlace place, const WinogradOutputArgs& args,
-                                                    const Output& out) {
-  constexpr size_t kSide = Filtering<kTile>::kSide;
-  alignas(64) float sums[kTile][kTile][kWinogradColumns];
-  const size_t columns = min_size(kWinogradColumns, out.columns);
-  for (size_t lane = 0; lane < columns; lane += kLanes) {
-    const size_t lanes = min_size(kLanes, columns - lane);
-    Floats half[kTile][kSide];  // columns transformed
+struct HalfOutput {
+  static constexpr size_t kSide = Filtering<kTile>::kSide;
+  Floats half[kTile][kSide];
+
+  [[gnu::always_inline]] HalfOutput(const float* products, size_t component_stride, size_t lanes) {
 #pragma GCC unroll 6
     for (size_t x = 0; x < kSide; ++x) {
       Floats m[kSide], y[kTile];
 #pragma GCC unroll 6
       for (size_t i = 0; i < kSide; ++i)
-        m[i] = load_partial(products + (i * kSide + x) * component_stride + lane, lanes);
+        m[i] = load_partial(products + (i * kSide + x) * component_stride, lanes);
       Filtering<kTile>::output(m, y);
 #pragma GCC unroll 6
       for (size_t i = 0; i < kTile; ++i) half[i][x] = y[i];
     }
+  }
+  [[gnu::always_inline]] void row(size_t i, Floats (&y)[kTile]) const {
+    Filtering<kTile>::output(half[i], y);
+  }
+};
+
+// One tile's products of up to kWinogradColumns columns, back in the picture's domain.
+template <size_t kTile>
+void transform_output(const float* products, size_t component_stride, TilePlace place,
+                      const WinogradOutputArgs& args, const Output& out) {
+  alignas(64) float sums[kTile][kTile][kWinogradColumns];
+  const size_t columns = min_size(kWinogradColumns, out.columns);
+  for (size_t lane = 0; lane < columns; lane += kLanes) {
+    const HalfOutput<kTile> half(products + lane, component_stride,
+                                 min_size(kLanes, columns - lane));
 #pragma GCC unroll 6
     for (size_t i = 0; i < kTile; ++i) {
       Floats y[kTile];
-      Filtering<kTile>::output(half[i], y);
+      half.row(i, y);
 #pragma GCC unroll 6
       for (size_t x = 0; x < kTile; ++x) y[x].store_aligned(&sums[i][x][lane]);
     }
@@ -169,13 +194,47 @@ template <size_t kTile>
   }
 }
 
+// The same for whole tiles and vectors of ResNet's layers, whose sums needn't be put down.
+template <size_t kTile, Activation kActivation>
+void transform_output_plain(const float* products, size_t component_stride, const float* bias,
+                            size_t columns, float* c, size_t pixel_stride, size_t row_stride) {
+  for (size_t column = 0; column < columns; column += kLanes) {
+    const HalfOutput<kTile> half(products + column, component_stride, kLanes);
+    const Floats added = load(bias + column);
+#pragma GCC unroll 6
+    for (size_t i = 0; i < kTile; ++i) {
+      Floats y[kTile];
+      half.row(i, y);
+#pragma GCC unroll 6
+      for (size_t x = 0; x < kTile; ++x) {
+        store(c + i * row_stride + x * pixel_stride + column,
+              activate_value(y[x] + added, kActivation));
+      }
+    }
+  }
+}
+
 template <size_t kTile>
 void winograd_output_with(const WinogradOutputArgs& args) {
   const size_t across = (args.width + kTile - 1) / kTile;
-  const Output all = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
+  const Epilogue& epilogue = args.epilogue;
+  const Output all = {args.output, args.output_pixel_stride, args.columns, epilogue};
+  const bool relu = epilogue.activation == Activation::kRelu;
+  const bool plain = (relu || epilogue.activation == Activation::kNone) &&
+                     epilogue.bias != nullptr && epilogue.residual == nullptr &&
+                     args.columns % kLanes == 0;
+  const auto transform_plain = relu ? transform_output_plain<kTile, Activation::kRelu>
+                                    : transform_output_plain<kTile, Activation::kNone>;
   for (size_t i = 0; i < args.tiles; ++i) {
     const TilePlace place(args.first_tile + i, across, kTile);
     const float* products = args.input + i * args.tile_stride;
+    if (plain && place.y + kTile <= args.height && place.x + kTile <= args.width) {
+      const size_t pixel = place.y * args.width + place.x;
+      transform_plain(products, args.component_stride, epilogue.bias, args.columns,
+                      args.output + pixel * args.output_pixel_stride, args.output_pixel_stride,
+                      args.width * args.output_pixel_stride);
+      continue;
+    }
     for (size_t column = 0; column < args.columns; column += kWinogradColumns) {
       transform_output<kTile>(products + column, args.component_stride, place, args,
                               part_of(all, 0, column));
