@@ -194,45 +194,61 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
   }
 }
 
-// The same for whole tiles and vectors of ResNet's layers, whose sums needn't be put down.
-template <size_t kTile, Activation kActivation>
-void transform_output_plain(const float* products, size_t component_stride, const float* bias,
-                            size_t columns, float* c, size_t pixel_stride, size_t row_stride) {
-  for (size_t column = 0; column < columns; column += kLanes) {
+// The same for whole tiles and vectors with a bias, whose sums needn't be put down. `out` is at the
+// tile's first pixel; the next row's is row_pixels further.
+template <size_t kTile, Activation kActivation, ResidualPlace kResidual>
+void transform_whole(const float* products, size_t component_stride, size_t row_pixels,
+                     const Output& out) {
+  const Epilogue epilogue = out.epilogue;
+  for (size_t column = 0; column < out.columns; column += kLanes) {
     const HalfOutput<kTile> half(products + column, component_stride, kLanes);
-    const Floats added = load(bias + column);
+    const Floats bias = load(epilogue.bias + column);
 #pragma GCC unroll 6
     for (size_t i = 0; i < kTile; ++i) {
       Floats y[kTile];
       half.row(i, y);
 #pragma GCC unroll 6
       for (size_t x = 0; x < kTile; ++x) {
-        store(c + i * row_stride + x * pixel_stride + column,
-              activate_value(y[x] + added, kActivation));
+        const size_t pixel = i * row_pixels + x;
+        y[x] = activate_value(y[x] + bias, kActivation);
+        if (kResidual == ResidualPlace::kAfter)
+          y[x] += load(epilogue.residual + pixel * epilogue.residual_stride + column);
+        store(out.c + pixel * out.stride + column, y[x]);
       }
     }
+  }
+}
+
+// transform_whole for the networks' epilogues; null for others, and where vectors aren't whole.
+template <size_t kTile>
+auto whole_transform(size_t columns, const Epilogue& epilogue)
+    -> decltype(&transform_whole<kTile, Activation::kNone, ResidualPlace::kNone>) {
+  if (epilogue.bias == nullptr || columns % kLanes != 0) return nullptr;
+  constexpr ResidualPlace kNone = ResidualPlace::kNone, kAfter = ResidualPlace::kAfter;
+  const bool residual = epilogue.residual != nullptr;
+  switch (epilogue.activation) {
+    case Activation::kRelu:
+      return residual ? nullptr : transform_whole<kTile, Activation::kRelu, kNone>;
+    case Activation::kSilu:
+      if (!residual) return transform_whole<kTile, Activation::kSilu, kNone>;
+      return epilogue.residual_after ? transform_whole<kTile, Activation::kSilu, kAfter> : nullptr;
+    default:
+      return nullptr;
   }
 }
 
 template <size_t kTile>
 void winograd_output_with(const WinogradOutputArgs& args) {
   const size_t across = (args.width + kTile - 1) / kTile;
-  const Epilogue& epilogue = args.epilogue;
-  const Output all = {args.output, args.output_pixel_stride, args.columns, epilogue};
-  const bool relu = epilogue.activation == Activation::kRelu;
-  const bool plain = (relu || epilogue.activation == Activation::kNone) &&
-                     epilogue.bias != nullptr && epilogue.residual == nullptr &&
-                     args.columns % kLanes == 0;
-  const auto transform_plain = relu ? transform_output_plain<kTile, Activation::kRelu>
-                                    : transform_output_plain<kTile, Activation::kNone>;
+  const Output all = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
+  const auto transform = whole_transform<kTile>(args.columns, args.epilogue);
   for (size_t i = 0; i < args.tiles; ++i) {
     const TilePlace place(args.first_tile + i, across, kTile);
     const float* products = args.input + i * args.tile_stride;
-    if (plain && place.y + kTile <= args.height && place.x + kTile <= args.width) {
-      const size_t pixel = place.y * args.width + place.x;
-      transform_plain(products, args.component_stride, epilogue.bias, args.columns,
-                      args.output + pixel * args.output_pixel_stride, args.output_pixel_stride,
-                      args.width * args.output_pixel_stride);
+    const bool whole = place.y + kTile <= args.height && place.x + kTile <= args.width;
+    if (whole && transform != nullptr) {
+      transform(products, args.component_stride, args.width,
+                part_of(all, place.y * args.width + place.x, 0));
       continue;
     }
     for (size_t column = 0; column < args.columns; column += kWinogradColumns) {
