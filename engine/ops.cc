@@ -211,17 +211,23 @@ void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& 
                                       .first_tile = first + begin,
                                       .tiles = inputs.begin(task + 1) - begin});
     });
+    const auto component_panels = [&](size_t component) {
+      return panels + component * weights.winograd->component_stride();
+    };
     runtime.parallel_for(components, [&](size_t component) {
+      // The one that this thread is likely to come to next.
+      const size_t next = component + static_cast<size_t>(runtime.pool.threads());
       const Matrix a = transformed[component], c = products[component];
       runtime.kernels.gemm({.a = a.data,
                             .a_stride = a.stride,
-                            .panels = panels + component * weights.winograd->component_stride(),
+                            .panels = component_panels(component),
                             .c = c.data,
                             .c_stride = c.stride,
                             .rows = count,
                             .depth = weights.in,
                             .columns = weights.out,
-                            .epilogue = {}});
+                            .epilogue = {},
+                            .next_panels = next < components ? component_panels(next) : nullptr});
     });
     const Split outputs = split(count, 1, components * count * weights.out / kTransformFloats);
     runtime.parallel_for(outputs.pieces, [&](size_t task) {

@@ -47,6 +47,7 @@ struct GemmArgs {
   size_t c_stride;
   size_t rows, depth, columns;
   Epilogue epilogue;
+  const float* next_panels = nullptr;  // of the same size: what is likely to be multiplied next
 };
 
 // A convolution over NHWC, as an implicit GEMM of depth kernel_height * kernel_width * channels (in this

@@ -105,7 +105,7 @@ void conv(const ConvArgs& args) {
   const Output output = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
   Output first = part_of(output, args.first_pixel, 0);
   multiply_all(make_runs, args.pixels, args.kernel_height * args.kernel_width * args.channels,
-               args.panels, first);
+               args.panels, nullptr, first);
 }
 
 }  // namespace

@@ -247,10 +247,11 @@ constexpr size_t kDeep = 1024;
 constexpr size_t kNearWeights = 32 * 1024;
 
 // The whole product: out [rows][columns] from the rows that `make_runs(row, count)` gives a tile.
+// `next_panels` is null or what comes after `panels`, of the same size.
 template <class MakeRuns>
 [[gnu::always_inline]] inline void multiply_all(const MakeRuns& make_runs, size_t rows,
                                                 size_t depth, const float* panels,
-                                                const Output& out) {
+                                                const float* next_panels, const Output& out) {
   using Runs = decltype(make_runs(0, 0));
   constexpr const TileSet<Runs>& set = kTiles<Runs>;
   const size_t panel_end = (out.columns + kPanelWidth - 1) / kPanelWidth;
@@ -261,13 +262,16 @@ template <class MakeRuns>
                                         : kTilePanels;
   constexpr size_t kLine = kPanelWidth * sizeof(float);
   const size_t panel_share = (kLine + tiles.tiles - 1) / tiles.tiles;
-  const char* const last = reinterpret_cast<const char*>(panels + panel_end * panel_stride);
-  const bool far = panel_end * panel_stride > kNearWeights;
+  const bool far = next_panels != nullptr || panel_end * panel_stride > kNearWeights;
   for (size_t first = 0; first < panel_end; first += block) {
     const size_t end = min_size(first + block, panel_end);
     // The next block may still be in memory. Each step of this one calls for its share of it, so
     // that memory works as long as arithmetic does, not in bursts that arithmetic waits for.
-    const char* next = reinterpret_cast<const char*>(panels + end * panel_stride);
+    const bool last = end == panel_end;
+    const float* following = last ? next_panels : panels + end * panel_stride;
+    const auto* next = reinterpret_cast<const char*>(following);
+    const size_t next_count = last ? end - first : panel_end - end;
+    size_t left = far && next != nullptr ? next_count * panel_stride * sizeof(float) : 0;
     for (size_t t = 0; t < tiles.tiles; ++t) {
       const size_t row = tiles.begin(t);
       const size_t count = tiles.begin(t + 1) - row;
@@ -278,9 +282,11 @@ template <class MakeRuns>
         const size_t step = fits ? wide : 1;
         const size_t share = min_size(step * panel_share, kLine);
         (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, panel_stride,
-                                              {far && next < last ? next : nullptr, share},
+                                              {left != 0 ? next : nullptr, share},
                                               part_of(out, row, panel * kPanelWidth));
-        next += depth * share;
+        const size_t called = min_size(depth * share, left);
+        next += called;
+        left -= called;
         panel += step;
       }
     }
@@ -305,7 +311,7 @@ void gemm(const GemmArgs& args) {
     return runs;
   };
   if (args.rows == 0) return;
-  multiply_all(make_runs, args.rows, args.depth, args.panels,
+  multiply_all(make_runs, args.rows, args.depth, args.panels, args.next_panels,
                {args.c, args.c_stride, args.columns, args.epilogue});
 }
 
