@@ -103,7 +103,7 @@ def predict(profile: dict, fma_rate: float, cores: int, ghz: float, gb_s: float)
     winograd = {"winograd2": 16 / (4 * 9), "winograd4": 36 / (16 * 9)}  # of the direct products
     times: dict[str, float] = {}
     for layer in profile["layers"]:
-        flops = layer["flops"] * winograd.get(layer["kernel"], 1)
+        flops = layer["flops"] * winograd.get(layer["kernel"].removesuffix("+pool"), 1)
         seconds = max(flops / flops_a_second, layer["bytes"] / (gb_s * 1e9))
         times[layer["stage"]] = times.get(layer["stage"], 0) + 1e3 * seconds * layer["calls"]
     return times | {"caption": sum(times.values())}

@@ -28,8 +28,8 @@ size_t cold_bytes() {
 }
 
 size_t winograd_tile(const std::string& kernel) {
-  if (kernel == "winograd2") return 2;
-  return kernel == "winograd4" ? 4 : 0;
+  if (kernel.starts_with("winograd2")) return 2;
+  return kernel.starts_with("winograd4") ? 4 : 0;
 }
 
 LayerShape parse(const std::string& stage, const std::string& line) {
@@ -93,7 +93,7 @@ bool LayerProblem::handles(const std::string& kernel) {
 size_t LayerProblem::input_side(size_t side) const { return side * shape_.stride; }
 
 LayerProblem::LayerProblem(const LayerShape& shape, const std::string& kernel)
-    : shape_(shape), tile_(winograd_tile(kernel)) {
+    : shape_(shape), tile_(winograd_tile(kernel)), pooled_(kernel.ends_with("+pool")) {
   const size_t depth = shape_.kernel_size * shape_.kernel_size * shape_.channels;
   panel_floats_ = panel_floats(shape_.out, depth);
   const size_t floats =
@@ -128,6 +128,7 @@ LayerProblem::LayerProblem(const LayerShape& shape, const std::string& kernel)
 void LayerProblem::allocate() {
   input_ = arena_.tensor(input_side(shape_.height), input_side(shape_.width), shape_.channels);
   output_ = arena_.tensor(shape_.height, shape_.width, shape_.out);
+  if (pooled_) pooled_output_ = arena_.tensor(shape_.height / 2, shape_.width / 2, shape_.out);
   bias_ = arena_.floats(panel_floats(shape_.out, 1));
   panels_ = arena_.floats(panel_floats_ * (tile_ == 0 ? copies_ : 1));
 }
@@ -147,7 +148,11 @@ void LayerProblem::compute(const Runtime& runtime, size_t copy) const {
                      .stride = shape_.stride,
                      .padding = (shape_.kernel_size - shape_.stride + 1) / 2,
                      .winograd = tile_ == 0 ? nullptr : winograd_[copy].get()};
-  conv2d(runtime, conv, input_, output_);
+  if (pooled_) {
+    conv2d_pooled(runtime, conv, input_, output_, pooled_output_, Activation::kNone);
+  } else {
+    conv2d(runtime, conv, input_, output_);
+  }
 }
 
 void LayerProblem::run(const KernelTable& kernels) {
@@ -157,7 +162,7 @@ void LayerProblem::run(const KernelTable& kernels) {
 
 double LayerProblem::winograd_error(const KernelTable& kernels) {
   if (tile_ == 0) return 0;
-  const Matrix pixels = output_.pixels();
+  const Matrix pixels = (pooled_ ? pooled_output_ : output_).pixels();
   compute({kernels, pool_, arena_, false}, 0);
   std::vector<float> direct;
   for (size_t i = 0; i < pixels.rows; ++i)

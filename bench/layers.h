@@ -25,7 +25,7 @@ std::vector<LayerShape> read_layer_shapes(const std::string& folder);
 // copies that the last-level cache can't hold them.
 class LayerProblem {
  public:
-  // "gemm", "conv", "winograd2" or "winograd4"
+  // "gemm", "conv", "winograd2" or "winograd4", the last two maybe with "+pool"
   static bool handles(const std::string& kernel);
   // `kernel` may differ from the shape's: a convolution can go several ways.
   LayerProblem(const LayerShape& shape, const std::string& kernel);
@@ -46,11 +46,12 @@ class LayerProblem {
 
   const LayerShape shape_;
   const size_t tile_;    // Winograd's, or 0
+  const bool pooled_;    // means of 2 x 2 in the output's place
   size_t panel_floats_;  // of one copy, multiples of a cache line
   size_t copies_;
   ThreadPool pool_{1};
   Arena arena_;
-  Tensor input_, output_;
+  Tensor input_, output_, pooled_output_;
   float* panels_ = nullptr;
   float* bias_ = nullptr;
   std::vector<std::unique_ptr<WinogradWeights>> winograd_;

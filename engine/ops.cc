@@ -180,9 +180,10 @@ struct Components {
 };
 
 // Tiles in chunks; of a chunk first the components of its input, then a product for each, then the
-// output's pixels. So a component of the weights is read once a chunk, by one task.
+// output's pixels, or means of 2 x 2 of these. So a component of the weights is read once a chunk,
+// by one task.
 void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input,
-                     const Tensor& output, const Epilogue& epilogue) {
+                     const Tensor& output, const Epilogue& epilogue, bool pooled) {
   const size_t tile = weights.winograd->tile();
   const size_t components = winograd_components(tile);
   const size_t tiles = winograd_tiles(input.height, input.width, tile);
@@ -238,12 +239,13 @@ void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& 
                                        .tile = tile,
                                        .output = output.data,
                                        .output_pixel_stride = output.pixel_stride,
-                                       .height = output.height,
-                                       .width = output.width,
+                                       .height = input.height,
+                                       .width = input.width,
                                        .first_tile = first + begin,
                                        .tiles = outputs.begin(task + 1) - begin,
                                        .columns = weights.out,
-                                       .epilogue = epilogue});
+                                       .epilogue = epilogue,
+                                       .pooled = pooled});
     });
   }
 }
@@ -262,7 +264,7 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
                           [&] { return conv_work(weights, input, output, fused, winograd); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
   if (winograd) {
-    winograd_conv2d(runtime, weights, input, output, epilogue);
+    winograd_conv2d(runtime, weights, input, output, epilogue, false);
     return;
   }
   const size_t depth = weights.kernel * weights.kernel * weights.in;
@@ -287,6 +289,23 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
                                         .columns = column_end - column,
                                         .epilogue = shifted(epilogue, 0, column)});
                 });
+}
+
+void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
+                   const Tensor& whole, const Tensor& pooled, Activation activation) {
+  const Fused fused = {.activation = activation};
+  if (weights.winograd == nullptr || !runtime.winograd) {
+    conv2d(runtime, weights, input, whole, fused);
+    average_pool(runtime, whole, 2, pooled);
+    return;
+  }
+  const Observed observed(runtime, [&] {
+    LayerWork work = conv_work(weights, input, whole, fused, true);
+    work.kernel = weights.winograd->tile() == 2 ? "winograd2+pool" : "winograd4+pool";
+    work.bytes -= (floats_of(whole) - floats_of(pooled)) * kFloatBytes;
+    return work;
+  });
+  winograd_conv2d(runtime, weights, input, pooled, epilogue_of(weights.bias, fused), true);
 }
 
 namespace {

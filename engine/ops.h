@@ -100,6 +100,11 @@ void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c,
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused = {});
 
+// pooled [h'/2][w'/2][out] = the means of 2 x 2 pixels of what conv2d makes; h' and w' are even.
+// `whole` is room for that, which Winograd's filtering doesn't need and leaves as it is.
+void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
+                   const Tensor& whole, const Tensor& pooled, Activation activation);
+
 // Windows of `window`^2 every `stride` pixels; see PoolArgs for padding.
 void average_pool(const Runtime& runtime, const Tensor& input, size_t window, const Tensor& output);
 void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,

@@ -89,17 +89,20 @@ struct WinogradInputArgs {
   size_t first_tile, tiles;
 };
 
-// The output's pixels under tiles [first_tile, first_tile + tiles), from these tiles' products.
+// The output's pixels under tiles [first_tile, first_tile + tiles), from these tiles' products. `pooled`:
+// the means of 2 x 2 of these pixels instead; height and width are even then, and the epilogue has no
+// residual.
 struct WinogradOutputArgs {
   const float* input;  // [components], component_stride apart, of [tiles][columns]
   size_t component_stride, tile_stride;
   size_t tile;
-  float* output;  // [height][width][columns], rows dense
+  float* output;  // [height][width][columns], or [height/2][width/2][columns]; rows dense
   size_t output_pixel_stride;
   size_t height, width;
   size_t first_tile, tiles;
   size_t columns;
   Epilogue epilogue;
+  bool pooled = false;
 };
 
 // Average or maximum over windows of NHWC. Pixels outside the input do not take part in a maximum; an

@@ -53,8 +53,7 @@ void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor
     const Tensor c = dense_tensor(buffers[1], 2 * side, 2 * side, conv3_.out);  // [S/2][S/2][w]
     conv2d(runtime, conv1_, x, a, kRelu);
     conv2d(runtime, conv2_, a, b, kRelu);
-    conv2d(runtime, conv3_, b, c, kRelu);
-    average_pool(runtime, c, 2, y);
+    conv2d_pooled(runtime, conv3_, b, c, y, Activation::kRelu);
   }
   for (size_t stage = 0; stage < stages_.size(); ++stage) {
     const Tensor input = y;
@@ -77,14 +76,15 @@ void ImageEncoder::block(const Runtime& runtime, const Bottleneck& block, const 
   const Tensor a = arena.tensor(x.height, x.width, block.conv1.out);
   const Tensor b = arena.tensor(x.height, x.width, block.conv2.out);
   conv2d(runtime, block.conv1, x, a, kRelu);
-  conv2d(runtime, block.conv2, a, b, kRelu);
   Tensor pooled = b;
   Tensor shortcut = x;
-  if (block.stride > 1) {
+  if (block.stride == 1) {
+    conv2d(runtime, block.conv2, a, b, kRelu);
+  } else {
     pooled = arena.tensor(y.height, y.width, b.channels);
     shortcut = arena.tensor(y.height, y.width, x.channels);
-    average_pool(runtime, b, block.stride, pooled);
-    average_pool(runtime, x, block.stride, shortcut);
+    conv2d_pooled(runtime, block.conv2, a, b, pooled, Activation::kRelu);
+    average_pool(runtime, x, 2, shortcut);
   }
   if (block.downsample) {
     conv2d(runtime, *block.downsample, shortcut, y);

@@ -94,14 +94,18 @@ void winograd_output(const WinogradOutputArgs& args) {
             static_cast<double>(args.input[i * args.component_stride +
                                            (tile - args.first_tile) * args.tile_stride + column]);
       }
+      const size_t window = args.pooled ? 2 : 1;
       for (size_t i = 0; i < args.tile * args.tile; ++i) {
         const size_t y = tile / across * args.tile + i / args.tile;
         const size_t xs = tile % across * args.tile + i % args.tile;
         if (y >= args.height || xs >= args.width) continue;
-        const size_t pixel = y * args.width + xs;
-        args.output[pixel * args.output_pixel_stride + column] =
+        const float value =
             finished(sandwich(matrices.output, x, side, i / args.tile, i % args.tile),
-                     args.epilogue, pixel, column);
+                     args.epilogue, y * args.width + xs, column);
+        const size_t pixel = y / window * (args.width / window) + xs / window;
+        float& output = args.output[pixel * args.output_pixel_stride + column];
+        const bool first = y % window == 0 && xs % window == 0;
+        output = (first ? 0 : output) + value / static_cast<float>(window * window);
       }
     }
   }

@@ -170,11 +170,43 @@ struct HalfOutput {
   }
 };
 
+// The mean of 2 x 2, added up as average_pool does.
+inline Floats mean_of(Floats a, Floats b, Floats c, Floats d) {
+  return (((a + b) + c) + d) * Floats(0.25f);
+}
+
+// [2 rows][2 pixels] of kWinogradColumns columns each -> [rows][pixels] of `out`.
+void pool_tile(const float* pixels_of, size_t row_stride, size_t rows, size_t pixels,
+               size_t row_pixels, const Output& out) {
+  for (size_t i = 0; i < rows * pixels; ++i) {
+    const size_t y = i / pixels, x = i % pixels;
+    const float* from = pixels_of + 2 * y * row_stride + 2 * x * kWinogradColumns;
+    float* to = out.c + (y * row_pixels + x) * out.stride;
+    for (size_t column = 0; column < min_size(kWinogradColumns, out.columns); column += kLanes) {
+      const auto at = [&](size_t offset) { return Floats::load_aligned(from + offset + column); };
+      const Floats mean =
+          mean_of(at(0), at(kWinogradColumns), at(row_stride), at(row_stride + kWinogradColumns));
+      store_partial(to + column, mean, min_size(kLanes, out.columns - column));
+    }
+  }
+}
+
+// Where a tile's pixels go: the picture, or one of half its size.
+struct TilePixels {
+  size_t row_pixels, first;  // of a row of the picture; the tile's first
+  TilePixels(const WinogradOutputArgs& args, TilePlace place) {
+    const size_t window = args.pooled ? 2 : 1;
+    row_pixels = args.width / window;
+    first = place.y / window * row_pixels + place.x / window;
+  }
+};
+
 // One tile's products of up to kWinogradColumns columns, back in the picture's domain.
 template <size_t kTile>
 void transform_output(const float* products, size_t component_stride, TilePlace place,
                       const WinogradOutputArgs& args, const Output& out) {
-  alignas(64) float sums[kTile][kTile][kWinogradColumns];
+  constexpr size_t kRowStride = kTile * kWinogradColumns;
+  alignas(64) float sums[kTile * kRowStride];
   const size_t columns = min_size(kWinogradColumns, out.columns);
   for (size_t lane = 0; lane < columns; lane += kLanes) {
     const HalfOutput<kTile> half(products + lane, component_stride,
@@ -184,25 +216,35 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
       Floats y[kTile];
       half.row(i, y);
 #pragma GCC unroll 6
-      for (size_t x = 0; x < kTile; ++x) y[x].store_aligned(&sums[i][x][lane]);
+      for (size_t x = 0; x < kTile; ++x)
+        y[x].store_aligned(sums + i * kRowStride + x * kWinogradColumns + lane);
     }
   }
+  const TilePixels to(args, place);
+  const size_t rows = min_size(kTile, args.height - place.y);
   const size_t pixels = min_size(kTile, args.width - place.x);
-  for (size_t i = 0; i < kTile && place.y + i < args.height; ++i) {
-    const size_t pixel = (place.y + i) * args.width + place.x;
-    finish_sums(&sums[i][0][0], pixels, kWinogradColumns, part_of(out, pixel, 0));
+  if (args.pooled) {
+    finish_sums(sums, kTile * kTile, kWinogradColumns,
+                {sums, kWinogradColumns, columns, out.epilogue});
+    pool_tile(sums, kRowStride, rows / 2, pixels / 2, to.row_pixels, part_of(out, to.first, 0));
+    return;
+  }
+  for (size_t i = 0; i < rows; ++i) {
+    finish_sums(sums + i * kRowStride, pixels, kWinogradColumns,
+                part_of(out, to.first + i * to.row_pixels, 0));
   }
 }
 
 // The same for whole tiles and vectors with a bias, whose sums needn't be put down. `out` is at the
 // tile's first pixel; the next row's is row_pixels further.
-template <size_t kTile, Activation kActivation, ResidualPlace kResidual>
+template <size_t kTile, Activation kActivation, ResidualPlace kResidual, bool kPooled>
 void transform_whole(const float* products, size_t component_stride, size_t row_pixels,
                      const Output& out) {
   const Epilogue epilogue = out.epilogue;
   for (size_t column = 0; column < out.columns; column += kLanes) {
     const HalfOutput<kTile> half(products + column, component_stride, kLanes);
     const Floats bias = load(epilogue.bias + column);
+    Floats above[kTile];
 #pragma GCC unroll 6
     for (size_t i = 0; i < kTile; ++i) {
       Floats y[kTile];
@@ -213,7 +255,14 @@ void transform_whole(const float* products, size_t component_stride, size_t row_
         y[x] = activate_value(y[x] + bias, kActivation);
         if (kResidual == ResidualPlace::kAfter)
           y[x] += load(epilogue.residual + pixel * epilogue.residual_stride + column);
-        store(out.c + pixel * out.stride + column, y[x]);
+        if (!kPooled) {
+          store(out.c + pixel * out.stride + column, y[x]);
+        } else if (i % 2 == 0) {
+          above[x] = y[x];
+        } else if (x % 2 == 1) {
+          store(out.c + (i / 2 * row_pixels + x / 2) * out.stride + column,
+                mean_of(above[x - 1], above[x], y[x - 1], y[x]));
+        }
       }
     }
   }
@@ -221,17 +270,22 @@ void transform_whole(const float* products, size_t component_stride, size_t row_
 
 // transform_whole for the networks' epilogues; null for others, and where vectors aren't whole.
 template <size_t kTile>
-auto whole_transform(size_t columns, const Epilogue& epilogue)
-    -> decltype(&transform_whole<kTile, Activation::kNone, ResidualPlace::kNone>) {
-  if (epilogue.bias == nullptr || columns % kLanes != 0) return nullptr;
+auto whole_transform(const WinogradOutputArgs& args)
+    -> decltype(&transform_whole<kTile, Activation::kNone, ResidualPlace::kNone, false>) {
+  const Epilogue& epilogue = args.epilogue;
+  if (epilogue.bias == nullptr || args.columns % kLanes != 0) return nullptr;
   constexpr ResidualPlace kNone = ResidualPlace::kNone, kAfter = ResidualPlace::kAfter;
   const bool residual = epilogue.residual != nullptr;
   switch (epilogue.activation) {
     case Activation::kRelu:
-      return residual ? nullptr : transform_whole<kTile, Activation::kRelu, kNone>;
+      if (residual) return nullptr;
+      return args.pooled ? transform_whole<kTile, Activation::kRelu, kNone, true>
+                         : transform_whole<kTile, Activation::kRelu, kNone, false>;
     case Activation::kSilu:
-      if (!residual) return transform_whole<kTile, Activation::kSilu, kNone>;
-      return epilogue.residual_after ? transform_whole<kTile, Activation::kSilu, kAfter> : nullptr;
+      if (args.pooled) return nullptr;
+      if (!residual) return transform_whole<kTile, Activation::kSilu, kNone, false>;
+      return epilogue.residual_after ? transform_whole<kTile, Activation::kSilu, kAfter, false>
+                                     : nullptr;
     default:
       return nullptr;
   }
@@ -241,14 +295,14 @@ template <size_t kTile>
 void winograd_output_with(const WinogradOutputArgs& args) {
   const size_t across = (args.width + kTile - 1) / kTile;
   const Output all = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
-  const auto transform = whole_transform<kTile>(args.columns, args.epilogue);
+  const auto transform = whole_transform<kTile>(args);
   for (size_t i = 0; i < args.tiles; ++i) {
     const TilePlace place(args.first_tile + i, across, kTile);
     const float* products = args.input + i * args.tile_stride;
     const bool whole = place.y + kTile <= args.height && place.x + kTile <= args.width;
     if (whole && transform != nullptr) {
-      transform(products, args.component_stride, args.width,
-                part_of(all, place.y * args.width + place.x, 0));
+      const TilePixels to(args, place);
+      transform(products, args.component_stride, to.row_pixels, part_of(all, to.first, 0));
       continue;
     }
     for (size_t column = 0; column < args.columns; column += kWinogradColumns) {

@@ -55,7 +55,7 @@ class GemmCase : public KernelCase {
  protected:
   GemmArgs args(float* c) const {
     // What is called for ahead must not show.
-    const float* next_panels = shape_.rows % 2 == 0 ? panels_.data() : nullptr;
+    const float* next_panels = shape_.rows % 4 == 2 ? panels_.data() : nullptr;
     return {a_.data(),    a_stride(),     panels_.data(),      c,          c_stride(), shape_.rows,
             shape_.depth, shape_.columns, output_.epilogue(c), next_panels};
   }

@@ -13,7 +13,10 @@ struct WinogradShape {
   size_t first_tile = 0, tiles = SIZE_MAX;  // SIZE_MAX: to the last
   size_t gap = 0;                           // between pixels and between tiles
   EpilogueKind epilogue = {};
+  bool pooled = false;
 
+  size_t window() const { return pooled ? 2 : 1; }
+  size_t pixels() const { return height / window() * (width / window()); }
   size_t components() const { return winograd_components(tile); }
   size_t all_tiles() const { return winograd_tiles(height, width, tile); }
   size_t used_tiles() const { return std::min(tiles, all_tiles() - first_tile); }
@@ -22,7 +25,7 @@ struct WinogradShape {
     const auto text = [](size_t value) { return std::to_string(value); };
     return text(height) + "x" + text(width) + "x" + text(channels) + " tile " + text(tile) + " n" +
            text(columns) + " tiles " + text(first_tile) + "+" + text(used_tiles()) + " gap " +
-           text(gap) + epilogue.name();
+           text(gap) + epilogue.name() + (pooled ? " pooled" : "");
   }
 };
 
@@ -80,8 +83,7 @@ class OutputCase : public KernelCase {
         components_(shape.components() * shape.all_tiles(), shape.channels, shape.gap),
         weights_(shape.components() * panel_floats(shape.columns, shape.channels)),
         products_(shape.components() * shape.all_tiles(), shape.columns, shape.gap),
-        output_({shape.height * shape.width, shape.columns, shape.columns + shape.gap, 0,
-                 shape.height * shape.width},
+        output_({shape.pixels(), shape.columns, shape.columns + shape.gap, 0, shape.pixels()},
                 shape.epilogue, random_) {
     reference::winograd_input({.input = input_.data(),
                                .input_row_stride = shape.width * input_.stride,
@@ -122,6 +124,8 @@ class OutputCase : public KernelCase {
   }
   void run_reference() override {
     float* expected = output_.expected();
+    const size_t stride = shape_.columns + shape_.gap;
+    std::vector<float> whole(shape_.pooled ? shape_.height * shape_.width * stride : 0);
     reference::conv({.input = input_.data(),
                      .input_row_stride = shape_.width * input_.stride,
                      .input_pixel_stride = input_.stride,
@@ -133,19 +137,35 @@ class OutputCase : public KernelCase {
                      .stride = 1,
                      .padding = 1,
                      .panels = panels_.data(),
-                     .output = expected,
-                     .output_pixel_stride = shape_.columns + shape_.gap,
+                     .output = shape_.pooled ? whole.data() : expected,
+                     .output_pixel_stride = stride,
                      .output_width = shape_.width,
                      .first_pixel = 0,
                      .pixels = shape_.height * shape_.width,
                      .columns = shape_.columns,
                      .epilogue = output_.epilogue(expected)});
+    if (!shape_.pooled) return;
+    reference::average_pool({.input = whole.data(),
+                             .input_row_stride = shape_.width * stride,
+                             .input_pixel_stride = stride,
+                             .height = shape_.height,
+                             .width = shape_.width,
+                             .channels = shape_.columns,
+                             .window = 2,
+                             .stride = 2,
+                             .padding = 0,
+                             .output = expected,
+                             .output_row_stride = shape_.width / 2 * stride,
+                             .output_pixel_stride = stride,
+                             .output_width = shape_.width / 2,
+                             .first_row = 0,
+                             .rows = shape_.height / 2});
   }
   // On random numbers the error is 0.6 (tile 2) or 1.9 (tile 4) times that of the direct sum, since
   // magnified roundings weigh against a sum that is nine times shorter.
   std::string compare() override {
     const double magnified = shape_.tile == 2 ? 1 : 2;
-    std::vector<double> rows(shape_.height * shape_.width,
+    std::vector<double> rows(shape_.pixels(),
                              magnified * std::sqrt(9.0 * static_cast<double>(shape_.channels)));
     return output_.compare(shape_.channels + 16, rows,
                            column_norms(panels_.data(), 9 * shape_.channels, shape_.columns));
@@ -172,7 +192,8 @@ class OutputCase : public KernelCase {
             .first_tile = 0,
             .tiles = shape_.all_tiles(),
             .columns = shape_.columns,
-            .epilogue = output_.epilogue(output)};
+            .epilogue = output_.epilogue(output),
+            .pooled = shape_.pooled};
   }
   WinogradShape shape_;
   Random random_;
@@ -221,8 +242,28 @@ std::vector<CaseFactory> winograd_output_cases() {
       }
     }
   }
+  for (const size_t tile : {size_t{2}, size_t{4}}) {
+    for (const size_t side : {size_t{2}, size_t{4}, size_t{6}, size_t{12}}) {
+      for (const Activation activation : {Activation::kRelu, Activation::kSilu}) {
+        const size_t columns = count++ % 3 == 0 ? 21 : 32;
+        add<OutputCase>(cases, {side,
+                                14 - side,
+                                5,
+                                tile,
+                                columns,
+                                0,
+                                SIZE_MAX,
+                                side % 3,
+                                {true, Residual::kNone, activation},
+                                true});
+      }
+    }
+  }
   add<OutputCase>(cases, {56, 56, 64, 4, 64}, true);
   add<OutputCase>(cases, {28, 28, 128, 4, 128}, true);
+  add<OutputCase>(
+      cases, {28, 28, 64, 4, 64, 0, SIZE_MAX, 0, {true, Residual::kNone, Activation::kRelu}, true},
+      true);
   add<OutputCase>(cases, {14, 14, 256, 2, 256}, true);
   add<OutputCase>(cases, {60, 80, 32, 4, 32, 0, SIZE_MAX, 0, EpilogueKind::nth(24)}, true);
   return cases;
