@@ -310,13 +310,15 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& in
 
 namespace {
 
+// What a task of those that only move data reads: 64 KiB.
+constexpr size_t kMovedFloats = 16 * 1024;
+
 using PoolKernel = void (*)(const PoolArgs&);
 
 void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, size_t window,
                size_t stride, size_t padding, const Tensor& output) {
-  // Memory-bound: a task is some 64 KiB of input.
   const size_t row_floats = std::max<size_t>(stride * input.width * input.channels, 1);
-  const Split rows = split(output.height, 1, output.height * row_floats / (16 * 1024));
+  const Split rows = split(output.height, 1, output.height * row_floats / kMovedFloats);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
     kernel({.input = input.data,
             .input_row_stride = input.row_stride,
@@ -355,14 +357,16 @@ void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t
 void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output) {
   const Observed observed(runtime,
                           [&] { return moving_work({}, "upsample", input, output, 1, 1); });
-  runtime.parallel_for(1, [&](size_t) {
-    runtime.kernels.upsample({.input = input.data,
+  const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedFloats);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    const size_t begin = rows.begin(task);
+    runtime.kernels.upsample({.input = input.data + begin * input.row_stride,
                               .input_row_stride = input.row_stride,
                               .input_pixel_stride = input.pixel_stride,
-                              .rows = input.height,
+                              .rows = rows.begin(task + 1) - begin,
                               .width = input.width,
                               .channels = input.channels,
-                              .output = output.data,
+                              .output = output.data + 2 * begin * output.row_stride,
                               .output_row_stride = output.row_stride,
                               .output_pixel_stride = output.pixel_stride});
   });
