@@ -12,10 +12,10 @@ inline Floats within(Floats x, float limit) {
   return xsimd::max(Floats(-limit), xsimd::min(Floats(limit), x));
 }
 
-// 1 + exp(-x): what a sigmoid divides by. exp(-x) is good to 2 units in the last place near zero
-// and to 4e-8 |x| of itself far from it, which no longer shows beside 1 or, divided by, beside x.
-// Beyond |x| = 87 it takes the value there.
-inline Floats sigmoid_divisor(Floats x) {
+// exp(-x), good to 2 units in the last place near zero and to 4e-8 |x| of itself far from it: an error
+// that no longer shows where it is added to exp(0), as softmax and sigmoid do. Beyond |x| = 87 it
+// takes the value there, 1.6e-38.
+inline Floats exp_of_minus(Floats x) {
   using Integers = xsimd::as_integer_t<Floats>;
   x = within(x, 87.0f);
   // exp(-x) = 2^n 2^-f, n = -x log2(e) rounded: adding 1.5 * 2^23 rounds to an integer, which
@@ -32,8 +32,11 @@ inline Floats sigmoid_divisor(Floats x) {
   power = multiply_add(power, f, Floats(-0.6931470036506653f));
   power = multiply_add(power, f, Floats(1.0f));
   const Integers exponent = xsimd::bitwise_cast<Integers>(shifted) << 23;
-  return 1.0f + xsimd::bitwise_cast<Floats>(xsimd::bitwise_cast<Integers>(power) + exponent);
+  return xsimd::bitwise_cast<Floats>(xsimd::bitwise_cast<Integers>(power) + exponent);
 }
+
+// What a sigmoid divides by.
+inline Floats sigmoid_divisor(Floats x) { return 1.0f + exp_of_minus(x); }
 
 inline Floats sigmoid(Floats x) { return 1.0f / sigmoid_divisor(x); }
 

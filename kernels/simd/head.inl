@@ -11,7 +11,7 @@ inline float exp_sum_of(const float* x, size_t count, float top) {
   Floats sum(0.0f);
   for (size_t j = 0; j < count; j += kLanes) {
     const size_t lanes = min_size(kLanes, count - j);
-    sum += first_lanes_or(xsimd::exp(load_partial(x + j, lanes) - top), lanes, 0.0f);
+    sum += first_lanes_or(exp_of_minus(top - load_partial(x + j, lanes)), lanes, 0.0f);
   }
   return sum_lanes(sum);
 }
@@ -44,7 +44,7 @@ void head_combine(const HeadCombineArgs& args) {
     if (args.branches > 1) {
       for (size_t b = 1; b < args.branches; ++b) top = xsimd::max(top, log_probability(b));
       Floats sum(0.0f);
-      for (size_t b = 0; b < args.branches; ++b) sum += xsimd::exp(log_probability(b) - top);
+      for (size_t b = 0; b < args.branches; ++b) sum += exp_of_minus(top - log_probability(b));
       top += xsimd::log(sum * share);
     }
     store_partial(args.y + w, top, lanes);

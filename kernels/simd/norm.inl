@@ -1,7 +1,7 @@
 #ifndef LIGHTCAP_KERNELS_SIMD_NORM_INL_
 #define LIGHTCAP_KERNELS_SIMD_NORM_INL_
 
-#include "kernels/simd/primitives.inl"
+#include "kernels/simd/activation.inl"
 
 namespace lightcap {
 namespace {
@@ -41,7 +41,7 @@ inline float exponentials(const float* x, size_t count, float top, float* y) {
   Floats sum(0.0f);
   for (size_t j = 0; j < count; j += kLanes) {
     const size_t lanes = min_size(kLanes, count - j);
-    const Floats e = first_lanes_or(xsimd::exp(load_partial(x + j, lanes) - top), lanes, 0.0f);
+    const Floats e = first_lanes_or(exp_of_minus(top - load_partial(x + j, lanes)), lanes, 0.0f);
     store_partial(y + j, e, lanes);
     sum += e;
   }
