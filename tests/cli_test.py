@@ -324,7 +324,7 @@ class Others(unittest.TestCase):
                 self.assertGreater(len(lines), 3)
                 for line in lines:
                     _, kernel, *numbers = line.split(" ")
-                    self.assertRegex(kernel, "^[a-z_]+[24]?$")
+                    self.assertRegex(kernel, r"^[a-z_]+([24](\+pool)?)?$")
                     self.assertEqual(len([int(number) for number in numbers]), 6)
                 self.assertEqual(len(lines), len({line.split(" ", 1)[1] for line in lines}))
 
