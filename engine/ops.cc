@@ -78,17 +78,19 @@ LayerWork linear_work(const Linear& weights, size_t rows, const Fused& fused) {
           .bytes = static_cast<double>(floats) * kFloatBytes};
 }
 
+// `written` is the output, or what is pooled from it.
 LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& output,
-                    const Fused& fused, bool winograd) {
+                    const Tensor& written, const Fused& fused, bool winograd) {
   const double taps = static_cast<double>(weights.kernel * weights.kernel);
   const double channels = static_cast<double>(weights.in * weights.out);
   const double weight_floats =
       channels *
       (winograd ? static_cast<double>(winograd_components(weights.winograd->tile())) : taps);
-  const double outputs = floats_of(output) * (fused.residual == nullptr ? 1 : 2);
-  const char* kernel = !winograd                       ? "conv"
-                       : weights.winograd->tile() == 2 ? "winograd2"
-                                                       : "winograd4";
+  const double outputs = floats_of(written) * (fused.residual == nullptr ? 1 : 2);
+  constexpr const char* kWinograd[2][2] = {{"winograd2", "winograd2+pool"},
+                                           {"winograd4", "winograd4+pool"}};
+  const bool pooled = written.height != output.height;
+  const char* kernel = winograd ? kWinograd[weights.winograd->tile() == 4][pooled] : "conv";
   return {.name = weights.name,
           .kernel = kernel,
           .height = output.height,
@@ -260,8 +262,8 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
     return;
   }
   const bool winograd = weights.winograd != nullptr && runtime.winograd;
-  const Observed observed(runtime,
-                          [&] { return conv_work(weights, input, output, fused, winograd); });
+  const Observed observed(
+      runtime, [&] { return conv_work(weights, input, output, output, fused, winograd); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
   if (winograd) {
     winograd_conv2d(runtime, weights, input, output, epilogue, false);
@@ -299,12 +301,8 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& in
     average_pool(runtime, whole, 2, pooled);
     return;
   }
-  const Observed observed(runtime, [&] {
-    LayerWork work = conv_work(weights, input, whole, fused, true);
-    work.kernel = weights.winograd->tile() == 2 ? "winograd2+pool" : "winograd4+pool";
-    work.bytes -= (floats_of(whole) - floats_of(pooled)) * kFloatBytes;
-    return work;
-  });
+  const Observed observed(runtime,
+                          [&] { return conv_work(weights, input, whole, pooled, fused, true); });
   winograd_conv2d(runtime, weights, input, pooled, epilogue_of(weights.bias, fused), true);
 }
 

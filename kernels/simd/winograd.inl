@@ -10,6 +10,7 @@
 
 #include "kernels/pack.h"
 #include "kernels/simd/conv.inl"
+#include "kernels/simd/pool.inl"
 
 namespace lightcap {
 namespace {
@@ -175,22 +176,6 @@ inline Floats mean_of(Floats a, Floats b, Floats c, Floats d) {
   return (((a + b) + c) + d) * Floats(0.25f);
 }
 
-// [2 rows][2 pixels] of kWinogradColumns columns each -> [rows][pixels] of `out`.
-void pool_tile(const float* pixels_of, size_t row_stride, size_t rows, size_t pixels,
-               size_t row_pixels, const Output& out) {
-  for (size_t i = 0; i < rows * pixels; ++i) {
-    const size_t y = i / pixels, x = i % pixels;
-    const float* from = pixels_of + 2 * y * row_stride + 2 * x * kWinogradColumns;
-    float* to = out.c + (y * row_pixels + x) * out.stride;
-    for (size_t column = 0; column < min_size(kWinogradColumns, out.columns); column += kLanes) {
-      const auto at = [&](size_t offset) { return Floats::load_aligned(from + offset + column); };
-      const Floats mean =
-          mean_of(at(0), at(kWinogradColumns), at(row_stride), at(row_stride + kWinogradColumns));
-      store_partial(to + column, mean, min_size(kLanes, out.columns - column));
-    }
-  }
-}
-
 // Where a tile's pixels go: the picture, or one of half its size.
 struct TilePixels {
   size_t row_pixels, first;  // of a row of the picture; the tile's first
@@ -226,7 +211,21 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
   if (args.pooled) {
     finish_sums(sums, kTile * kTile, kWinogradColumns,
                 {sums, kWinogradColumns, columns, out.epilogue});
-    pool_tile(sums, kRowStride, rows / 2, pixels / 2, to.row_pixels, part_of(out, to.first, 0));
+    average_pool({.input = sums,
+                  .input_row_stride = kRowStride,
+                  .input_pixel_stride = kWinogradColumns,
+                  .height = rows,
+                  .width = pixels,
+                  .channels = columns,
+                  .window = 2,
+                  .stride = 2,
+                  .padding = 0,
+                  .output = part_of(out, to.first, 0).c,
+                  .output_row_stride = to.row_pixels * out.stride,
+                  .output_pixel_stride = out.stride,
+                  .output_width = pixels / 2,
+                  .first_row = 0,
+                  .rows = rows / 2});
     return;
   }
   for (size_t i = 0; i < rows; ++i) {
@@ -274,18 +273,22 @@ auto whole_transform(const WinogradOutputArgs& args)
     -> decltype(&transform_whole<kTile, Activation::kNone, ResidualPlace::kNone, false>) {
   const Epilogue& epilogue = args.epilogue;
   if (epilogue.bias == nullptr || args.columns % kLanes != 0) return nullptr;
-  constexpr ResidualPlace kNone = ResidualPlace::kNone, kAfter = ResidualPlace::kAfter;
-  const bool residual = epilogue.residual != nullptr;
+  if (epilogue.residual != nullptr) {
+    const bool is_detectors = epilogue.activation == Activation::kSilu && epilogue.residual_after;
+    return is_detectors ? transform_whole<kTile, Activation::kSilu, ResidualPlace::kAfter, false>
+                        : nullptr;
+  }
+  const auto with = [&]<Activation kActivation>() {
+    return args.pooled ? transform_whole<kTile, kActivation, ResidualPlace::kNone, true>
+                       : transform_whole<kTile, kActivation, ResidualPlace::kNone, false>;
+  };
   switch (epilogue.activation) {
+    case Activation::kNone:
+      return with.template operator()<Activation::kNone>();
     case Activation::kRelu:
-      if (residual) return nullptr;
-      return args.pooled ? transform_whole<kTile, Activation::kRelu, kNone, true>
-                         : transform_whole<kTile, Activation::kRelu, kNone, false>;
+      return with.template operator()<Activation::kRelu>();
     case Activation::kSilu:
-      if (args.pooled) return nullptr;
-      if (!residual) return transform_whole<kTile, Activation::kSilu, kNone, false>;
-      return epilogue.residual_after ? transform_whole<kTile, Activation::kSilu, kAfter, false>
-                                     : nullptr;
+      return with.template operator()<Activation::kSilu>();
     default:
       return nullptr;
   }
