@@ -82,7 +82,7 @@ void Decoder::advance(const Runtime& runtime, State& state, size_t live, size_t 
   step(runtime, state, live, t);
   const auto start = Clock::now();
   const Matrix rows = state.log_probabilities.first_rows(live);
-  head_.forward(runtime, state.hidden.first_rows(live), rows);
+  head_.forward(runtime, state.hidden.first_rows(live), rows, t % 2 == 0);
   runtime.parallel_for(1, [&](size_t) {
     if (state.on_log_probabilities) state.on_log_probabilities(rows.data, rows.columns);
     for (size_t beam = 0; beam < live; ++beam) {

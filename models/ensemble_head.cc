@@ -37,7 +37,8 @@ EnsembleHead::EnsembleHead(const Weights& weights)
 
 size_t EnsembleHead::chunks() const { return (words() + kChunk - 1) / kChunk; }
 
-void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities) const {
+void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
+                           bool last_words_first) const {
   const Arena::Scope scope(runtime.arena);
   const size_t beams = hidden.rows;
   const size_t d = word_embedding_.width;
@@ -73,7 +74,8 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
                             [&] { return head_work("head_logits", rows, d, words(), rows + 1); });
     // The kernel takes kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so
     // that the chunk's words are still in the cache.
-    runtime.parallel_for(chunks(), [&](size_t chunk) {
+    runtime.parallel_for(chunks(), [&](size_t task) {
+      const size_t chunk = last_words_first ? chunks() - 1 - task : task;
       const size_t first = chunk * kChunk;
       for (size_t row = 0; row < rows; row += kMaxHeadRows) {
         runtime.kernels.head_logits({.z = z.row(row),

@@ -23,7 +23,10 @@ class EnsembleHead {
 
   // hidden [beams][d] -> log_probabilities [beams][W] of the ensemble. The embedding is read once
   // for all branches and beams. Logits of branch k are E LayerNorm_k(gelu(dense_k h)) + bias.
-  void forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities) const;
+  // Whoever calls it again and again should alternate `last_words_first`: the words that one call
+  // read last are those that caches still hold for the next.
+  void forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
+               bool last_words_first = false) const;
 
   // For each beam the k best words, best first, of equal ones the lower id; best [beams][k]. k is
   // at most kMaxTopK and W.
