@@ -1,7 +1,5 @@
 #include "engine/arena.h"
 
-#include <new>
-
 #include "engine/error.h"
 
 namespace lightcap {
@@ -27,11 +25,9 @@ size_t dense_tensor_floats(size_t height, size_t width, size_t channels) {
   return height * width * padded_stride(channels);
 }
 
-Arena::~Arena() { ::operator delete (memory_, std::align_val_t{kAlignment}); }
-
 void Arena::allocate() {
   // One line more, so that an empty plan is memory too.
-  memory_ = static_cast<char*>(::operator new (peak_ + kAlignment, std::align_val_t{kAlignment}));
+  memory_ = allocate_block(peak_ + kAlignment);
   used_ = 0;
 }
 
@@ -50,7 +46,7 @@ void* Arena::bytes(size_t count) {
                     " bytes was planned too small: " + std::to_string(offset) + " are in use and " +
                     std::to_string(count) + " more were asked for");
   }
-  return memory_ + offset;
+  return static_cast<char*>(memory_.get()) + offset;
 }
 
 }  // namespace lightcap

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/block.h"
 #include "engine/tensor.h"
 
 namespace lightcap {
@@ -22,7 +23,6 @@ size_t dense_tensor_floats(size_t height, size_t width, size_t channels);
 class Arena {
  public:
   Arena() = default;
-  ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
@@ -56,7 +56,7 @@ class Arena {
   };
 
  private:
-  char* memory_ = nullptr;
+  Block memory_;
   size_t used_ = 0, peak_ = 0;
 };
 

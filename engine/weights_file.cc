@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <numeric>
 
+#include "engine/block.h"
 #include "engine/crc32.h"
 #include "engine/error.h"
 #include "engine/file.h"
@@ -15,11 +15,6 @@
 
 namespace lightcap {
 namespace {
-
-std::shared_ptr<void> allocate(size_t bytes) {
-  void* memory = ::operator new (std::max<size_t>(bytes, 1), std::align_val_t{kWeightsAlignment});
-  return {memory, [](void* p) { ::operator delete (p, std::align_val_t{kWeightsAlignment}); }};
-}
 
 [[noreturn]] void fail(const std::string& source, const std::string& what) {
   throw Error(ErrorCode::kModel, source + ": " + what);
@@ -190,7 +185,7 @@ WeightsFile WeightsFile::open(const std::string& path, FileAccess access) {
     }
     // Some file systems can't map: read instead.
   }
-  std::shared_ptr<void> memory = allocate(size);
+  std::shared_ptr<void> memory = allocate_block(size);
   auto* data = static_cast<uint8_t*>(memory.get());
   file.read(data, size);
   return WeightsFile(std::move(memory), {data, size}, size, path);
@@ -200,7 +195,7 @@ WeightsFile WeightsFile::from_buffer(Bytes bytes, const std::string& source) {
   if (reinterpret_cast<uintptr_t>(bytes.data) % kWeightsAlignment == 0) {
     return WeightsFile(nullptr, bytes, 0, source);
   }
-  std::shared_ptr<void> memory = allocate(bytes.size);
+  std::shared_ptr<void> memory = allocate_block(bytes.size);
   std::memcpy(memory.get(), bytes.data, bytes.size);
   const Bytes copy = {static_cast<const uint8_t*>(memory.get()), bytes.size};
   return WeightsFile(std::move(memory), copy, bytes.size, source);

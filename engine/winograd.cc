@@ -1,15 +1,9 @@
 #include "engine/winograd.h"
 
-#include <new>
-
 #include "engine/weights_file.h"
 #include "kernels/pack.h"
 
 namespace lightcap {
-
-void WinogradWeights::Freed::operator()(float* memory) const {
-  ::operator delete (memory, std::align_val_t{kWeightsAlignment});
-}
 
 WinogradWeights::WinogradWeights(const float* panels, size_t in, size_t out, size_t tile,
                                  const WeightsFile* file)
@@ -19,7 +13,7 @@ WinogradWeights::WinogradWeights(const float* panels, size_t in, size_t out, siz
       tile_(tile),
       component_stride_(panel_floats(out, in)),
       file_(file),
-      memory_(static_cast<float*>(::operator new (bytes(), std::align_val_t{kWeightsAlignment}))) {}
+      memory_(allocate_block(bytes())) {}
 
 size_t WinogradWeights::bytes() const {
   return winograd_components(tile_) * component_stride_ * sizeof(float);
@@ -30,13 +24,14 @@ size_t WinogradWeights::freed_bytes() const {
 }
 
 const float* WinogradWeights::get(ThreadPool& pool) {
+  auto* transformed = static_cast<float*>(memory_.get());
   std::call_once(filled_, [&] {
-    const WinogradPanels args = {panels_, in_, tile_, memory_.get(), component_stride_};
+    const WinogradPanels args = {panels_, in_, tile_, transformed, component_stride_};
     pool.parallel_for(panel_count(out_),
                       [&](size_t panel) { pack_winograd_panels(args, panel, 1); });
     if (file_ != nullptr) file_->give_back(file_->pages_within(panels_, 9 * component_stride_));
   });
-  return memory_.get();
+  return transformed;
 }
 
 }  // namespace lightcap

@@ -3,9 +3,9 @@
 #define LIGHTCAP_ENGINE_WINOGRAD_H_
 
 #include <cstddef>
-#include <memory>
 #include <mutex>
 
+#include "engine/block.h"
 #include "engine/thread_pool.h"
 
 namespace lightcap {
@@ -32,14 +32,10 @@ class WinogradWeights {
   size_t freed_bytes() const;
 
  private:
-  struct Freed {
-    void operator()(float* memory) const;
-  };
-
   const float* panels_;
   size_t in_, out_, tile_, component_stride_;
   const WeightsFile* file_;
-  std::unique_ptr<float, Freed> memory_;
+  Block memory_;
   std::once_flag filled_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cstring>
-#include <new>
 
 #include "engine/error.h"
 #include "models/schema.h"
@@ -37,10 +36,6 @@ float widen_f16(uint16_t half) {
 }
 
 }  // namespace
-
-void Weights::Freed::operator()(float* memory) const {
-  ::operator delete (memory, std::align_val_t{kWeightsAlignment});
-}
 
 Weights::Weights(WeightsFile file) : file_(std::move(file)), config_(read_config(file_)) {
   check_schema();
@@ -81,9 +76,8 @@ void Weights::widen() {
   }
   if (total == 0) return;
   widened_bytes_ = total * sizeof(float);
-  widened_.reset(
-      static_cast<float*>(::operator new (widened_bytes_, std::align_val_t{kWeightsAlignment})));
-  float* next = widened_.get();
+  widened_ = allocate_block(widened_bytes_);
+  auto* next = static_cast<float*>(widened_.get());
   for (const TensorEntry& tensor : file_.tensors()) {
     if (tensor.type == DataType::kF32) continue;
     widened_at_[&tensor] = next;

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/block.h"
 #include "engine/ops.h"
 #include "engine/weights_file.h"
 #include "models/config.h"
@@ -39,16 +40,13 @@ class Weights {
   LayerNorm layer_norm(const std::string& name) const;  // eps of the configuration
 
  private:
-  struct Freed {
-    void operator()(float* memory) const;
-  };
   const TensorEntry& entry(const std::string& name) const;
   void check_schema() const;
   void widen();
 
   WeightsFile file_;
   Config config_;
-  std::unique_ptr<float, Freed> widened_;
+  Block widened_;
   size_t widened_bytes_ = 0;
   std::unordered_map<const TensorEntry*, const float*> widened_at_;
   std::vector<std::unique_ptr<WinogradWeights>> winograd_;
