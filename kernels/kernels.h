@@ -232,13 +232,15 @@ struct HeadLogitsArgs {
 // Log-probabilities of one beam over a chunk of the vocabulary from its branches' logits:
 //   y[w] = log( (1/branches) * sum over b of exp(logits[b][w] - log_sum_exp[b]) )
 // With one branch this is logits[0][w] - log_sum_exp[0] exactly. A result below the smallest float's
-// logarithm saturates near it and is never NaN.
+// logarithm saturates near it and is never NaN. Where y[w] < floor, any value from y[w] to below
+// floor may stand instead: who only looks for the best words spares most of them exp and log.
 struct HeadCombineArgs {
   const float* logits;  // [branches][words]
   size_t logits_stride;
   const float* log_sum_exp;  // [branches]
   float* y;                  // [words]
   size_t branches, words;
+  float floor;  // -infinity for every word's log-probability
 };
 
 // The k largest of x, in descending order; of equal values the lower index comes first. k <= count,

@@ -1,6 +1,7 @@
 #include "models/decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -75,23 +76,29 @@ void Decoder::step(const Runtime& runtime, State& state, size_t beams, size_t t)
                state.hidden.first_rows(beams));
 }
 
-// Fills state.best with the k best next words of each of `live` beams, whose slots below t are
-// taken.
+void Decoder::find_words(const Runtime& runtime, State& state, size_t live, size_t t,
+                         size_t k) const {
+  const Matrix rows = state.log_probabilities.first_rows(live);
+  const std::array never = {special_.pad, special_.unk, special_.cls, special_.mask};
+  const HeadOptions options = {
+      .best = state.on_log_probabilities ? head_.words() : k + never.size(),
+      .last_words_first = t % 2 == 0};
+  head_.forward(runtime, state.hidden.first_rows(live), rows, options);
+  runtime.parallel_for(1, [&](size_t) {
+    if (state.on_log_probabilities) state.on_log_probabilities(rows.data, rows.columns);
+    for (size_t beam = 0; beam < live; ++beam) {
+      for (const uint32_t token : never)
+        rows.row(beam)[token] = -std::numeric_limits<float>::infinity();
+    }
+  });
+  head_.best_words(runtime, rows, k, state.best);
+}
+
 void Decoder::advance(const Runtime& runtime, State& state, size_t live, size_t t, size_t k) const {
   using Clock = std::chrono::steady_clock;
   step(runtime, state, live, t);
   const auto start = Clock::now();
-  const Matrix rows = state.log_probabilities.first_rows(live);
-  head_.forward(runtime, state.hidden.first_rows(live), rows, t % 2 == 0);
-  runtime.parallel_for(1, [&](size_t) {
-    if (state.on_log_probabilities) state.on_log_probabilities(rows.data, rows.columns);
-    for (size_t beam = 0; beam < live; ++beam) {
-      for (const uint32_t token : {special_.pad, special_.unk, special_.cls, special_.mask}) {
-        rows.row(beam)[token] = -std::numeric_limits<float>::infinity();
-      }
-    }
-  });
-  head_.best_words(runtime, rows, k, state.best);
+  find_words(runtime, state, live, t, k);
   state.head_ms += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   ++state.steps;
   if (runtime.planning()) return;

@@ -60,8 +60,10 @@ class Decoder {
   // call. Throws Error(kModel) where damaged weights make NaN.
   const Hypothesis& run(const Runtime& runtime, const DecodeOptions& options, State& state) const;
 
-  // One decoding step, and its head alone, for benchmarks: greedy, at slot t, after `run`.
+  // The two parts of a step at slot t, also for benchmarks after `run`: the live beams' hidden
+  // states, and of these the k best next words of each, in state.best.
   void step(const Runtime& runtime, State& state, size_t beams, size_t t) const;
+  void find_words(const Runtime& runtime, State& state, size_t beams, size_t t, size_t k) const;
 
  private:
   const Hypothesis& greedy(const Runtime& runtime, const DecodeOptions& options,

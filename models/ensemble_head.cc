@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 
@@ -37,8 +38,26 @@ EnsembleHead::EnsembleHead(const Weights& weights)
 
 size_t EnsembleHead::chunks() const { return (words() + kChunk - 1) / kChunk; }
 
+// A chunk's likeliest word of a branch has at least its share of that branch's probability, and no
+// two chunks share a word: so `best` words are as likely as the chunk that is the `best`-th by this
+// bound. `bounds` is scratch, [chunks()].
+float EnsembleHead::floor_of(Matrix maximum, size_t beam, size_t branches, const float* log_sum_exp,
+                             size_t best, float* bounds) const {
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  if (best > chunks()) return kLowest;
+  for (size_t chunk = 0; chunk < chunks(); ++chunk) {
+    bounds[chunk] = kLowest;
+    for (size_t row = beam * branches; row < (beam + 1) * branches; ++row)
+      bounds[chunk] = std::max(bounds[chunk], maximum.row(chunk)[row] - log_sum_exp[row]);
+  }
+  std::nth_element(bounds, bounds + best - 1, bounds + chunks(), std::greater<>());
+  const float bound = bounds[best - 1];
+  constexpr float kRounding = 1e-5f;  // tens of roundings
+  return bound - std::log(static_cast<float>(branches)) - kRounding * (1 + std::fabs(bound));
+}
+
 void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
-                           bool last_words_first) const {
+                           const HeadOptions& options) const {
   const Arena::Scope scope(runtime.arena);
   const size_t beams = hidden.rows;
   const size_t d = word_embedding_.width;
@@ -69,13 +88,15 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
   const Matrix maximum = runtime.arena.matrix(chunks(), rows);
   const Matrix exp_sum = runtime.arena.matrix(chunks(), rows);
   float* log_sum_exp = runtime.arena.floats(rows);
+  float* floors = runtime.arena.floats(beams);
+  float* bounds = runtime.arena.floats(chunks());
   {
     const Observed observed(runtime,
                             [&] { return head_work("head_logits", rows, d, words(), rows + 1); });
     // The kernel takes kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so
     // that the chunk's words are still in the cache.
     runtime.parallel_for(chunks(), [&](size_t task) {
-      const size_t chunk = last_words_first ? chunks() - 1 - task : task;
+      const size_t chunk = options.last_words_first ? chunks() - 1 - task : task;
       const size_t first = chunk * kChunk;
       for (size_t row = 0; row < rows; row += kMaxHeadRows) {
         runtime.kernels.head_logits({.z = z.row(row),
@@ -104,6 +125,8 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
       }
       log_sum_exp[row] = static_cast<float>(static_cast<double>(top) + std::log(sum));
     }
+    for (size_t beam = 0; beam < beams; ++beam)
+      floors[beam] = floor_of(maximum, beam, branches, log_sum_exp, options.best, bounds);
   });
   const Observed observed(
       runtime, [&] { return head_work("head_combine", rows, 0, words(), rows + beams); });
@@ -115,7 +138,8 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
                                     .log_sum_exp = log_sum_exp + beam * branches,
                                     .y = log_probabilities.row(beam) + first,
                                     .branches = branches,
-                                    .words = std::min(kChunk, words() - first)});
+                                    .words = std::min(kChunk, words() - first),
+                                    .floor = floors[beam]});
     }
   });
 }

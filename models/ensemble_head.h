@@ -17,16 +17,23 @@ struct ScoredToken {
   float log_probability;
 };
 
+struct HeadOptions {
+  // Of each beam only so many best words will be asked for: the other log-probabilities may be any
+  // below theirs.
+  size_t best = SIZE_MAX;
+  // Whoever calls the head again and again should alternate this: the words that one call read last
+  // are those that caches still hold for the next.
+  bool last_words_first = false;
+};
+
 class EnsembleHead {
  public:
   explicit EnsembleHead(const Weights& weights);
 
   // hidden [beams][d] -> log_probabilities [beams][W] of the ensemble. The embedding is read once
   // for all branches and beams. Logits of branch k are E LayerNorm_k(gelu(dense_k h)) + bias.
-  // Whoever calls it again and again should alternate `last_words_first`: the words that one call
-  // read last are those that caches still hold for the next.
   void forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
-               bool last_words_first = false) const;
+               const HeadOptions& options) const;
 
   // For each beam the k best words, best first, of equal ones the lower id; best [beams][k]. k is
   // at most kMaxTopK and W.
@@ -42,6 +49,8 @@ class EnsembleHead {
     LayerNorm norm;
   };
   size_t chunks() const;
+  float floor_of(Matrix maximum, size_t beam, size_t branches, const float* log_sum_exp,
+                 size_t best, float* bounds) const;
 
   WordEmbedding word_embedding_;
   const float* bias_;  // [W]

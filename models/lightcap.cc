@@ -326,8 +326,7 @@ void Session::decode(const DecodeOptions& options) {
 void Session::decode_step(size_t t) { model_->decoder.step(runtime_, decoder_state_, 1, t); }
 
 void Session::head_step() {
-  model_->head.forward(runtime_, decoder_state_.hidden.first_rows(1),
-                       decoder_state_.log_probabilities.first_rows(1));
+  model_->decoder.find_words(runtime_, decoder_state_, 1, 1, 1);
 }
 
 void Session::trace_matrix(const char* name, Matrix x) const {

@@ -32,6 +32,7 @@ void head_logits(const HeadLogitsArgs& args) {
 
 void head_combine(const HeadCombineArgs& args) {
   const Floats share(1.0f / static_cast<float>(args.branches));
+  const Floats floor(args.floor);
   for (size_t w = 0; w < args.words; w += kLanes) {
     const size_t lanes = min_size(kLanes, args.words - w);
     const auto log_probability = [&](size_t branch) {
@@ -40,9 +41,10 @@ void head_combine(const HeadCombineArgs& args) {
     };
     // Relative to the best branch, so that probabilities too small for a float keep their
     // logarithm.
+    // It is what the mean can't exceed, too.
     Floats top = log_probability(0);
-    if (args.branches > 1) {
-      for (size_t b = 1; b < args.branches; ++b) top = xsimd::max(top, log_probability(b));
+    for (size_t b = 1; b < args.branches; ++b) top = xsimd::max(top, log_probability(b));
+    if (args.branches > 1 && xsimd::any(!(top < floor))) {
       Floats sum(0.0f);
       for (size_t b = 0; b < args.branches; ++b) sum += exp_of_minus(top - log_probability(b));
       top += xsimd::log(sum * share);

@@ -1,4 +1,8 @@
+#include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
+#include <vector>
 
 #include "tests/kernels/matrix_case.h"
 #include "tests/kernels/product_case.h"
@@ -87,16 +91,24 @@ class HeadLogitsCase : public KernelCase {
 
 class HeadCombineCase : public KernelCase {
  public:
-  HeadCombineCase(size_t branches, size_t words, size_t gap, float spread)
+  // `best` words are wanted; 0 for all.
+  HeadCombineCase(size_t branches, size_t words, size_t gap, float spread, size_t best)
       : random_(branches * 1000 + words),
         logits_(branches, words, gap, random_, spread),
         log_sum_exp_(1, branches, 0, random_, spread),
-        output_(1, words) {}
+        output_(1, words) {
+    if (best == 0) return;
+    run_reference();
+    std::vector<float> y(output_.expected.data(), output_.expected.data() + words);
+    std::nth_element(y.begin(), y.begin() + static_cast<std::ptrdiff_t>(best - 1), y.end(),
+                     std::greater<>());
+    floor_ = y[best - 1];
+  }
   void run(const KernelTable& kernels) override { kernels.head_combine(args(output_.actual)); }
   void run_reference() override { reference::head_combine(args(output_.expected)); }
   // One branch is one subtraction. Several add the roundings of exp, log and a mean near 1.
   std::string compare() override {
-    return output_.compare([&](size_t, size_t w) {
+    const auto bound = [&](size_t, size_t w) {
       double magnitude = std::fabs(static_cast<double>(output_.expected.data()[w]));
       if (logits_.rows == 1) return kUnit * magnitude;
       for (size_t b = 0; b < logits_.rows; ++b) {
@@ -104,7 +116,18 @@ class HeadCombineCase : public KernelCase {
                                                   static_cast<double>(log_sum_exp_.data()[b])));
       }
       return kUnit * (4 * magnitude + 4 * static_cast<double>(logits_.rows) + 16);
-    });
+    };
+    // Below the floor what is allowed counts as right.
+    float* expected = output_.expected.data();
+    const std::vector<float> exact(expected, expected + logits_.columns);
+    for (size_t w = 0; w < logits_.columns; ++w) {
+      const float actual = output_.actual.data()[w];
+      const double lowest = static_cast<double>(exact[w]) - bound(0, w);
+      if (static_cast<double>(actual) >= lowest && actual < floor_) expected[w] = actual;
+    }
+    const std::string difference = output_.compare(bound);
+    std::copy(exact.begin(), exact.end(), expected);
+    return difference;
   }
   double flops() const override {
     return 20.0 * static_cast<double>(logits_.rows * logits_.columns);
@@ -116,9 +139,10 @@ class HeadCombineCase : public KernelCase {
  private:
   HeadCombineArgs args(GappedMatrix& y) const {
     return {logits_.data(), logits_.stride, log_sum_exp_.data(),
-            y.data(),       logits_.rows,   logits_.columns};
+            y.data(),       logits_.rows,   logits_.columns, floor_};
   }
   Random random_;
+  float floor_ = -std::numeric_limits<float>::infinity();
   GappedMatrix logits_, log_sum_exp_;
   OutputPair output_;
 };
@@ -143,14 +167,21 @@ std::vector<CaseFactory> head_logits_cases() {
 
 std::vector<CaseFactory> head_combine_cases() {
   std::vector<CaseFactory> cases;
-  const auto add = [&](size_t branches, size_t words, size_t gap, float spread, bool model_shape) {
-    cases.push_back(
-        {std::to_string(branches) + " branches n" + std::to_string(words), model_shape,
-         [=] { return std::make_unique<HeadCombineCase>(branches, words, gap, spread); }});
+  const auto add = [&](size_t branches, size_t words, size_t gap, float spread, size_t best,
+                       bool model_shape) {
+    cases.push_back({std::to_string(branches) + " branches n" + std::to_string(words) +
+                         (best == 0 ? "" : " best " + std::to_string(best)),
+                     model_shape, [=] {
+                       return std::make_unique<HeadCombineCase>(branches, words, gap, spread, best);
+                     }});
   };
-  for (size_t words = 1; words <= 66; ++words)
-    add(words % 5 + 1, words, words % 3, words % 2 == 0 ? 2 : 500, false);
-  add(3, 1024, 0, 10, true);
+  for (size_t words = 1; words <= 66; ++words) {
+    const float spread = words % 2 == 0 ? 2 : 500;
+    for (const size_t best : {size_t{0}, size_t{1}, words / 2 + 1})
+      add(words % 5 + 1, words, words % 3, spread, best, false);
+  }
+  add(3, 1024, 0, 10, 0, true);  // whoever wants all log-probabilities
+  add(3, 1024, 0, 10, 1, true);  // decoding
   return cases;
 }
 
