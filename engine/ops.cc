@@ -2,33 +2,17 @@
 
 #include <algorithm>
 
+#include "engine/split.h"
+#include "engine/winograd_conv.h"
+
 namespace lightcap {
 namespace {
 
-constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
-// Multiply-adds that a task should at least be worth: some 10 us on one core, against less than 1
+// Multiply-adds that a task should at least be worth: some 5 us on one core, against less than 1
 // us for handing it out.
-constexpr size_t kTaskMacs = 512 * 1024;
+constexpr size_t kTaskMacs = 256 * 1024;
 // Or floats of weights, where rows are so few that reading these takes longer: 128 KiB.
 constexpr size_t kTaskWeights = 32 * 1024;
-
-// How many pieces of whole `unit`s `total` is cut into, and where each begins. Pieces differ by one
-// unit at most.
-struct Split {
-  size_t total, unit, pieces;
-
-  size_t begin(size_t piece) const {
-    const size_t units = ceil_div(total, unit);
-    return std::min(units * piece / pieces * unit, total);
-  }
-  // The most that a piece has.
-  size_t largest() const { return std::min(ceil_div(ceil_div(total, unit), pieces) * unit, total); }
-};
-
-Split split(size_t total, size_t unit, size_t pieces) {
-  return {total, unit, std::clamp<size_t>(pieces, 1, ceil_div(total, unit))};
-}
 
 // A product of rows x depth x columns as a grid of tasks. Rows are cut first, into pieces of some
 // register tiles: each task then streams all panels past rows that stay in its L2. Where rows are
@@ -38,7 +22,6 @@ struct Grid {
   size_t tasks() const { return rows.pieces * columns.pieces; }
 };
 
-constexpr size_t kRowUnit = 12;      // the tallest register tile
 constexpr size_t kRowsPerTask = 96;  // 8 tiles: weights are read from L2 once per 96 rows
 constexpr size_t kColumnUnit = 2 * kPanelWidth;
 constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
@@ -147,113 +130,6 @@ void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, c
                 });
 }
 
-namespace {
-
-// Components and products that are under way at a time, some 512 KiB: caches hold them between the
-// three steps. But not so few tiles that the weights, read once a chunk, are what it mostly reads.
-constexpr size_t kChunkFloats = 128 * 1024;
-constexpr size_t kChunkTiles = 24;
-
-size_t chunk_tiles(const Conv& weights, size_t components) {
-  const size_t tile_floats = weights.in + weights.out;  // of one component
-  const size_t worth_weights = weights.in * weights.out * 3 / 8 / tile_floats;
-  return std::max({kChunkTiles, kChunkFloats / (components * tile_floats), worth_weights});
-}
-
-// Of which a task transforms so many.
-constexpr size_t kTransformFloats = 16 * 1024;
-
-// [component][row][column]. The same element of all components is what a transform reads or writes
-// at once, so components lie an odd number of cache lines apart: by a multiple of 4 KiB, as many
-// would, all those lines fall into one set of L1.
-struct Components {
-  Matrix first;
-  size_t stride;
-
-  Components(Arena& arena, size_t count, size_t rows, size_t columns)
-      : stride((ceil_div(rows * columns, kLineFloats) | 1) * kLineFloats) {
-    first = {arena.floats(count * stride), rows, columns, columns};
-  }
-  Matrix operator[](size_t i) const {
-    return {first.data + i * stride, first.rows, first.columns, first.stride};
-  }
-
-  static constexpr size_t kLineFloats = 16;
-};
-
-// Tiles in chunks; of a chunk first the components of its input, then a product for each, then the
-// output's pixels, or means of 2 x 2 of these. So a component of the weights is read once a chunk,
-// by one task.
-void winograd_conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input,
-                     const Tensor& output, const Epilogue& epilogue, bool pooled) {
-  const size_t tile = weights.winograd->tile();
-  const size_t components = winograd_components(tile);
-  const size_t tiles = winograd_tiles(input.height, input.width, tile);
-  const Split chunks = split(tiles, kRowUnit, ceil_div(tiles, chunk_tiles(weights, components)));
-  const size_t rows = chunks.largest();
-  const Arena::Scope scope(runtime.arena);
-  const Components transformed(runtime.arena, components, rows, weights.in);
-  const Components products(runtime.arena, components, rows, weights.out);
-  if (runtime.planning()) return;
-  const float* panels = weights.winograd->get(runtime.pool);
-  for (size_t chunk = 0; chunk < chunks.pieces; ++chunk) {
-    const size_t first = chunks.begin(chunk), count = chunks.begin(chunk + 1) - first;
-    const Split inputs = split(count, 1, components * count * weights.in / kTransformFloats);
-    runtime.parallel_for(inputs.pieces, [&](size_t task) {
-      const size_t begin = inputs.begin(task);
-      runtime.kernels.winograd_input({.input = input.data,
-                                      .input_row_stride = input.row_stride,
-                                      .input_pixel_stride = input.pixel_stride,
-                                      .height = input.height,
-                                      .width = input.width,
-                                      .channels = weights.in,
-                                      .tile = tile,
-                                      .output = transformed.first.row(begin),
-                                      .component_stride = transformed.stride,
-                                      .tile_stride = transformed.first.stride,
-                                      .first_tile = first + begin,
-                                      .tiles = inputs.begin(task + 1) - begin});
-    });
-    const auto component_panels = [&](size_t component) {
-      return panels + component * weights.winograd->component_stride();
-    };
-    runtime.parallel_for(components, [&](size_t component) {
-      // The one that this thread is likely to come to next.
-      const size_t next = component + static_cast<size_t>(runtime.pool.threads());
-      const Matrix a = transformed[component], c = products[component];
-      runtime.kernels.gemm({.a = a.data,
-                            .a_stride = a.stride,
-                            .panels = component_panels(component),
-                            .c = c.data,
-                            .c_stride = c.stride,
-                            .rows = count,
-                            .depth = weights.in,
-                            .columns = weights.out,
-                            .epilogue = {},
-                            .next_panels = next < components ? component_panels(next) : nullptr});
-    });
-    const Split outputs = split(count, 1, components * count * weights.out / kTransformFloats);
-    runtime.parallel_for(outputs.pieces, [&](size_t task) {
-      const size_t begin = outputs.begin(task);
-      runtime.kernels.winograd_output({.input = products.first.row(begin),
-                                       .component_stride = products.stride,
-                                       .tile_stride = products.first.stride,
-                                       .tile = tile,
-                                       .output = output.data,
-                                       .output_pixel_stride = output.pixel_stride,
-                                       .height = input.height,
-                                       .width = input.width,
-                                       .first_tile = first + begin,
-                                       .tiles = outputs.begin(task + 1) - begin,
-                                       .columns = weights.out,
-                                       .epilogue = epilogue,
-                                       .pooled = pooled});
-    });
-  }
-}
-
-}  // namespace
-
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused) {
   if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
@@ -266,7 +142,7 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
       runtime, [&] { return conv_work(weights, input, output, output, fused, winograd); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
   if (winograd) {
-    winograd_conv2d(runtime, weights, input, output, epilogue, false);
+    winograd_conv2d(runtime, {weights, input, output, epilogue, false});
     return;
   }
   const size_t depth = weights.kernel * weights.kernel * weights.in;
@@ -303,7 +179,7 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& in
   }
   const Observed observed(runtime,
                           [&] { return conv_work(weights, input, whole, pooled, fused, true); });
-  winograd_conv2d(runtime, weights, input, pooled, epilogue_of(weights.bias, fused), true);
+  winograd_conv2d(runtime, {weights, input, pooled, epilogue_of(weights.bias, fused), true});
 }
 
 namespace {
