@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,8 @@ namespace lightcap {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kPiece = size_t{2} << 20;
 
 // The permissions that a file made by open() would have: mkstemp's are the owner's alone.
 mode_t usual_permissions() {
@@ -58,14 +61,26 @@ void OutputFile::fail(const char* what) const {
 
 void OutputFile::append(std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
+    const auto part = bytes.first(std::min(bytes.size(), kPiece - pending_.size()));
+    pending_.insert(pending_.end(), part.begin(), part.end());
+    bytes = bytes.subspan(part.size());
+    if (pending_.size() == kPiece) flush();
+  }
+}
+
+void OutputFile::flush() {
+  std::span<const uint8_t> bytes = pending_;
+  while (!bytes.empty()) {
     const ssize_t written = write(file_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail("cannot write");
     bytes = bytes.subspan(static_cast<size_t>(written));
   }
+  pending_.clear();
 }
 
 void OutputFile::write_at(uint64_t offset, std::span<const uint8_t> bytes) {
+  flush();
   while (!bytes.empty()) {
     const ssize_t written = pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
@@ -76,6 +91,7 @@ void OutputFile::write_at(uint64_t offset, std::span<const uint8_t> bytes) {
 }
 
 void OutputFile::publish() {
+  flush();
   // Some network file systems report a full disk only now.
   if (fsync(file_) != 0) fail("cannot write to the disk");
   const int file = file_;

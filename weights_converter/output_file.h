@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace lightcap {
 
@@ -26,11 +27,15 @@ class OutputFile {
 
  private:
   [[noreturn]] void fail(const char* what) const;
+  void flush();
 
   std::string path_;    // as the user gave it, for messages
   std::string target_;  // where a symbolic link leads
   std::string temporary_;
   int file_ = -1;
+  // What was appended and is not written yet. Written in pieces of a huge page's size that begin at
+  // multiples of it, since Linux then keeps the file in huge pages where it can (engine/block.h).
+  std::vector<uint8_t> pending_;
 };
 
 }  // namespace lightcap
