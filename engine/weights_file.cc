@@ -217,8 +217,14 @@ Bytes WeightsFile::pages_within(const float* floats, size_t count) const {
 }
 
 void WeightsFile::give_back(Bytes pages) const {
+  if (pages.size == 0) return;
+  void* begin = const_cast<uint8_t*>(pages.data);
+#if defined(MADV_NOHUGEPAGE)
+  // Or whoever next touches the huge page that these are part of would bring them back.
+  madvise(begin, pages.size, MADV_NOHUGEPAGE);
+#endif
   // The file is mapped read-only, so that its pages can be had again.
-  if (pages.size != 0) madvise(const_cast<uint8_t*>(pages.data), pages.size, MADV_DONTNEED);
+  madvise(begin, pages.size, MADV_DONTNEED);
 }
 
 void WeightsFile::parse() {
