@@ -1,7 +1,10 @@
 #include "engine/wordpiece.h"
 
 #include <algorithm>
+#include <bit>
+#include <functional>
 #include <iterator>
+#include <utility>
 
 #include "engine/error.h"
 #include "engine/unicode.h"
@@ -43,10 +46,11 @@ void end_word(std::string& text) {
 
 }  // namespace
 
-WordPiece::WordPiece(const std::vector<std::string_view>& vocabulary) : vocabulary_(vocabulary) {
-  ids_.reserve(vocabulary_.size());
+WordPiece::WordPiece(std::vector<std::string_view> vocabulary)
+    : vocabulary_(std::move(vocabulary)), slots_(std::bit_ceil(2 * vocabulary_.size() + 1), kNone) {
   for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
-    ids_.emplace(vocabulary_[id], id);
+    uint32_t& slot = slots_[slot_of(vocabulary_[id])];
+    if (slot == kNone) slot = id;
     longest_ = std::max(longest_, vocabulary_[id].size());
   }
   special_ = {required("[PAD]"), required("[UNK]"), required("[CLS]"), required("[SEP]"),
@@ -54,11 +58,18 @@ WordPiece::WordPiece(const std::vector<std::string_view>& vocabulary) : vocabula
 }
 
 uint32_t WordPiece::required(std::string_view token) const {
-  const auto found = ids_.find(token);
-  if (found == ids_.end()) {
+  const uint32_t id = find(token);
+  if (id == kNone) {
     throw Error(ErrorCode::kModel, "the vocabulary lacks the token " + std::string(token));
   }
-  return found->second;
+  return id;
+}
+
+size_t WordPiece::slot_of(std::string_view token) const {
+  const size_t mask = slots_.size() - 1;
+  size_t slot = std::hash<std::string_view>()(token) & mask;
+  while (slots_[slot] != kNone && vocabulary_[slots_[slot]] != token) slot = (slot + 1) & mask;
+  return slot;
 }
 
 std::vector<uint32_t> WordPiece::encode(std::string_view text) const {
@@ -104,9 +115,9 @@ void WordPiece::encode_word(const std::u32string& word, std::vector<uint32_t>& i
     for (; end > begin; --end) {
       std::string piece = begin == 0 ? "" : "##";
       piece.append(utf8, ends[begin], ends[end] - ends[begin]);
-      const auto found = ids_.find(piece);
-      if (found == ids_.end()) continue;
-      ids.push_back(found->second);
+      const uint32_t id = find(piece);
+      if (id == kNone) continue;
+      ids.push_back(id);
       break;
     }
     if (end == begin) {
