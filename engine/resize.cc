@@ -240,18 +240,19 @@ void linear_strip(const ImageView& image, const LetterboxGeometry& geometry,
 // OpenCV averages 2x2 pixels where both sides are halved exactly, and copies where nothing changes.
 void half_or_copy_row(const ImageView& image, const LetterboxGeometry& geometry, size_t y,
                       const Tensor& out) {
-  const bool half = image.width != geometry.resized_width;
+  const size_t width = geometry.resized_width;
   float* to = out.data + (geometry.top + y) * out.row_stride + geometry.left * out.pixel_stride;
-  const uint8_t* from = image.data + (half ? 2 * y : y) * image.row_bytes;
-  for (size_t x = 0; x < geometry.resized_width; ++x) {
+  if (image.width == width) {
+    const uint8_t* from = image.data + y * image.row_bytes;
+    for (size_t i = 0; i < 3 * width; ++i) to[i] = static_cast<float>(from[i]) / 255.0f;
+    return;
+  }
+  const uint8_t* upper = image.data + 2 * y * image.row_bytes;
+  const uint8_t* lower = upper + image.row_bytes;
+  for (size_t x = 0; x < width; ++x) {
     for (size_t c = 0; c < 3; ++c) {
-      int value = from[3 * x + c];
-      if (half) {
-        const uint8_t* square = from + 6 * x + c;
-        value =
-            (square[0] + square[3] + square[image.row_bytes] + square[image.row_bytes + 3] + 2) >>
-            2;
-      }
+      const size_t at = 6 * x + c;
+      const int value = (upper[at] + upper[at + 3] + lower[at] + lower[at + 3] + 2) >> 2;
       to[3 * x + c] = static_cast<float>(value) / 255.0f;
     }
   }
@@ -317,7 +318,9 @@ void encoder_input(const ImageView& image, const EncoderGeometry& geometry, cons
         work.resize_across_then_down(image, across, down, y);
       }
       float* to = out.data + y * out.row_stride;
-      for (size_t i = 0; i < 3 * size; ++i) to[i] = table[i % 3][work.row[i]];
+      for (size_t x = 0; x < size; ++x) {
+        for (size_t c = 0; c < 3; ++c) to[3 * x + c] = table[c][work.row[3 * x + c]];
+      }
     }
   });
 }
