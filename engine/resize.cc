@@ -17,7 +17,6 @@ size_t strip_begin(size_t rows, size_t strip) { return rows * strip / kStrips; }
 
 // ---- Bicubic, as Pillow's Resample.c computes it ----
 
-constexpr int kWeightBits = 32 - 8 - 2;
 constexpr double kSupport = 2.0;  // of the filter, in source pixels where nothing shrinks
 
 double bicubic(double x) {
@@ -28,23 +27,27 @@ double bicubic(double x) {
   return 0.0;
 }
 
-// How many source pixels an output pixel is made of, at most.
+// How many source pixels an output pixel is made of, at most, and made a multiple of 4.
 size_t window_size(size_t source, size_t target) {
   const double scale = static_cast<double>(source) / static_cast<double>(target);
-  return static_cast<size_t>(std::ceil(kSupport * std::max(scale, 1.0))) * 2 + 1;
+  const size_t pixels = static_cast<size_t>(std::ceil(kSupport * std::max(scale, 1.0))) * 2 + 1;
+  return (pixels + 3) / 4 * 4;
 }
 
 // Outputs [first, first + count) of a side of `target` made from `source` pixels.
 struct Windows {
   size_t window;      // weights an output has room for
-  int32_t* weights;   // [count][window], fixed point
+  size_t copies;      // of each weight
+  int32_t* weights;   // [count][window][copies], fixed point; zeros after a window's own
   uint32_t* begins;   // [count], the first source pixel
   uint32_t* lengths;  // [count]
   double* exact;      // [window], scratch
 
-  Windows(Arena& arena, size_t count, size_t largest_window)
+  Windows(Arena& arena, size_t count, size_t largest_window, size_t weight_copies)
       : window(largest_window),
-        weights(static_cast<int32_t*>(arena.bytes(count * largest_window * sizeof(int32_t)))),
+        copies(weight_copies),
+        weights(
+            static_cast<int32_t*>(arena.bytes(count * largest_window * copies * sizeof(int32_t)))),
         begins(static_cast<uint32_t*>(arena.bytes(count * sizeof(uint32_t)))),
         lengths(static_cast<uint32_t*>(arena.bytes(count * sizeof(uint32_t)))),
         exact(static_cast<double*>(arena.bytes(largest_window * sizeof(double)))) {}
@@ -64,9 +67,11 @@ struct Windows {
         exact[k] = bicubic((static_cast<double>(begin + k) - center + 0.5) * (1.0 / filter_scale));
         sum += exact[k];
       }
-      for (size_t k = 0; k < length; ++k) {
-        const double weight = (sum != 0.0 ? exact[k] / sum : exact[k]) * (1 << kWeightBits);
-        weights[i * window + k] = static_cast<int32_t>(weight < 0 ? weight - 0.5 : weight + 0.5);
+      int32_t* to = weights + i * window * copies;
+      std::fill_n(to, window * copies, 0);
+      for (size_t k = 0; k < length; ++k, to += copies) {
+        const double weight = (sum != 0.0 ? exact[k] / sum : exact[k]) * (1 << kResizeBits);
+        std::fill_n(to, copies, static_cast<int32_t>(weight < 0 ? weight - 0.5 : weight + 0.5));
       }
       begins[i] = static_cast<uint32_t>(begin);
       lengths[i] = static_cast<uint32_t>(length);
@@ -75,27 +80,10 @@ struct Windows {
 };
 
 uint8_t from_fixed(int32_t sum) {
-  return static_cast<uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
+  return static_cast<uint8_t>(std::clamp(sum >> kResizeBits, 0, 255));
 }
 
-constexpr int32_t kHalf = 1 << (kWeightBits - 1);
-
-// One row of the square: [size][3] out of a source row.
-void resize_row(const uint8_t* row, const Windows& windows, size_t size, uint8_t* out) {
-  for (size_t x = 0; x < size; ++x) {
-    const int32_t* weights = windows.weights + x * windows.window;
-    const uint8_t* pixel = row + 3 * static_cast<size_t>(windows.begins[x]);
-    int32_t red = kHalf, green = kHalf, blue = kHalf;
-    for (size_t k = 0; k < windows.lengths[x]; ++k, pixel += 3) {
-      red += weights[k] * pixel[0];
-      green += weights[k] * pixel[1];
-      blue += weights[k] * pixel[2];
-    }
-    out[3 * x] = from_fixed(red);
-    out[3 * x + 1] = from_fixed(green);
-    out[3 * x + 2] = from_fixed(blue);
-  }
-}
+constexpr int32_t kHalf = 1 << (kResizeBits - 1);
 
 void add_row(const uint8_t* row, int32_t weight, size_t count, int32_t* sum) {
   for (size_t i = 0; i < count; ++i) sum[i] += weight * row[i];
@@ -124,20 +112,38 @@ size_t widest_down_first(size_t size) {
 // What a strip of output rows works on.
 struct BicubicStrip {
   size_t size = 0, window = 0;
-  uint8_t* ring = nullptr;  // [window][size][3]: source rows, already resized across
-  size_t next = 0;          // the first source row that is not in the ring yet
-  int32_t* sums = nullptr;  // [widest_down_first][3]
-  uint8_t* wide = nullptr;  // [widest_down_first][3]
-  uint8_t* row = nullptr;   // [size][3], the result
+  uint8_t* ring = nullptr;      // [window][size][3]: source rows, already resized across
+  size_t next = 0;              // the first source row that is not in the ring yet
+  int32_t* sums = nullptr;      // [widest_down_first][3]
+  uint8_t* wide = nullptr;      // [widest_down_first][3]
+  uint8_t* row = nullptr;       // [size][3], the result
+  int32_t* unpacked = nullptr;  // the kernel's scratch
+  const KernelTable* kernels = nullptr;
 
   BicubicStrip() = default;
-  BicubicStrip(Arena& arena, size_t output_size, size_t largest_window)
+  BicubicStrip(const KernelTable& table, Arena& arena, size_t output_size, size_t largest_window)
       : size(output_size),
         window(largest_window),
         ring(static_cast<uint8_t*>(arena.bytes(largest_window * 3 * size))),
         sums(static_cast<int32_t*>(arena.bytes(widest_down_first(size) * 3 * sizeof(int32_t)))),
         wide(static_cast<uint8_t*>(arena.bytes(widest_down_first(size) * 3))),
-        row(static_cast<uint8_t*>(arena.bytes(3 * size))) {}
+        row(static_cast<uint8_t*>(arena.bytes(3 * size))),
+        unpacked(static_cast<int32_t*>(
+            arena.bytes((ImageLimits::kMaxSide + window) * 4 * sizeof(int32_t)))),
+        kernels(&table) {}
+
+  // One row of the square out of a source row.
+  void resize_across(const uint8_t* source, size_t pixels, const Windows& across,
+                     uint8_t* out) const {
+    kernels->resize_row({.row = source,
+                         .pixels = pixels,
+                         .weights = across.weights,
+                         .window = across.window,
+                         .begins = across.begins,
+                         .unpacked = unpacked,
+                         .out = out,
+                         .size = size});
+  }
 
   // Each source row is resized once a strip: windows never begin before their predecessor.
   void resize_across_then_down(const ImageView& image, const Windows& across, const Windows& down,
@@ -145,7 +151,7 @@ struct BicubicStrip {
     const size_t begin = down.begins[y], end = begin + down.lengths[y];
     const auto ring_row = [&](size_t source) { return ring + source % window * 3 * size; };
     for (next = std::max(next, begin); next < end; ++next) {
-      resize_row(image.data + next * image.row_bytes, across, size, ring_row(next));
+      resize_across(image.data + next * image.row_bytes, image.width, across, ring_row(next));
     }
     std::fill_n(sums, 3 * size, kHalf);
     for (size_t source = begin; source < end; ++source) {
@@ -162,7 +168,7 @@ struct BicubicStrip {
               down.weights[y * down.window + k], 3 * image.width, sums);
     }
     round_row(sums, 3 * image.width, wide);
-    resize_row(wide, across, size, row);
+    resize_across(wide, image.width, across, row);
   }
 };
 
@@ -198,31 +204,32 @@ void linear_taps(size_t source, size_t target, bool move_weights, LinearTap* tap
   }
 }
 
-void linear_row(const uint8_t* row, const LinearTap* taps, size_t width, int32_t* out) {
+// In 1/128, as OpenCV cuts them: 16 bits hold that.
+void linear_row(const uint8_t* row, const LinearTap* taps, size_t width, int16_t* out) {
   for (size_t x = 0; x < width; ++x) {
     const LinearTap& tap = taps[x];
     const uint8_t* low = row + 3 * static_cast<size_t>(tap.low);
     const uint8_t* high = row + 3 * static_cast<size_t>(tap.high);
     for (size_t c = 0; c < 3; ++c)
-      out[3 * x + c] = low[c] * tap.low_weight + high[c] * tap.high_weight;
+      out[3 * x + c] =
+          static_cast<int16_t>((low[c] * tap.low_weight + high[c] * tap.high_weight) >> 4);
   }
 }
 
-float linear_value(int32_t upper, int32_t lower, const LinearTap& tap) {
-  const int32_t sum =
-      (((upper >> 4) * tap.low_weight) >> 16) + (((lower >> 4) * tap.high_weight) >> 16);
+float linear_value(int16_t upper, int16_t lower, int16_t upper_weight, int16_t lower_weight) {
+  const int32_t sum = ((upper * upper_weight) >> 16) + ((lower * lower_weight) >> 16);
   return static_cast<float>(std::clamp((sum + 2) >> 2, 0, 255)) / 255.0f;
 }
 
 // Rows of the letterbox's picture [begin, end) by bilinear interpolation. `rows` has room for two.
 void linear_strip(const ImageView& image, const LetterboxGeometry& geometry,
                   const LinearTap* across, const LinearTap* down, size_t begin, size_t end,
-                  int32_t* rows, const Tensor& out) {
+                  int16_t* rows, const Tensor& out) {
   const size_t row_values = 3 * geometry.resized_width;
   // Source rows held in the two places, to resize each once.
   size_t held[2] = {SIZE_MAX, SIZE_MAX};
   const auto row_of = [&](size_t y) {
-    int32_t* place = rows + (y % 2) * row_values;
+    int16_t* place = rows + (y % 2) * row_values;
     if (held[y % 2] != y) {
       linear_row(image.data + y * image.row_bytes, across, geometry.resized_width, place);
       held[y % 2] = y;
@@ -230,10 +237,13 @@ void linear_strip(const ImageView& image, const LetterboxGeometry& geometry,
     return place;
   };
   for (size_t y = begin; y < end; ++y) {
-    const int32_t* upper = row_of(down[y].low);
-    const int32_t* lower = row_of(down[y].high);  // the next row or the same
+    const int16_t* upper = row_of(down[y].low);
+    const int16_t* lower = row_of(down[y].high);  // the next row or the same
+    const auto upper_weight = static_cast<int16_t>(down[y].low_weight);
+    const auto lower_weight = static_cast<int16_t>(down[y].high_weight);
     float* to = out.data + (geometry.top + y) * out.row_stride + geometry.left * out.pixel_stride;
-    for (size_t i = 0; i < row_values; ++i) to[i] = linear_value(upper[i], lower[i], down[y]);
+    for (size_t i = 0; i < row_values; ++i)
+      to[i] = linear_value(upper[i], lower[i], upper_weight, lower_weight);
   }
 }
 
@@ -298,13 +308,13 @@ LetterboxGeometry letterbox_geometry(size_t width, size_t height, size_t size) {
 }
 
 void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
-                   Arena& arena, ThreadPool& pool, const Tensor& out) {
+                   const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out) {
   const Arena::Scope scope(arena);
   const size_t size = geometry.size;
   const size_t largest_window = window_size(ImageLimits::kMaxSide, size);
-  Windows across(arena, size, largest_window), down(arena, size, largest_window);
+  Windows across(arena, size, largest_window, 4), down(arena, size, largest_window, 1);
   BicubicStrip strips[kStrips];
-  for (BicubicStrip& strip : strips) strip = BicubicStrip(arena, size, largest_window);
+  for (BicubicStrip& strip : strips) strip = BicubicStrip(kernels, arena, size, largest_window);
   if (arena.planning()) return;
   across.fill(image.width, geometry.resized_width, geometry.left, size);
   down.fill(image.height, geometry.resized_height, geometry.top, size);
@@ -330,7 +340,7 @@ void detector_input(const ImageView& image, const LetterboxGeometry& geometry, s
   const Arena::Scope scope(arena);
   auto* across = static_cast<LinearTap*>(arena.bytes(size * sizeof(LinearTap)));
   auto* down = static_cast<LinearTap*>(arena.bytes(size * sizeof(LinearTap)));
-  auto* rows = static_cast<int32_t*>(arena.bytes(kStrips * 2 * 3 * size * sizeof(int32_t)));
+  auto* rows = static_cast<int16_t*>(arena.bytes(kStrips * 2 * 3 * size * sizeof(int16_t)));
   if (arena.planning()) return;
   const size_t width = geometry.resized_width, height = geometry.resized_height;
   const bool special = (image.width == width && image.height == height) ||

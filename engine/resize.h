@@ -12,6 +12,7 @@
 #include "engine/image.h"
 #include "engine/tensor.h"
 #include "engine/thread_pool.h"
+#include "kernels/kernels.h"
 
 namespace lightcap {
 
@@ -44,7 +45,7 @@ LetterboxGeometry letterbox_geometry(size_t width, size_t height, size_t size);
 // whose sides are at most ImageLimits::kMaxSide. While the arena is planning nothing else happens.
 using ValueTable = std::array<std::array<float, 256>, 3>;
 void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
-                   Arena& arena, ThreadPool& pool, const Tensor& out);
+                   const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out);
 
 // OpenCV's resize(INTER_LINEAR) of 8-bit pictures to the last bit, padded with 114, divided by 255,
 // into out [height][width][3] of the geometry. `size` is the geometry's: it alone decides the

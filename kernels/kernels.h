@@ -253,6 +253,22 @@ struct TopKArgs {
   uint32_t* indices;  // [k]
 };
 
+// A row of RGB pixels made narrower or wider, in fixed point:
+//   out[x][c] = floor(1/2 + sum over k < window of weights[x][k] row[begins[x] + k][c]), cut to [0, 255]
+// with weights in 1/2^kResizeBits whose absolute values sum to less than 2. They are 0 where a window
+// reaches beyond the row.
+inline constexpr int kResizeBits = 22;
+struct ResizeRowArgs {
+  const uint8_t* row;  // [pixels][3]
+  size_t pixels;
+  const int32_t* weights;  // [size][window][4]: each weight four times
+  size_t window;           // a multiple of 4
+  const uint32_t* begins;  // [size], ascending, below `pixels`
+  int32_t* unpacked;       // scratch, [pixels + window][4]
+  uint8_t* out;            // [size][3]
+  size_t size;             // at least 1
+};
+
 // The kernels of one instruction set.
 struct KernelTable {
   const char* isa;

@@ -219,7 +219,8 @@ void Session::preprocess(const ImageView& image) {
                                  letterbox_.width + 2 * padding, 3);
   const Tensor encoder = inside(encoder_input_, ImageEncoder::kInputPadding);
   const Tensor detector = inside(detector_input_, padding);
-  lightcap::encoder_input(image, encoder_geometry_, value_table_, arena_, pool_, encoder);
+  lightcap::encoder_input(image, encoder_geometry_, value_table_, runtime_.kernels, arena_, pool_,
+                          encoder);
   lightcap::detector_input(image, letterbox_, config.detector.image_size, arena_, pool_, detector);
   if (runtime_.planning()) return;
   clear_border(detector_input_, padding);  // its place depends on the picture's shape
@@ -325,9 +326,7 @@ void Session::decode(const DecodeOptions& options) {
 
 void Session::decode_step(size_t t) { model_->decoder.step(runtime_, decoder_state_, 1, t); }
 
-void Session::head_step() {
-  model_->decoder.find_words(runtime_, decoder_state_, 1, 1, 1);
-}
+void Session::head_step() { model_->decoder.find_words(runtime_, decoder_state_, 1, 1, 1); }
 
 void Session::trace_matrix(const char* name, Matrix x) const {
   std::vector<float> dense(x.rows * x.columns);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/crc32.h"
+#include "kernels/dispatch.h"
 
 namespace lightcap {
 namespace {
@@ -99,7 +100,7 @@ TEST(Resize, BicubicIsPillows) {
       const std::vector<float> values =
           planned(c.size, c.size, [&](Arena& arena, const Tensor& out) {
             encoder_input({pixels.data(), c.width, c.height, 3 * c.width}, geometry,
-                          identity_table(), arena, pool, out);
+                          identity_table(), best_kernels(), arena, pool, out);
           });
       EXPECT_EQ(crc_of(values, 1), c.crc) << c.width << " x " << c.height << " to " << c.size;
     }
@@ -148,8 +149,8 @@ TEST(Resize, RowBytesAreRespected) {
   ThreadPool pool(1);
   const auto both = [&](const ImageView& image) {
     std::vector<float> values = planned(64, 64, [&](Arena& arena, const Tensor& out) {
-      encoder_input(image, encoder_geometry(width, height, 64, false), identity_table(), arena,
-                    pool, out);
+      encoder_input(image, encoder_geometry(width, height, 64, false), identity_table(),
+                    best_kernels(), arena, pool, out);
     });
     const LetterboxGeometry letterbox = letterbox_geometry(width, height, 96);
     const std::vector<float> boxed =
@@ -174,7 +175,7 @@ TEST(Resize, ExtremeShapesStayInsideThePlan) {
     for (const bool center_crop : {false, true}) {
       const std::vector<float> values = planned(96, 96, [&](Arena& arena, const Tensor& out) {
         encoder_input(image, encoder_geometry(width, height, 96, center_crop), identity_table(),
-                      arena, pool, out);
+                      best_kernels(), arena, pool, out);
       });
       for (const float value : values) ASSERT_EQ(value, 200.0f);
     }

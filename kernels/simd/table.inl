@@ -22,6 +22,7 @@ using Arch = LIGHTCAP_ISA_ARCH;
 #include "kernels/simd/head.inl"
 #include "kernels/simd/norm.inl"
 #include "kernels/simd/pool.inl"
+#include "kernels/simd/resize.inl"
 #include "kernels/simd/roi_align.inl"
 #include "kernels/simd/top_k.inl"
 #include "kernels/simd/winograd.inl"

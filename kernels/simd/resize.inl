@@ -1,0 +1,55 @@
+#ifndef LIGHTCAP_KERNELS_SIMD_RESIZE_INL_
+#define LIGHTCAP_KERNELS_SIMD_RESIZE_INL_
+
+#include "kernels/simd/primitives.inl"
+
+namespace lightcap {
+namespace {
+
+// The compilers' own vectors: xsimd 8 multiplies integers one by one on SSE2.
+using Ints = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
+using Pixel = int32_t __attribute__((vector_size(4 * sizeof(int32_t))));
+
+template <class Vector>
+inline Vector load_integers(const int32_t* p) {
+  Vector x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
+
+// A pixel is read by four windows or so. It is made four integers once, the last of them 0, so that
+// a vector holds whole pixels: one on SSE2 and NEON, four on AVX-512. All windows are equally long,
+// so that the end of one is no surprise to the branch predictor.
+void resize_row(const ResizeRowArgs& args) {
+  constexpr size_t kPixels = kLanes / 4;
+  const size_t first = args.begins[0];
+  const size_t end = args.begins[args.size - 1] + args.window;
+  const size_t inside = min_size(end, args.pixels);
+  int32_t* unpacked = args.unpacked;
+  for (size_t i = first; i < inside; ++i, unpacked += 4) {
+    for (size_t c = 0; c < 3; ++c) unpacked[c] = args.row[3 * i + c];
+    unpacked[3] = 0;
+  }
+  for (size_t i = 4 * inside; i < 4 * end; ++i) *unpacked++ = 0;
+  for (size_t x = 0; x < args.size; ++x) {
+    const int32_t* pixels = args.unpacked + 4 * (args.begins[x] - first);
+    const int32_t* weights = args.weights + 4 * args.window * x;
+    Ints sum = {};
+    for (size_t k = 0; k < 4 * args.window; k += kLanes)
+      sum += load_integers<Ints>(pixels + k) * load_integers<Ints>(weights + k);
+    int32_t lanes[kLanes];
+    __builtin_memcpy(lanes, &sum, sizeof sum);
+    Pixel value = load_integers<Pixel>(lanes) + (1 << (kResizeBits - 1));
+    for (size_t i = 1; i < kPixels; ++i) value += load_integers<Pixel>(lanes + 4 * i);
+    value >>= kResizeBits;
+    value &= value > 0;
+    value = (value & (value < 255)) | (255 & (value >= 255));
+    for (size_t c = 0; c < 3; ++c) args.out[3 * x + c] = static_cast<uint8_t>(value[c]);
+  }
+}
+
+}  // namespace
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_SIMD_RESIZE_INL_
