@@ -78,7 +78,7 @@ std::vector<CaseFactory> resize_row_cases() {
                        return std::make_unique<ResizeRowCase>(size, window, scale, skip, beyond);
                      }});
   };
-  for (const size_t window : {4, 8, 12, 16, 300}) {
+  for (const size_t window : {4u, 8u, 12u, 16u, 300u}) {
     for (size_t size = 1; size <= 66; ++size)
       add(size, window, 0.3 * static_cast<double>(window), size % 3, size % window, false);
   }
