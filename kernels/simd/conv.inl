@@ -14,6 +14,7 @@ alignas(64) constexpr float kZeros[kZeroRun] = {};
 // Nothing of the image is copied. Coordinates left of or above the image wrap around to very large
 // ones, so that one comparison sees both sides.
 struct ConvRuns {
+  static constexpr bool kOne = false;
   const ConvArgs& args;
   size_t y[kTileRows], x[kTileRows];  // the first tap of each pixel's window
   size_t offset[kTileRows];           // where that lies from the image's first float

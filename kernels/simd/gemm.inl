@@ -24,16 +24,23 @@ constexpr size_t kPanelVectors = kPanelWidth / kLanes;
 constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegisters ? 6 : 3;
 constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
 constexpr size_t kNearRows = 6;
+// Steps of k that a turn of the loop takes where tiles are tall. AVX2's step is 12 multiply-adds
+// and 8 loads, for which the multipliers need 6 cycles. Counting and calling ahead at each step
+// would be a fifth more instructions, and a core that is shared by two threads, as servers' are,
+// decodes for each in every second cycle only: the encoder's products then took 1.1 x as long.
+constexpr size_t kUnroll = kLanes == 8 ? 4 : 1;
 
-// Weights to call into L2 while others are multiplied: `step` bytes, 64 at most, for every k.
+// Weights to call into L2 while others are multiplied: every `turn` steps of k, 1 or kUnroll, a
+// line and then `step` bytes on, 64 at most.
 struct Ahead {
   const char* from;  // null for none
   size_t step;
+  size_t turn;
 };
 
 // acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
 // panel_stride apart. With kAhead, `ahead` is called for and moves on.
-template <size_t kRows, size_t kPanels, bool kAhead>
+template <size_t kRows, size_t kPanels, size_t kTurn, bool kAhead>
 [[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
                                             const float* panels, size_t panel_stride, Ahead& ahead,
                                             Floats (&acc)[kRows][kPanels * kPanelVectors]) {
@@ -43,25 +50,37 @@ template <size_t kRows, size_t kPanels, bool kAhead>
   const float* volatile far[kTileRows];
 #pragma GCC unroll 16
   for (size_t r = kNearRows; r < kRows; ++r) far[r] = rows[r];
-  for (size_t k = 0; k < length; ++k, panels += kPanelWidth) {
-    if (kAhead) {
-      __builtin_prefetch(ahead.from, 0, 2);
-      ahead.from += ahead.step;
-    }
+  const auto step = [&](size_t k, const float* at) __attribute__((always_inline)) {
     Floats weights[kPanels * kPanelVectors];
 #pragma GCC unroll 16
     for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-      const float* panel = panels + v / kPanelVectors * panel_stride;
+      const float* panel = at + v / kPanelVectors * panel_stride;
       weights[v] = Floats::load_aligned(panel + v % kPanelVectors * kLanes);
     }
 #pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
       const Floats x((r < kNearRows ? rows[r] : far[r])[k]);
 #pragma GCC unroll 16
-      for (size_t v = 0; v < kPanels * kPanelVectors; ++v)
-        acc[r][v] = multiply_add(x, weights[v], acc[r][v]);
+      for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
+        if (kTurn == 1) {
+          acc[r][v] = multiply_add(x, weights[v], acc[r][v]);
+        } else {
+          add_product(acc[r][v], x, weights[v]);
+        }
+      }
     }
+  };
+  const size_t whole = length / kTurn * kTurn;
+  for (size_t k = 0; k < whole; k += kTurn, panels += kTurn * kPanelWidth) {
+    if (kAhead) {
+      __builtin_prefetch(ahead.from, 0, 2);
+      ahead.from += ahead.step;
+    }
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kTurn; ++i) step(k + i, panels + i * kPanelWidth);
   }
+  if (kTurn == 1) return;
+  for (size_t k = whole; k < length; ++k, panels += kPanelWidth) step(k, panels);
 }
 
 // What the epilogue of a tile needs of its place: the columns left from the tile's first one on.
@@ -177,18 +196,27 @@ template <size_t kRows, size_t kVectors>
 }
 
 // `Runs` says where the rows' factors lie, as runs of contiguous floats that make up the depth: one
-// for GEMM, some for each tap of a convolution's kernel.
+// for GEMM, some for each tap of a convolution's kernel. These are too short to be unrolled, and
+// GCC 12 runs out of registers around them.
+template <class Runs>
+constexpr size_t turn_of(size_t panels) {
+  return Runs::kOne && panels == 1 ? kUnroll : 1;
+}
+
 template <class Runs, size_t kRows, size_t kPanels>
 void tile(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahead,
           const Output& out) {
+  constexpr size_t kTurn = turn_of<Runs>(kPanels);
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
   runs.template for_each<kRows>([&](const float* const* rows,
                                     size_t length) __attribute__((always_inline)) {
-    if (ahead.from != nullptr) {
-      multiply<kRows, kPanels, true>(rows, length, panels, panel_stride, ahead, acc);
+    if (ahead.from == nullptr) {
+      multiply<kRows, kPanels, kTurn, false>(rows, length, panels, panel_stride, ahead, acc);
+    } else if (kTurn == 1 || ahead.turn == 1) {
+      multiply<kRows, kPanels, 1, true>(rows, length, panels, panel_stride, ahead, acc);
     } else {
-      multiply<kRows, kPanels, false>(rows, length, panels, panel_stride, ahead, acc);
+      multiply<kRows, kPanels, kTurn, true>(rows, length, panels, panel_stride, ahead, acc);
     }
     panels += length * kPanelWidth;
   });
@@ -261,7 +289,9 @@ template <class MakeRuns>
                        : depth <= kDeep ? kBlockPanels
                                         : kTilePanels;
   constexpr size_t kLine = kPanelWidth * sizeof(float);
-  const size_t panel_share = (kLine + tiles.tiles - 1) / tiles.tiles;
+  // Few rows take less time than their weights' way: a line at each step.
+  const size_t turn = tiles.tiles < kUnroll ? 1 : turn_of<Runs>(kTilePanels);
+  const size_t panel_share = (turn * kLine + tiles.tiles - 1) / tiles.tiles;
   const bool far = next_panels != nullptr || panel_end * panel_stride > kNearWeights;
   for (size_t first = 0; first < panel_end; first += block) {
     const size_t end = min_size(first + block, panel_end);
@@ -282,9 +312,9 @@ template <class MakeRuns>
         const size_t step = fits ? wide : 1;
         const size_t share = min_size(step * panel_share, kLine);
         (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, panel_stride,
-                                              {left != 0 ? next : nullptr, share},
+                                              {left != 0 ? next : nullptr, share, turn},
                                               part_of(out, row, panel * kPanelWidth));
-        const size_t called = min_size(depth * share, left);
+        const size_t called = min_size(depth / turn * share, left);
         next += called;
         left -= called;
         panel += step;
@@ -294,6 +324,7 @@ template <class MakeRuns>
 }
 
 struct GemmRuns {
+  static constexpr bool kOne = true;
   const float* rows[kTileRows];
   size_t depth;
 

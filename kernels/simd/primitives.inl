@@ -34,6 +34,19 @@ inline Floats multiply_add(Floats x, Floats y, Floats z) {
 #endif
 }
 
+// sum += x * y, for unrolled loops of many sums: GCC would let them change registers there, and
+// spill some. This keeps each where it is.
+inline void add_product(Floats& sum, Floats x, Floats y) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m256 a = x, b = y;
+  __m256 in_place = sum;
+  asm("vfmadd231ps %1, %2, %0" : "+x"(in_place) : "x"(b), "x"(a));
+  sum = in_place;
+#else
+  sum = multiply_add(x, y, sum);
+#endif
+}
+
 template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void clear(Floats (&sums)[kRows][kVectors]) {
 #pragma GCC unroll 16
