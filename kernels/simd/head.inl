@@ -39,9 +39,8 @@ void head_combine(const HeadCombineArgs& args) {
       return load_partial(args.logits + branch * args.logits_stride + w, lanes) -
              Floats(args.log_sum_exp[branch]);
     };
-    // Relative to the best branch, so that probabilities too small for a float keep their
-    // logarithm.
-    // It is what the mean can't exceed, too.
+    // Relative to the best branch, which the mean can't exceed, so that probabilities too small for
+    // a float keep their logarithm.
     Floats top = log_probability(0);
     for (size_t b = 1; b < args.branches; ++b) top = xsimd::max(top, log_probability(b));
     if (args.branches > 1 && xsimd::any(!(top < floor))) {
