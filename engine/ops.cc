@@ -207,8 +207,8 @@ void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, s
             .output_row_stride = output.row_stride,
             .output_pixel_stride = output.pixel_stride,
             .output_width = output.width,
-            .first_row = rows.begin(task),
-            .rows = rows.begin(task + 1) - rows.begin(task)});
+            .first_row = rows[task].begin,
+            .rows = rows[task].count});
   });
 }
 
@@ -233,11 +233,11 @@ void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output
                           [&] { return moving_work({}, "upsample", input, output, 1, 1); });
   const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedFloats);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
-    const size_t begin = rows.begin(task);
+    const auto [begin, count] = rows[task];
     runtime.kernels.upsample({.input = input.data + begin * input.row_stride,
                               .input_row_stride = input.row_stride,
                               .input_pixel_stride = input.pixel_stride,
-                              .rows = rows.begin(task + 1) - begin,
+                              .rows = count,
                               .width = input.width,
                               .channels = input.channels,
                               .output = output.data + 2 * begin * output.row_stride,
@@ -253,7 +253,7 @@ void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matr
   });
   const Split rows = split(x.rows, 1, x.rows / 24);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
-    const size_t begin = rows.begin(task);
+    const auto [begin, count] = rows[task];
     runtime.kernels.layer_norm({.x = x.row(begin),
                                 .x_stride = x.stride,
                                 .weight = weights.weight,
@@ -261,7 +261,7 @@ void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matr
                                 .eps = weights.eps,
                                 .y = y.row(begin),
                                 .y_stride = y.stride,
-                                .rows = rows.begin(task + 1) - begin,
+                                .rows = count,
                                 .columns = x.columns});
   });
 }

@@ -9,6 +9,10 @@ namespace lightcap {
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
+struct Piece {
+  size_t begin, count;
+};
+
 // How many pieces of whole `unit`s `total` is cut into, and where each begins. Pieces differ by one
 // unit at most.
 struct Split {
@@ -17,6 +21,10 @@ struct Split {
   size_t begin(size_t piece) const {
     const size_t units = ceil_div(total, unit);
     return std::min(units * piece / pieces * unit, total);
+  }
+  Piece operator[](size_t piece) const {
+    const size_t first = begin(piece);
+    return {first, begin(piece + 1) - first};
   }
   // The most that a piece has.
   size_t largest() const { return std::min(ceil_div(ceil_div(total, unit), pieces) * unit, total); }

@@ -181,11 +181,9 @@ WeightsFile WeightsFile::open(const std::string& path, FileAccess access) {
     if (map != MAP_FAILED) {
       std::shared_ptr<const void> owner(
           map, [size](const void* p) { munmap(const_cast<void*>(p), size); });
-#if defined(MADV_HUGEPAGE)
       // Pages that have to come from the disk then come as huge ones, where the file system has
-      // such, and weights pass faster (block.h). Failing changes nothing.
-      madvise(map, size, MADV_HUGEPAGE);
-#endif
+      // such.
+      ask_for_huge_pages(map, size);
       return WeightsFile(std::move(owner), {static_cast<const uint8_t*>(map), size}, 0, path);
     }
     // Some file systems can't map: read instead.

@@ -25,16 +25,6 @@ struct Components {
   static constexpr size_t kLineFloats = 16;
 };
 
-// Tiles [first, first + count) of a convolution.
-struct Chunk {
-  size_t first, count;
-};
-
-Chunk piece_of(const Split& split, size_t piece) {
-  const size_t begin = split.begin(piece);
-  return {begin, split.begin(piece + 1) - begin};
-}
-
 // The three steps: a chunk's input to components, each of these to a product, products to pixels.
 struct Filtering {
   const Runtime& runtime;
@@ -49,8 +39,8 @@ struct Filtering {
         components(winograd_components(tile)),
         tiles(winograd_tiles(what.input.height, what.input.width, tile)) {}
 
-  // The chunk's tiles become rows of `to` from `row` on.
-  void transform_input(Chunk chunk, const Components& to, size_t row) const {
+  // The part's tiles become rows of `to` from `row` on.
+  void transform_input(Piece part, const Components& to, size_t row) const {
     runtime.kernels.winograd_input({.input = conv.input.data,
                                     .input_row_stride = conv.input.row_stride,
                                     .input_pixel_stride = conv.input.pixel_stride,
@@ -61,8 +51,8 @@ struct Filtering {
                                     .output = to.first.row(row),
                                     .component_stride = to.stride,
                                     .tile_stride = to.first.stride,
-                                    .first_tile = chunk.first,
-                                    .tiles = chunk.count});
+                                    .first_tile = part.begin,
+                                    .tiles = part.count});
   }
 
   // `next` is the component whose weights this thread is likely to need next.
@@ -81,7 +71,7 @@ struct Filtering {
                           .next_panels = next < components ? component_panels(next) : nullptr});
   }
 
-  void transform_output(Chunk chunk, const Components& from, size_t row) const {
+  void transform_output(Piece part, const Components& from, size_t row) const {
     runtime.kernels.winograd_output({.input = from.first.row(row),
                                      .component_stride = from.stride,
                                      .tile_stride = from.first.stride,
@@ -90,8 +80,8 @@ struct Filtering {
                                      .output_pixel_stride = conv.output.pixel_stride,
                                      .height = conv.input.height,
                                      .width = conv.input.width,
-                                     .first_tile = chunk.first,
-                                     .tiles = chunk.count,
+                                     .first_tile = part.begin,
+                                     .tiles = part.count,
                                      .columns = conv.weights.out,
                                      .epilogue = conv.epilogue,
                                      .pooled = conv.pooled});
@@ -131,20 +121,20 @@ void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
   const Components outputs(runtime.arena, components, chunks.largest(), weights.out);
   if (runtime.planning()) return;
   filtering.panels = weights.winograd->get(runtime.pool);
-  Chunk done = {0, 0};
+  Piece done = {0, 0};
   for (size_t i = 0; i <= chunks.pieces; ++i) {
-    const Chunk chunk = i < chunks.pieces ? piece_of(chunks, i) : Chunk{tiles, 0};
-    const auto tasks = [&](Chunk of, size_t channels) {
+    const Piece chunk = i < chunks.pieces ? chunks[i] : Piece{tiles, 0};
+    const auto tasks = [&](Piece of, size_t channels) {
       return split(of.count, 1, components * of.count * channels / kTransformFloats);
     };
     const Split output_tasks = tasks(done, weights.out), input_tasks = tasks(chunk, weights.in);
     runtime.parallel_for(output_tasks.pieces + input_tasks.pieces, [&](size_t task) {
       if (task < output_tasks.pieces) {
-        const Chunk part = piece_of(output_tasks, task);
-        filtering.transform_output({done.first + part.first, part.count}, outputs, part.first);
+        const Piece part = output_tasks[task];
+        filtering.transform_output({done.begin + part.begin, part.count}, outputs, part.begin);
       } else {
-        const Chunk part = piece_of(input_tasks, task - output_tasks.pieces);
-        filtering.transform_input({chunk.first + part.first, part.count}, inputs, part.first);
+        const Piece part = input_tasks[task - output_tasks.pieces];
+        filtering.transform_input({chunk.begin + part.begin, part.count}, inputs, part.begin);
       }
     });
     if (chunk.count == 0) return;

@@ -6,6 +6,8 @@
 #include <limits>
 #include <string>
 
+#include "engine/split.h"
+
 namespace lightcap {
 namespace {
 
@@ -24,6 +26,24 @@ LayerWork head_work(std::string_view kernel, size_t rows, size_t d, size_t words
           .bytes = static_cast<double>((rows * d + d * words + floats * words) * sizeof(float))};
 }
 
+// A chunk's likeliest word of a branch has at least its share of that branch's probability, and no
+// two chunks share a word: so `best` words are as likely as the chunk that is the `best`-th by this
+// bound. `maximum` is [chunks][beams * branches], `bounds` scratch, [chunks].
+float floor_of(Matrix maximum, size_t beam, size_t branches, const float* log_sum_exp, size_t best,
+               float* bounds) {
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  if (best > maximum.rows) return kLowest;
+  for (size_t chunk = 0; chunk < maximum.rows; ++chunk) {
+    bounds[chunk] = kLowest;
+    for (size_t row = beam * branches; row < (beam + 1) * branches; ++row)
+      bounds[chunk] = std::max(bounds[chunk], maximum.row(chunk)[row] - log_sum_exp[row]);
+  }
+  std::nth_element(bounds, bounds + best - 1, bounds + maximum.rows, std::greater<>());
+  const float bound = bounds[best - 1];
+  constexpr float kRounding = 1e-5f;  // tens of roundings
+  return bound - std::log(static_cast<float>(branches)) - kRounding * (1 + std::fabs(bound));
+}
+
 }  // namespace
 
 EnsembleHead::EnsembleHead(const Weights& weights)
@@ -36,25 +56,7 @@ EnsembleHead::EnsembleHead(const Weights& weights)
   }
 }
 
-size_t EnsembleHead::chunks() const { return (words() + kChunk - 1) / kChunk; }
-
-// A chunk's likeliest word of a branch has at least its share of that branch's probability, and no
-// two chunks share a word: so `best` words are as likely as the chunk that is the `best`-th by this
-// bound. `bounds` is scratch, [chunks()].
-float EnsembleHead::floor_of(Matrix maximum, size_t beam, size_t branches, const float* log_sum_exp,
-                             size_t best, float* bounds) const {
-  constexpr float kLowest = -std::numeric_limits<float>::infinity();
-  if (best > chunks()) return kLowest;
-  for (size_t chunk = 0; chunk < chunks(); ++chunk) {
-    bounds[chunk] = kLowest;
-    for (size_t row = beam * branches; row < (beam + 1) * branches; ++row)
-      bounds[chunk] = std::max(bounds[chunk], maximum.row(chunk)[row] - log_sum_exp[row]);
-  }
-  std::nth_element(bounds, bounds + best - 1, bounds + chunks(), std::greater<>());
-  const float bound = bounds[best - 1];
-  constexpr float kRounding = 1e-5f;  // tens of roundings
-  return bound - std::log(static_cast<float>(branches)) - kRounding * (1 + std::fabs(bound));
-}
+size_t EnsembleHead::chunks() const { return ceil_div(words(), kChunk); }
 
 void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
                            const HeadOptions& options) const {

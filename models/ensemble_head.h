@@ -49,8 +49,6 @@ class EnsembleHead {
     LayerNorm norm;
   };
   size_t chunks() const;
-  float floor_of(Matrix maximum, size_t beam, size_t branches, const float* log_sum_exp,
-                 size_t best, float* bounds) const;
 
   WordEmbedding word_embedding_;
   const float* bias_;  // [W]

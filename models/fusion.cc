@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string>
 
+#include "engine/split.h"
+
 namespace lightcap {
 namespace {
 
@@ -18,7 +20,6 @@ constexpr size_t kRowsPerTask = 32;
 // What AttentionArgs::scores wants beyond one float a key and row.
 constexpr size_t kScoresSlack = 32;
 
-constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr size_t align_floats(size_t count) { return ceil_div(count, 16) * 16; }
 
 // Of `rows` queries over `keys` keys, for all heads of width `d` together. Beams share the prefix,

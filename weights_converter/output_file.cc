@@ -11,14 +11,13 @@
 #include <cstring>
 #include <filesystem>
 
+#include "engine/block.h"
 #include "engine/error.h"
 
 namespace lightcap {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr size_t kPiece = size_t{2} << 20;
 
 // The permissions that a file made by open() would have: mkstemp's are the owner's alone.
 mode_t usual_permissions() {
@@ -61,26 +60,25 @@ void OutputFile::fail(const char* what) const {
 
 void OutputFile::append(std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
-    const auto part = bytes.first(std::min(bytes.size(), kPiece - pending_.size()));
+    const auto part = bytes.first(std::min(bytes.size(), kHugePage - pending_.size()));
     pending_.insert(pending_.end(), part.begin(), part.end());
     bytes = bytes.subspan(part.size());
-    if (pending_.size() == kPiece) flush();
+    if (pending_.size() == kHugePage) flush();
   }
 }
 
 void OutputFile::flush() {
-  std::span<const uint8_t> bytes = pending_;
-  while (!bytes.empty()) {
-    const ssize_t written = write(file_, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("cannot write");
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
+  put(written_, pending_);
+  written_ += pending_.size();
   pending_.clear();
 }
 
 void OutputFile::write_at(uint64_t offset, std::span<const uint8_t> bytes) {
   flush();
+  put(offset, bytes);
+}
+
+void OutputFile::put(uint64_t offset, std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;

@@ -28,6 +28,7 @@ class OutputFile {
  private:
   [[noreturn]] void fail(const char* what) const;
   void flush();
+  void put(uint64_t offset, std::span<const uint8_t> bytes);
 
   std::string path_;    // as the user gave it, for messages
   std::string target_;  // where a symbolic link leads
@@ -36,6 +37,7 @@ class OutputFile {
   // What was appended and is not written yet. Written in pieces of a huge page's size that begin at
   // multiples of it, since Linux then keeps the file in huge pages where it can (engine/block.h).
   std::vector<uint8_t> pending_;
+  uint64_t written_ = 0;  // bytes before those
 };
 
 }  // namespace lightcap
