@@ -10,77 +10,58 @@ namespace {
 constexpr size_t kZeroRun = 512;
 alignas(64) constexpr float kZeros[kZeroRun] = {};
 
-// The pixels of a tile as a GEMM's rows: for each, what its window covers of the image, tap by tap.
-// Nothing of the image is copied. Coordinates left of or above the image wrap around to very large
-// ones, so that one comparison sees both sides.
+// A convolution is a GEMM whose rows are pixels: for each, what its window covers of the image, tap
+// by tap. Nothing of the image is copied.
+
+// Where an output pixel's window begins in the image. Coordinates left of or above it wrap around
+// to very large ones, so that one comparison sees both sides.
+struct Window {
+  size_t y, x;
+  size_t offset;  // from the image's first float
+
+  Window(const ConvArgs& args, size_t output_y, size_t output_x)
+      : y(output_y * args.stride - args.padding),
+        x(output_x * args.stride - args.padding),
+        offset(y * args.input_row_stride + x * args.input_pixel_stride) {}
+
+  bool rows_inside(const ConvArgs& args) const {
+    return y < args.height && y + args.kernel_height <= args.height;
+  }
+  bool columns_inside(const ConvArgs& args) const {
+    return x < args.width && x + args.kernel_width <= args.width;
+  }
+};
+
+// Where the taps of a kernel's row follow each other in memory they are one run: for a stem over 3
+// channels the difference between runs of 3 and of 18 floats.
+inline bool taps_are_dense(const ConvArgs& args) {
+  return args.input_pixel_stride == args.channels;
+}
+
+// The runs of a tile of any pixels, of which each tap may be outside the image.
 struct ConvRuns {
-  static constexpr bool kOne = false;
   const ConvArgs& args;
-  size_t y[kTileRows], x[kTileRows];  // the first tap of each pixel's window
-  size_t offset[kTileRows];           // where that lies from the image's first float
-  bool inside;                        // all windows are inside the image: no tap needs a look
-  // Where the taps of a kernel's row follow each other in memory and lie inside the image's
-  // columns, they are one run: for a stem over 3 channels the difference between runs of 3 and of
-  // 18 floats.
+  size_t y[kTileRows], x[kTileRows], offset[kTileRows];  // the pixels' windows
   bool merged;
 
-  ConvRuns(const ConvArgs& a, size_t pixel, size_t count)
-      : args(a), inside(true), merged(a.input_pixel_stride == a.channels) {
-    size_t oy = pixel / args.output_width;
-    size_t ox = pixel % args.output_width;
-    for (size_t r = 0; r < count; ++oy, ox = 0) {
-      // Pixels of one row of the output lie in a row of the image too, `stride` apart.
-      const size_t end = r + min_size(count - r, args.output_width - ox);
-      const size_t top = oy * args.stride - args.padding;
-      size_t left = ox * args.stride - args.padding;
-      size_t at = top * args.input_row_stride + left * args.input_pixel_stride;
-      const size_t right = left + (end - r - 1) * args.stride + args.kernel_width;
-      const bool columns_inside = left < args.width && right <= args.width;
-      merged = merged && columns_inside;
-      inside =
-          inside && columns_inside && top < args.height && top + args.kernel_height <= args.height;
-      for (; r < end; ++r) {
-        y[r] = top;
-        x[r] = left;
-        offset[r] = at;
-        left += args.stride;
-        at += args.stride * args.input_pixel_stride;
-      }
+  ConvRuns(const ConvArgs& a, size_t output_y, size_t output_x, size_t count)
+      : args(a), merged(taps_are_dense(a)) {
+    for (size_t r = 0; r < count; ++r) {
+      const Window window(args, output_y, output_x);
+      y[r] = window.y;
+      x[r] = window.x;
+      offset[r] = window.offset;
+      merged = merged && window.columns_inside(args);
+      if (++output_x < args.output_width) continue;
+      output_x = 0;
+      ++output_y;
     }
   }
 
-  // f(rows, length) for each run: where it begins in each row, and its length.
   template <size_t kRows, class F>
   [[gnu::always_inline]] void for_each(const F& f) const {
     const size_t taps = merged ? 1 : args.kernel_width;
-    const size_t length = merged ? args.kernel_width * args.channels : args.channels;
-    inside ? for_each_inside<kRows>(taps, length, f) : for_each_checked<kRows>(taps, length, f);
-  }
-
- private:
-  // Rows go on from where they are, so that between two runs there is little to do: a stem's run
-  // is only 18 floats long.
-  template <size_t kRows, class F>
-  [[gnu::always_inline]] void for_each_inside(size_t taps, size_t length, const F& f) const {
-    const float* rows[kRows];
-#pragma GCC unroll 16
-    for (size_t r = 0; r < kRows; ++r) rows[r] = args.input + offset[r];
-    const auto move_by = [&](size_t floats) __attribute__((always_inline)) {
-#pragma GCC unroll 16
-      for (size_t r = 0; r < kRows; ++r) rows[r] += floats;
-    };
-    const size_t to_next_row = args.input_row_stride - (taps - 1) * args.input_pixel_stride;
-    for (size_t ky = 1;; ++ky, move_by(to_next_row)) {
-      for (size_t kx = 1;; ++kx, move_by(args.input_pixel_stride)) {
-        f(rows, length);
-        if (kx == taps) break;
-      }
-      if (ky == args.kernel_height) break;
-    }
-  }
-
-  template <size_t kRows, class F>
-  [[gnu::always_inline]] void for_each_checked(size_t taps, size_t length, const F& f) const {
+    const size_t length = args.kernel_width / taps * args.channels;
     for (size_t ky = 0; ky < args.kernel_height; ++ky) {
       for (size_t kx = 0; kx < taps; ++kx) {
         const size_t tap = ky * args.input_row_stride + kx * args.input_pixel_stride;
@@ -98,15 +79,55 @@ struct ConvRuns {
   }
 };
 
+// Whether a tile's pixels are of one row, so that their windows lie a fixed step apart, and all of
+// these are inside the image.
+inline bool is_even(const ConvArgs& args, size_t output_y, size_t output_x, size_t count) {
+  if (output_x + count > args.output_width) return false;
+  const Window first(args, output_y, output_x), last(args, output_y, output_x + count - 1);
+  return first.rows_inside(args) && first.columns_inside(args) && last.columns_inside(args);
+}
+
+// The runs of such a tile. All follow from one pointer, which leaves the registers to the sums.
+struct EvenRuns {
+  const float* first;
+  size_t row_stride;
+  size_t length;
+  size_t lines, line_runs;
+  size_t to_next, to_next_line;  // from a run's first float, or from a line's last run's
+
+  EvenRuns(const ConvArgs& args, const Window& window)
+      : first(args.input + window.offset),
+        row_stride(args.stride * args.input_pixel_stride),
+        length(taps_are_dense(args) ? args.kernel_width * args.channels : args.channels),
+        lines(args.kernel_height),
+        line_runs(taps_are_dense(args) ? 1 : args.kernel_width),
+        to_next(args.input_pixel_stride),
+        to_next_line(args.input_row_stride - (line_runs - 1) * args.input_pixel_stride) {}
+
+  template <size_t kRows, class F>
+  [[gnu::always_inline]] void for_each(const F& f) const {
+    GemmRuns run = {first, row_stride, length};
+    for (size_t line = lines;; run.first += to_next_line) {
+      for (size_t left = line_runs;; run.first += to_next) {
+        run.for_each<kRows>(f);
+        if (--left == 0) break;
+      }
+      if (--line == 0) break;
+    }
+  }
+};
+
 void conv(const ConvArgs& args) {
   if (args.pixels == 0) return;
-  const auto make_runs = [&](size_t pixel, size_t count) {
-    return ConvRuns(args, args.first_pixel + pixel, count);
+  const auto with_runs = [&](size_t pixel, size_t count, const auto& f) {
+    const size_t output_y = (args.first_pixel + pixel) / args.output_width;
+    const size_t output_x = (args.first_pixel + pixel) % args.output_width;
+    is_even(args, output_y, output_x, count) ? f(EvenRuns(args, Window(args, output_y, output_x)))
+                                             : f(ConvRuns(args, output_y, output_x, count));
   };
   const Output output = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
-  Output first = part_of(output, args.first_pixel, 0);
-  multiply_all(make_runs, args.pixels, args.kernel_height * args.kernel_width * args.channels,
-               args.panels, nullptr, first);
+  multiply_all(with_runs, args.pixels, args.kernel_height * args.kernel_width * args.channels,
+               args.panels, nullptr, part_of(output, args.first_pixel, 0));
 }
 
 }  // namespace

@@ -102,36 +102,45 @@ struct Output {
 
 enum class ResidualPlace : uint8_t { kNone, kBefore, kAfter };
 
-// The epilogue in general, for sums [rows][columns] that a tile has put down. With kWhole there is
-// a bias and all vectors are whole: nothing is left to decide inside the loop, where an
-// activation's steps have to overlap with those of the next vectors.
+// The epilogue in general, for sums [rows][columns] that a tile has put down, `used` of the
+// columns. With kWhole there is a bias and `used` are whole panels: nothing is left to decide
+// inside the loop, where an activation's steps have to overlap with those of the next vectors.
 template <Activation kActivation, ResidualPlace kResidual, bool kWhole>
-void finish_sums_with(const float* sums, size_t rows, size_t columns, const Output& out) {
-  const Epilogue epilogue = out.epilogue;
-  const size_t used = min_size(columns, out.columns);
+void finish_sums_with(const float* sums, size_t rows, size_t columns, size_t used,
+                      const Output& output) {
+  const Output out = output;  // what is stored can't change this one
+  const Epilogue& epilogue = out.epilogue;
+  const auto finish = [&](size_t row, size_t column, size_t lanes) __attribute__((always_inline)) {
+    Floats sum = Floats::load_aligned(sums + row * columns + column);
+    if (kWhole || epilogue.bias != nullptr) sum += load_partial(epilogue.bias + column, lanes);
+    Floats residual(0.0f);
+    if (kResidual != ResidualPlace::kNone)
+      residual = load_partial(epilogue.residual + row * epilogue.residual_stride + column, lanes);
+    if (kResidual == ResidualPlace::kBefore) sum += residual;
+    sum = activate_value(sum, kActivation);
+    if (kResidual == ResidualPlace::kAfter) sum += residual;
+    store_partial(out.c + row * out.stride + column, sum, lanes);
+  };
   for (size_t row = 0; row < rows; ++row) {
-    const float* residuals = epilogue.residual + row * epilogue.residual_stride;
-#pragma GCC unroll 2
-    for (size_t column = 0; column < used; column += kLanes) {
-      const size_t lanes = kWhole ? kLanes : min_size(kLanes, used - column);
-      Floats sum = Floats::load_aligned(sums + row * columns + column);
-      if (kWhole || epilogue.bias != nullptr) sum += load_partial(epilogue.bias + column, lanes);
-      Floats residual(0.0f);
-      if (kResidual != ResidualPlace::kNone) residual = load_partial(residuals + column, lanes);
-      if (kResidual == ResidualPlace::kBefore) sum += residual;
-      sum = activate_value(sum, kActivation);
-      if (kResidual == ResidualPlace::kAfter) sum += residual;
-      store_partial(out.c + row * out.stride + column, sum, lanes);
+    if (kWhole) {
+      for (size_t column = 0; column < used; column += kPanelWidth) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < kPanelVectors; ++v) finish(row, column + v * kLanes, kLanes);
+      }
+    } else {
+      for (size_t column = 0; column < used; column += kLanes)
+        finish(row, column, min_size(kLanes, used - column));
     }
   }
 }
 
 template <Activation kActivation>
 void finish_sums_of(const float* sums, size_t rows, size_t columns, const Output& out) {
-  const bool whole = out.epilogue.bias != nullptr && min_size(columns, out.columns) % kLanes == 0;
+  const size_t used = min_size(columns, out.columns);
+  const bool whole = out.epilogue.bias != nullptr && used % kPanelWidth == 0;
   const auto finish = [&]<ResidualPlace kResidual>() {
-    whole ? finish_sums_with<kActivation, kResidual, true>(sums, rows, columns, out)
-          : finish_sums_with<kActivation, kResidual, false>(sums, rows, columns, out);
+    whole ? finish_sums_with<kActivation, kResidual, true>(sums, rows, columns, used, out)
+          : finish_sums_with<kActivation, kResidual, false>(sums, rows, columns, used, out);
   };
   if (out.epilogue.residual == nullptr) {
     finish.template operator()<ResidualPlace::kNone>();
@@ -195,18 +204,27 @@ template <size_t kRows, size_t kVectors>
   }
 }
 
-// `Runs` says where the rows' factors lie, as runs of contiguous floats that make up the depth: one
-// for GEMM, some for each tap of a convolution's kernel. These are too short to be unrolled, and
-// GCC 12 runs out of registers around them.
-template <class Runs>
-constexpr size_t turn_of(size_t panels) {
-  return Runs::kOne && panels == 1 ? kUnroll : 1;
-}
+// Where a tile's rows have their factors, as runs of contiguous floats that make up the depth: for
+// GEMM, one. for_each calls f(rows, length) for each run: where it begins in each row, and its
+// length.
+struct GemmRuns {
+  const float* first;  // of the first row
+  size_t row_stride;
+  size_t length;
+
+  template <size_t kRows, class F>
+  [[gnu::always_inline]] void for_each(const F& f) const {
+    const float* rows[kRows];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r) rows[r] = first + r * row_stride;
+    f(rows, length);
+  }
+};
 
 template <class Runs, size_t kRows, size_t kPanels>
 void tile(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahead,
           const Output& out) {
-  constexpr size_t kTurn = turn_of<Runs>(kPanels);
+  constexpr size_t kTurn = kPanels == 1 ? kUnroll : 1;
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
   runs.template for_each<kRows>([&](const float* const* rows,
@@ -223,7 +241,7 @@ void tile(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahea
   finish_tile(acc, out);
 }
 
-// Panels that `rows` rows take side by side.
+// Panels that tiles of kRows rows take side by side: as many as fit, 4 at most.
 template <size_t kRows>
 constexpr size_t panels_for() {
   constexpr size_t kAccumulators = kTileRows * kTilePanels * kPanelVectors;
@@ -231,20 +249,33 @@ constexpr size_t panels_for() {
   return kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
 }
 
-// Tiles of 1 to kTileRows rows: with as many panels as fit, and with one for what is left.
+struct WidePanels {
+  size_t of[kTileRows + 1] = {};
+};
+template <size_t kRows>
+constexpr void fill_wide_panels(WidePanels& panels) {
+  panels.of[kRows] = panels_for<kRows>();
+  if constexpr (kRows > 1) fill_wide_panels<kRows - 1>(panels);
+}
+constexpr WidePanels make_wide_panels() {
+  WidePanels panels;
+  fill_wide_panels<kTileRows>(panels);
+  return panels;
+}
+constexpr WidePanels kWidePanels = make_wide_panels();
+
+// Tiles of 1 to kTileRows rows: with kWidePanels, and with one panel for what is left.
 template <class Runs>
 struct TileSet {
   using Tile = void (*)(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahead,
                         const Output& out);
   Tile wide[kTileRows + 1];
-  size_t wide_panels[kTileRows + 1];
   Tile narrow[kTileRows + 1];
 };
 
 template <size_t kRows, class Runs>
 constexpr void fill_tile_set(TileSet<Runs>& set) {
   set.wide[kRows] = tile<Runs, kRows, panels_for<kRows>()>;
-  set.wide_panels[kRows] = panels_for<kRows>();
   set.narrow[kRows] = tile<Runs, kRows, 1>;
   if constexpr (kRows > 1) fill_tile_set<kRows - 1>(set);
 }
@@ -274,23 +305,22 @@ constexpr size_t kDeep = 1024;
 // Weights this few, in floats, are in L2 from the first call for a layer to the last.
 constexpr size_t kNearWeights = 32 * 1024;
 
-// The whole product: out [rows][columns] from the rows that `make_runs(row, count)` gives a tile.
-// `next_panels` is null or what comes after `panels`, of the same size.
-template <class MakeRuns>
-[[gnu::always_inline]] inline void multiply_all(const MakeRuns& make_runs, size_t rows,
+// The whole product: out [rows][columns]. with_runs(row, count, f) calls f(runs) with those of the
+// tile of `count` rows from `row` on. `next_panels` is null or what comes after `panels`, of the
+// same size.
+template <class WithRuns>
+[[gnu::always_inline]] inline void multiply_all(const WithRuns& with_runs, size_t rows,
                                                 size_t depth, const float* panels,
                                                 const float* next_panels, const Output& out) {
-  using Runs = decltype(make_runs(0, 0));
-  constexpr const TileSet<Runs>& set = kTiles<Runs>;
   const size_t panel_end = (out.columns + kPanelWidth - 1) / kPanelWidth;
   const size_t panel_stride = depth * kPanelWidth;
   const RowTiles tiles(rows);
-  const size_t block = tiles.tiles == 1 ? set.wide_panels[rows]
+  const size_t block = tiles.tiles == 1 ? kWidePanels.of[rows]
                        : depth <= kDeep ? kBlockPanels
                                         : kTilePanels;
   constexpr size_t kLine = kPanelWidth * sizeof(float);
   // Few rows take less time than their weights' way: a line at each step.
-  const size_t turn = tiles.tiles < kUnroll ? 1 : turn_of<Runs>(kTilePanels);
+  const size_t turn = tiles.tiles < kUnroll || kTilePanels > 1 ? 1 : kUnroll;
   const size_t panel_share = (turn * kLine + tiles.tiles - 1) / tiles.tiles;
   const bool far = next_panels != nullptr || panel_end * panel_stride > kNearWeights;
   for (size_t first = 0; first < panel_end; first += block) {
@@ -305,44 +335,32 @@ template <class MakeRuns>
     for (size_t t = 0; t < tiles.tiles; ++t) {
       const size_t row = tiles.begin(t);
       const size_t count = tiles.begin(t + 1) - row;
-      const Runs runs = make_runs(row, count);
-      const size_t wide = set.wide_panels[count];
-      for (size_t panel = first; panel < end;) {
-        const bool fits = panel + wide <= end;
-        const size_t step = fits ? wide : 1;
-        const size_t share = min_size(step * panel_share, kLine);
-        (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, panel_stride,
-                                              {left != 0 ? next : nullptr, share, turn},
-                                              part_of(out, row, panel * kPanelWidth));
-        const size_t called = min_size(depth / turn * share, left);
-        next += called;
-        left -= called;
-        panel += step;
-      }
+      const size_t wide = kWidePanels.of[count];
+      with_runs(row, count, [&]<class Runs>(const Runs& runs) {
+        constexpr const TileSet<Runs>& set = kTiles<Runs>;
+        for (size_t panel = first; panel < end;) {
+          const bool fits = panel + wide <= end;
+          const size_t step = fits ? wide : 1;
+          const size_t share = min_size(step * panel_share, kLine);
+          (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, panel_stride,
+                                                {left != 0 ? next : nullptr, share, turn},
+                                                part_of(out, row, panel * kPanelWidth));
+          const size_t called = min_size(depth / turn * share, left);
+          next += called;
+          left -= called;
+          panel += step;
+        }
+      });
     }
   }
 }
 
-struct GemmRuns {
-  static constexpr bool kOne = true;
-  const float* rows[kTileRows];
-  size_t depth;
-
-  template <size_t kRows, class F>
-  [[gnu::always_inline]] void for_each(const F& f) const {
-    f(rows, depth);
-  }
-};
-
 void gemm(const GemmArgs& args) {
-  const auto make_runs = [&](size_t row, size_t count) {
-    GemmRuns runs;
-    for (size_t r = 0; r < count; ++r) runs.rows[r] = args.a + (row + r) * args.a_stride;
-    runs.depth = args.depth;
-    return runs;
-  };
   if (args.rows == 0) return;
-  multiply_all(make_runs, args.rows, args.depth, args.panels, args.next_panels,
+  const auto with_runs = [&](size_t row, size_t, const auto& f) {
+    f(GemmRuns{args.a + row * args.a_stride, args.a_stride, args.depth});
+  };
+  multiply_all(with_runs, args.rows, args.depth, args.panels, args.next_panels,
                {args.c, args.c_stride, args.columns, args.epilogue});
 }
 
