@@ -12,11 +12,10 @@ inline Floats within(Floats x, float limit) {
   return xsimd::max(Floats(-limit), xsimd::min(Floats(limit), x));
 }
 
-// exp(-x), good to 2 units in the last place near zero and to 4e-8 |x| of itself far from it: an error
-// that no longer shows where it is added to exp(0), as softmax and sigmoid do. Beyond |x| = 87 it
-// takes the value there, 1.6e-38.
+// exp(-x), good to 2 units in the last place near zero and to 4e-8 |x| of itself far from it: an
+// error that no longer shows where it is added to exp(0), as softmax and sigmoid do. Beyond |x| =
+// 87 it takes the value there, 1.6e-38.
 inline Floats exp_of_minus(Floats x) {
-  using Integers = xsimd::as_integer_t<Floats>;
   x = within(x, 87.0f);
   // exp(-x) = 2^n 2^-f, n = -x log2(e) rounded: adding 1.5 * 2^23 rounds to an integer, which
   // stands in the sum's low bits.
@@ -31,14 +30,13 @@ inline Floats exp_of_minus(Floats x) {
   power = multiply_add(power, f, Floats(0.24022242426872253f));
   power = multiply_add(power, f, Floats(-0.6931470036506653f));
   power = multiply_add(power, f, Floats(1.0f));
-  const Integers exponent = xsimd::bitwise_cast<Integers>(shifted) << 23;
-  return xsimd::bitwise_cast<Floats>(xsimd::bitwise_cast<Integers>(power) + exponent);
+  return floats_of(bits_of(power) + (bits_of(shifted) << 23));
 }
 
 // What a sigmoid divides by.
 inline Floats sigmoid_divisor(Floats x) { return 1.0f + exp_of_minus(x); }
 
-inline Floats sigmoid(Floats x) { return 1.0f / sigmoid_divisor(x); }
+inline Floats sigmoid(Floats x) { return divide(Floats(1.0f), sigmoid_divisor(x)); }
 
 // x/2 + x h(x), h(x) = erf(x / sqrt 2) / 2: an odd function that has come to 1/2 at x = 5.4, up to
 // where x p(x^2) / q(x^2) with five coefficients each after the first differs from it by 5.5e-9 at
@@ -59,7 +57,7 @@ inline Floats gelu(Floats x) {
   q = multiply_add(q, square, Floats(0.2503179869310491f));
   q = multiply_add(q, square, Floats(1.0f));
   // Rounding must not carry it past 1/2: far below zero the sign would turn.
-  const Floats h = within(near * p / q, 0.5f);
+  const Floats h = within(divide(near * p, q), 0.5f);
   return multiply_add(x, h, 0.5f * x);
 }
 
@@ -70,7 +68,7 @@ inline Floats activate_value(Floats x, Activation activation) {
     case Activation::kRelu:
       return xsimd::max(x, Floats(0.0f));
     case Activation::kSilu:
-      return x / sigmoid_divisor(x);
+      return divide(x, sigmoid_divisor(x));
     case Activation::kGelu:
       return gelu(x);
     case Activation::kSigmoid:
