@@ -83,12 +83,12 @@ template <size_t kRows, size_t kPanels, size_t kTurn, bool kAhead>
   for (size_t k = whole; k < length; ++k, panels += kPanelWidth) step(k, panels);
 }
 
-// What the epilogue of a tile needs of its place: the columns left from the tile's first one on.
+// What an epilogue needs of its place: the columns left from its first one on.
 struct Output {
   float* c;
   size_t stride;
   size_t columns;
-  Epilogue epilogue;  // bias and residual at the tile's first row and column
+  Epilogue epilogue;  // bias and residual at the first row and column
 };
 
 [[gnu::always_inline]] inline Output part_of(Output out, size_t row, size_t column) {
@@ -169,38 +169,42 @@ void finish_sums_of(const float* sums, size_t rows, size_t columns, const Output
 
 // Whole tiles with a plain or ResNet's epilogue, which are most of the work, stay in registers.
 template <size_t kRows, size_t kVectors>
-[[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors],
-                                               const Output& output) {
-  const Output out = output;  // what is stored can't change this one
-  const Epilogue& epilogue = out.epilogue;
-  const bool relu = epilogue.activation == Activation::kRelu;
-  const bool plain = relu || epilogue.activation == Activation::kNone;
-  if (!plain || epilogue.residual_after || out.columns < kVectors * kLanes) {
+[[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors], const Output& out,
+                                               size_t row, size_t first_column) {
+  const Activation activation = out.epilogue.activation;
+  const bool relu = activation == Activation::kRelu;
+  const bool plain = relu || activation == Activation::kNone;
+  if (!plain || out.epilogue.residual_after || out.columns < first_column + kVectors * kLanes) {
     alignas(64) float sums[kRows * kVectors * kLanes];
 #pragma GCC unroll 64
     for (size_t i = 0; i < kRows * kVectors; ++i)
       acc[i / kVectors][i % kVectors].store_aligned(sums + i * kLanes);
-    return finish_sums(sums, kRows, kVectors * kLanes, out);
+    return finish_sums(sums, kRows, kVectors * kLanes, part_of(out, row, first_column));
   }
+  // Each field on its own: as a whole the compiler would read them before they have arrived.
+  const size_t stride = out.stride, residual_stride = out.epilogue.residual_stride;
+  float* const c = out.c + row * stride + first_column;
+  const float* const bias = out.epilogue.bias;
+  const float* residual = out.epilogue.residual;
+  if (residual != nullptr) residual += row * residual_stride + first_column;
 #pragma GCC unroll 16
   for (size_t v = 0; v < kVectors; ++v) {
     const size_t column = v * kLanes;
-    if (epilogue.bias != nullptr) {
-      const Floats bias = load(epilogue.bias + column);
+    if (bias != nullptr) {
+      const Floats x = load(bias + first_column + column);
 #pragma GCC unroll 16
-      for (size_t r = 0; r < kRows; ++r) acc[r][v] += bias;
+      for (size_t r = 0; r < kRows; ++r) acc[r][v] += x;
     }
-    if (epilogue.residual != nullptr) {
+    if (residual != nullptr) {
 #pragma GCC unroll 16
-      for (size_t r = 0; r < kRows; ++r)
-        acc[r][v] += load(epilogue.residual + r * epilogue.residual_stride + column);
+      for (size_t r = 0; r < kRows; ++r) acc[r][v] += load(residual + r * residual_stride + column);
     }
     if (relu) {
 #pragma GCC unroll 16
       for (size_t r = 0; r < kRows; ++r) acc[r][v] = activate_value(acc[r][v], Activation::kRelu);
     }
 #pragma GCC unroll 16
-    for (size_t r = 0; r < kRows; ++r) store(out.c + r * out.stride + column, acc[r][v]);
+    for (size_t r = 0; r < kRows; ++r) store(c + r * stride + column, acc[r][v]);
   }
 }
 
@@ -221,10 +225,21 @@ struct GemmRuns {
   }
 };
 
+// What all tiles of a product share, so that to hand one out is to write little: in shallow layers
+// a tile is not many times the work of a call.
+struct Product {
+  Output out;
+  size_t panel_stride;
+  Ahead ahead;  // of the tile that comes
+};
+
+// The tile at `row` and `column`, whose weights begin at `panels`.
 template <class Runs, size_t kRows, size_t kPanels>
-void tile(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahead,
-          const Output& out) {
+void tile(const Runs& runs, const float* panels, const Product& product, size_t row,
+          size_t column) {
   constexpr size_t kTurn = kPanels == 1 ? kUnroll : 1;
+  const size_t panel_stride = product.panel_stride;
+  Ahead ahead = {product.ahead.from, product.ahead.step, product.ahead.turn};
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
   runs.template for_each<kRows>([&](const float* const* rows,
@@ -238,7 +253,7 @@ void tile(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahea
     }
     panels += length * kPanelWidth;
   });
-  finish_tile(acc, out);
+  finish_tile(acc, product.out, row, column);
 }
 
 // Panels that tiles of kRows rows take side by side: as many as fit, 4 at most.
@@ -267,8 +282,8 @@ constexpr WidePanels kWidePanels = make_wide_panels();
 // Tiles of 1 to kTileRows rows: with kWidePanels, and with one panel for what is left.
 template <class Runs>
 struct TileSet {
-  using Tile = void (*)(const Runs& runs, const float* panels, size_t panel_stride, Ahead ahead,
-                        const Output& out);
+  using Tile = void (*)(const Runs& runs, const float* panels, const Product& product, size_t row,
+                        size_t column);
   Tile wide[kTileRows + 1];
   Tile narrow[kTileRows + 1];
 };
@@ -290,11 +305,13 @@ constexpr TileSet<Runs> make_tile_set() {
 template <class Runs>
 constexpr TileSet<Runs> kTiles = make_tile_set<Runs>();
 
-// Rows cut into tiles of nearly equal height, so that none is a sliver.
+// Rows cut into tiles of nearly equal height, so that none is a sliver: the first ones have one row
+// more.
 struct RowTiles {
-  size_t rows, tiles;
-  explicit RowTiles(size_t count) : rows(count), tiles((count + kTileRows - 1) / kTileRows) {}
-  size_t begin(size_t tile) const { return rows * tile / tiles; }
+  size_t tiles, height, taller;
+  explicit RowTiles(size_t rows)
+      : tiles((rows + kTileRows - 1) / kTileRows), height(rows / tiles), taller(rows % tiles) {}
+  size_t rows(size_t tile) const { return height + (tile < taller); }
 };
 
 // Panels that all rows of a call pass before the next come. A shallow block is taken four panels
@@ -321,8 +338,10 @@ template <class WithRuns>
   constexpr size_t kLine = kPanelWidth * sizeof(float);
   // Few rows take less time than their weights' way: a line at each step.
   const size_t turn = tiles.tiles < kUnroll || kTilePanels > 1 ? 1 : kUnroll;
+  const size_t turns = depth / turn;
   const size_t panel_share = (turn * kLine + tiles.tiles - 1) / tiles.tiles;
   const bool far = next_panels != nullptr || panel_end * panel_stride > kNearWeights;
+  Product product = {out, panel_stride, {nullptr, 0, turn}};
   for (size_t first = 0; first < panel_end; first += block) {
     const size_t end = min_size(first + block, panel_end);
     // The next block may still be in memory. Each step of this one calls for its share of it, so
@@ -332,9 +351,8 @@ template <class WithRuns>
     const auto* next = reinterpret_cast<const char*>(following);
     const size_t next_count = last ? end - first : panel_end - end;
     size_t left = far && next != nullptr ? next_count * panel_stride * sizeof(float) : 0;
-    for (size_t t = 0; t < tiles.tiles; ++t) {
-      const size_t row = tiles.begin(t);
-      const size_t count = tiles.begin(t + 1) - row;
+    for (size_t t = 0, row = 0; t < tiles.tiles; row += tiles.rows(t), ++t) {
+      const size_t count = tiles.rows(t);
       const size_t wide = kWidePanels.of[count];
       with_runs(row, count, [&]<class Runs>(const Runs& runs) {
         constexpr const TileSet<Runs>& set = kTiles<Runs>;
@@ -342,10 +360,11 @@ template <class WithRuns>
           const bool fits = panel + wide <= end;
           const size_t step = fits ? wide : 1;
           const size_t share = min_size(step * panel_share, kLine);
-          (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, panel_stride,
-                                                {left != 0 ? next : nullptr, share, turn},
-                                                part_of(out, row, panel * kPanelWidth));
-          const size_t called = min_size(depth / turn * share, left);
+          product.ahead.from = left != 0 ? next : nullptr;
+          product.ahead.step = share;
+          (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, product, row,
+                                                panel * kPanelWidth);
+          const size_t called = min_size(turns * share, left);
           next += called;
           left -= called;
           panel += step;
