@@ -167,20 +167,10 @@ void finish_sums_of(const float* sums, size_t rows, size_t columns, const Output
   }
 }
 
-// Whole tiles with a plain or ResNet's epilogue, which are most of the work, stay in registers.
-template <size_t kRows, size_t kVectors>
-[[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors], const Output& out,
-                                               size_t row, size_t first_column) {
-  const Activation activation = out.epilogue.activation;
-  const bool relu = activation == Activation::kRelu;
-  const bool plain = relu || activation == Activation::kNone;
-  if (!plain || out.epilogue.residual_after || out.columns < first_column + kVectors * kLanes) {
-    alignas(64) float sums[kRows * kVectors * kLanes];
-#pragma GCC unroll 64
-    for (size_t i = 0; i < kRows * kVectors; ++i)
-      acc[i / kVectors][i % kVectors].store_aligned(sums + i * kLanes);
-    return finish_sums(sums, kRows, kVectors * kLanes, part_of(out, row, first_column));
-  }
+// The epilogue of a whole tile that is still in registers.
+template <Activation kActivation, size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void finish_whole(Floats (&acc)[kRows][kVectors], const Output& out,
+                                                size_t row, size_t first_column) {
   // Each field on its own: as a whole the compiler would read them before they have arrived.
   const size_t stride = out.stride, residual_stride = out.epilogue.residual_stride;
   float* const c = out.c + row * stride + first_column;
@@ -199,13 +189,32 @@ template <size_t kRows, size_t kVectors>
 #pragma GCC unroll 16
       for (size_t r = 0; r < kRows; ++r) acc[r][v] += load(residual + r * residual_stride + column);
     }
-    if (relu) {
 #pragma GCC unroll 16
-      for (size_t r = 0; r < kRows; ++r) acc[r][v] = activate_value(acc[r][v], Activation::kRelu);
-    }
+    for (size_t r = 0; r < kRows; ++r) acc[r][v] = activate_value(acc[r][v], kActivation);
 #pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) store(c + r * stride + column, acc[r][v]);
   }
+}
+
+// Whole tiles of the image networks stay in registers; others put their sums down. With kSilu that
+// is whole tiles with SiLU.
+template <bool kSilu, size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors], const Output& out,
+                                               size_t row, size_t column) {
+  const Activation activation = out.epilogue.activation;
+  if (!out.epilogue.residual_after && out.columns >= column + kVectors * kLanes) {
+    if (kSilu && activation == Activation::kSilu)
+      return finish_whole<Activation::kSilu>(acc, out, row, column);
+    if (!kSilu && activation == Activation::kNone)
+      return finish_whole<Activation::kNone>(acc, out, row, column);
+    if (!kSilu && activation == Activation::kRelu)
+      return finish_whole<Activation::kRelu>(acc, out, row, column);
+  }
+  alignas(64) float sums[kRows * kVectors * kLanes];
+#pragma GCC unroll 64
+  for (size_t i = 0; i < kRows * kVectors; ++i)
+    acc[i / kVectors][i % kVectors].store_aligned(sums + i * kLanes);
+  finish_sums(sums, kRows, kVectors * kLanes, part_of(out, row, column));
 }
 
 // Where a tile's rows have their factors, as runs of contiguous floats that make up the depth: for
@@ -234,7 +243,7 @@ struct Product {
 };
 
 // The tile at `row` and `column`, whose weights begin at `panels`.
-template <class Runs, size_t kRows, size_t kPanels>
+template <class Runs, bool kSilu, size_t kRows, size_t kPanels>
 void tile(const Runs& runs, const float* panels, const Product& product, size_t row,
           size_t column) {
   constexpr size_t kTurn = kPanels == 1 ? kUnroll : 1;
@@ -253,7 +262,7 @@ void tile(const Runs& runs, const float* panels, const Product& product, size_t 
     }
     panels += length * kPanelWidth;
   });
-  finish_tile(acc, product.out, row, column);
+  finish_tile<kSilu>(acc, product.out, row, column);
 }
 
 // Panels that tiles of kRows rows take side by side: as many as fit, 4 at most.
@@ -288,22 +297,28 @@ struct TileSet {
   Tile narrow[kTileRows + 1];
 };
 
-template <size_t kRows, class Runs>
+// Tiles of their own for SiLU, which would cost the others registers, and only the tallest ones.
+// With 16 registers GCC finishes one vector after the other, with constants as operands from
+// memory; where there are 32 it has all of them under way at once, and spills.
+template <bool kSilu, size_t kRows>
+constexpr bool kFinishesSilu = kSilu&& kRows == kTileRows && !kManyRegisters;
+
+template <bool kSilu, size_t kRows, class Runs>
 constexpr void fill_tile_set(TileSet<Runs>& set) {
-  set.wide[kRows] = tile<Runs, kRows, panels_for<kRows>()>;
-  set.narrow[kRows] = tile<Runs, kRows, 1>;
-  if constexpr (kRows > 1) fill_tile_set<kRows - 1>(set);
+  set.wide[kRows] = tile<Runs, kFinishesSilu<kSilu, kRows>, kRows, panels_for<kRows>()>;
+  set.narrow[kRows] = tile<Runs, kFinishesSilu<kSilu, kRows>, kRows, 1>;
+  if constexpr (kRows > 1) fill_tile_set<kSilu, kRows - 1>(set);
 }
 
-template <class Runs>
+template <class Runs, bool kSilu>
 constexpr TileSet<Runs> make_tile_set() {
   TileSet<Runs> set = {};
-  fill_tile_set<kTileRows>(set);
+  fill_tile_set<kSilu, kTileRows>(set);
   return set;
 }
 
-template <class Runs>
-constexpr TileSet<Runs> kTiles = make_tile_set<Runs>();
+template <class Runs, bool kSilu>
+constexpr TileSet<Runs> kTiles = make_tile_set<Runs, kSilu>();
 
 // Rows cut into tiles of nearly equal height, so that none is a sliver: the first ones have one row
 // more.
@@ -341,6 +356,7 @@ template <class WithRuns>
   const size_t turns = depth / turn;
   const size_t panel_share = (turn * kLine + tiles.tiles - 1) / tiles.tiles;
   const bool far = next_panels != nullptr || panel_end * panel_stride > kNearWeights;
+  const bool silu = out.epilogue.activation == Activation::kSilu;
   Product product = {out, panel_stride, {nullptr, 0, turn}};
   for (size_t first = 0; first < panel_end; first += block) {
     const size_t end = min_size(first + block, panel_end);
@@ -355,7 +371,7 @@ template <class WithRuns>
       const size_t count = tiles.rows(t);
       const size_t wide = kWidePanels.of[count];
       with_runs(row, count, [&]<class Runs>(const Runs& runs) {
-        constexpr const TileSet<Runs>& set = kTiles<Runs>;
+        const TileSet<Runs>& set = silu ? kTiles<Runs, true> : kTiles<Runs, false>;
         for (size_t panel = first; panel < end;) {
           const bool fits = panel + wide <= end;
           const size_t step = fits ? wide : 1;
