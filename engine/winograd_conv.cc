@@ -93,9 +93,9 @@ struct Filtering {
   size_t tile_floats() const { return components * (conv.weights.in + conv.weights.out); }
 };
 
-// Components and products that are under way at a time, some 512 KiB: caches hold them between the
+// Components and products that are under way at a time, some 768 KiB: caches hold them between the
 // steps. But not so few tiles that the weights, read once a chunk, are what it mostly reads.
-constexpr size_t kChunkFloats = 128 * 1024;
+constexpr size_t kChunkFloats = 192 * 1024;
 constexpr size_t kChunkTiles = 24;
 
 size_t chunk_tiles(const Filtering& filtering) {
