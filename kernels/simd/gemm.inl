@@ -30,17 +30,18 @@ constexpr size_t kNearRows = 6;
 // decodes for each in every second cycle only: the encoder's products then took 1.1 x as long.
 constexpr size_t kUnroll = kLanes == 8 ? 4 : 1;
 
-// Weights to call into L2 while others are multiplied: every `turn` steps of k, 1 or kUnroll, a
+// Weights to call into L2 while others are multiplied: every `every` steps of k, 1 or kUnroll, a
 // line and then `step` bytes on, 64 at most.
 struct Ahead {
   const char* from;  // null for none
   size_t step;
-  size_t turn;
+  size_t every;
 };
 
 // acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
-// panel_stride apart. With kAhead, `ahead` is called for and moves on.
-template <size_t kRows, size_t kPanels, size_t kTurn, bool kAhead>
+// panel_stride apart. kTurn steps make a turn of the loop; every kAhead of them, unless that is 0,
+// `ahead` is called for and moves on.
+template <size_t kRows, size_t kPanels, size_t kTurn, size_t kAhead>
 [[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
                                             const float* panels, size_t panel_stride, Ahead& ahead,
                                             Floats (&acc)[kRows][kPanels * kPanelVectors]) {
@@ -72,12 +73,14 @@ template <size_t kRows, size_t kPanels, size_t kTurn, bool kAhead>
   };
   const size_t whole = length / kTurn * kTurn;
   for (size_t k = 0; k < whole; k += kTurn, panels += kTurn * kPanelWidth) {
-    if (kAhead) {
-      __builtin_prefetch(ahead.from, 0, 2);
-      ahead.from += ahead.step;
-    }
 #pragma GCC unroll 16
-    for (size_t i = 0; i < kTurn; ++i) step(k + i, panels + i * kPanelWidth);
+    for (size_t i = 0; i < kTurn; ++i) {
+      if (kAhead != 0 && i % kAhead == 0) {
+        __builtin_prefetch(ahead.from, 0, 2);
+        ahead.from += ahead.step;
+      }
+      step(k + i, panels + i * kPanelWidth);
+    }
   }
   if (kTurn == 1) return;
   for (size_t k = whole; k < length; ++k, panels += kPanelWidth) step(k, panels);
@@ -248,17 +251,17 @@ void tile(const Runs& runs, const float* panels, const Product& product, size_t 
           size_t column) {
   constexpr size_t kTurn = kPanels == 1 ? kUnroll : 1;
   const size_t panel_stride = product.panel_stride;
-  Ahead ahead = {product.ahead.from, product.ahead.step, product.ahead.turn};
+  Ahead ahead = {product.ahead.from, product.ahead.step, product.ahead.every};
   Floats acc[kRows][kPanels * kPanelVectors];
   clear(acc);
   runs.template for_each<kRows>([&](const float* const* rows,
                                     size_t length) __attribute__((always_inline)) {
     if (ahead.from == nullptr) {
-      multiply<kRows, kPanels, kTurn, false>(rows, length, panels, panel_stride, ahead, acc);
-    } else if (kTurn == 1 || ahead.turn == 1) {
-      multiply<kRows, kPanels, 1, true>(rows, length, panels, panel_stride, ahead, acc);
+      multiply<kRows, kPanels, kTurn, 0>(rows, length, panels, panel_stride, ahead, acc);
+    } else if (ahead.every == 1) {
+      multiply<kRows, kPanels, kTurn, 1>(rows, length, panels, panel_stride, ahead, acc);
     } else {
-      multiply<kRows, kPanels, kTurn, true>(rows, length, panels, panel_stride, ahead, acc);
+      multiply<kRows, kPanels, kTurn, kTurn>(rows, length, panels, panel_stride, ahead, acc);
     }
     panels += length * kPanelWidth;
   });
@@ -352,12 +355,12 @@ template <class WithRuns>
                                         : kTilePanels;
   constexpr size_t kLine = kPanelWidth * sizeof(float);
   // Few rows take less time than their weights' way: a line at each step.
-  const size_t turn = tiles.tiles < kUnroll || kTilePanels > 1 ? 1 : kUnroll;
-  const size_t turns = depth / turn;
-  const size_t panel_share = (turn * kLine + tiles.tiles - 1) / tiles.tiles;
+  const size_t every = tiles.tiles < kUnroll || kTilePanels > 1 ? 1 : kUnroll;
+  const size_t calls = depth / every;
+  const size_t panel_share = (every * kLine + tiles.tiles - 1) / tiles.tiles;
   const bool far = next_panels != nullptr || panel_end * panel_stride > kNearWeights;
   const bool silu = out.epilogue.activation == Activation::kSilu;
-  Product product = {out, panel_stride, {nullptr, 0, turn}};
+  Product product = {out, panel_stride, {nullptr, 0, every}};
   for (size_t first = 0; first < panel_end; first += block) {
     const size_t end = min_size(first + block, panel_end);
     // The next block may still be in memory. Each step of this one calls for its share of it, so
@@ -380,7 +383,7 @@ template <class WithRuns>
           product.ahead.step = share;
           (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, product, row,
                                                 panel * kPanelWidth);
-          const size_t called = min_size(turns * share, left);
+          const size_t called = min_size(calls * share, left);
           next += called;
           left -= called;
           panel += step;
