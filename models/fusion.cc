@@ -109,9 +109,12 @@ void Fusion::embed_prefix(const Runtime& runtime, const uint32_t* tokens, size_t
   });
 }
 
-// Row `keys` [d] becomes column `slot` of every head's transposed keys.
-void Fusion::store_keys(const float* keys, size_t slot, const LayerCache& cache) const {
-  for (size_t k = 0; k < d_; ++k) cache.keys[k * cache.key_stride + slot] = keys[k];
+// Rows of `keys` [rows][d] become columns of every head's transposed keys, from column `slot` on.
+void Fusion::store_keys(Matrix keys, size_t slot, const LayerCache& cache) const {
+  for (size_t k = 0; k < d_; ++k) {
+    float* to = cache.keys + k * cache.key_stride + slot;
+    for (size_t row = 0; row < keys.rows; ++row) to[row] = keys.row(row)[k];
+  }
 }
 
 KeyValues Fusion::head_of(const LayerCache& cache, size_t head, size_t count) const {
@@ -149,9 +152,7 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
     const LayerCache& cache = state.prefix[i];
     linear(runtime, layer.key, prefix, key);
     linear(runtime, layer.value, prefix, cache.values.first_rows(rows));
-    runtime.parallel_for(1, [&](size_t) {
-      for (size_t row = 0; row < rows; ++row) store_keys(key.row(row), row, cache);
-    });
+    runtime.parallel_for(1, [&](size_t) { store_keys(key, 0, cache); });
     // Nobody reads the last layer's output: captions see keys and values only.
     if (i + 1 == layers_.size()) break;
     linear(runtime, layer.query, prefix, query);
@@ -205,12 +206,13 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
     linear(runtime, layer.key, x, key);
     linear(runtime, layer.value, x, value);
     runtime.parallel_for(1, [&](size_t) {
-      for (size_t row = 0; row < rows; ++row) {
-        const LayerCache& cache = state.captions[row / rows_per_beam][i];
-        const size_t slot =
-            t - 1 + row % rows_per_beam;  // [MASK]'s is overwritten by the next step
-        store_keys(key.row(row), slot, cache);
-        std::memcpy(cache.values.row(slot), value.row(row), d_ * sizeof(float));
+      // [MASK]'s are overwritten by the next step.
+      for (size_t beam = 0; beam < beams; ++beam) {
+        const LayerCache& cache = state.captions[beam][i];
+        const size_t row = beam * rows_per_beam;
+        store_keys(key.from_row(row, rows_per_beam), t - 1, cache);
+        for (size_t r = 0; r < rows_per_beam; ++r)
+          std::memcpy(cache.values.row(t - 1 + r), value.row(row + r), d_ * sizeof(float));
       }
     });
     {

@@ -67,7 +67,7 @@ class Fusion {
   // x = LayerNorm(x + attention_output(context)); x = LayerNorm(x + output(gelu(intermediate(x)))).
   void finish_layer(const Runtime& runtime, const Layer& layer, Matrix context, Matrix x) const;
   LayerCache layer_cache(Arena& arena, size_t tokens) const;
-  void store_keys(const float* keys, size_t slot, const LayerCache& cache) const;
+  void store_keys(Matrix keys, size_t slot, const LayerCache& cache) const;
   KeyValues head_of(const LayerCache& cache, size_t head, size_t count) const;
 
   WordEmbedding word_embedding_;
