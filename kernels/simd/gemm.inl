@@ -268,28 +268,17 @@ void tile(const Runs& runs, const float* panels, const Product& product, size_t 
   finish_tile<kSilu>(acc, product.out, row, column);
 }
 
-// Panels that tiles of kRows rows take side by side: as many as fit, 4 at most.
-template <size_t kRows>
-constexpr size_t panels_for() {
-  constexpr size_t kAccumulators = kTileRows * kTilePanels * kPanelVectors;
-  constexpr size_t kFit = kAccumulators / (kRows * kPanelVectors);
-  return kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
-}
-
+// Panels that tiles of so many rows take side by side: as many as fit, 4 at most.
 struct WidePanels {
   size_t of[kTileRows + 1] = {};
+  constexpr WidePanels() {
+    for (size_t rows = 1; rows <= kTileRows; ++rows) {
+      const size_t fit = kTileRows * kTilePanels / rows;
+      of[rows] = fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+    }
+  }
 };
-template <size_t kRows>
-constexpr void fill_wide_panels(WidePanels& panels) {
-  panels.of[kRows] = panels_for<kRows>();
-  if constexpr (kRows > 1) fill_wide_panels<kRows - 1>(panels);
-}
-constexpr WidePanels make_wide_panels() {
-  WidePanels panels;
-  fill_wide_panels<kTileRows>(panels);
-  return panels;
-}
-constexpr WidePanels kWidePanels = make_wide_panels();
+constexpr WidePanels kWidePanels;
 
 // Tiles of 1 to kTileRows rows: with kWidePanels, and with one panel for what is left.
 template <class Runs>
@@ -304,11 +293,11 @@ struct TileSet {
 // With 16 registers GCC finishes one vector after the other, with constants as operands from
 // memory; where there are 32 it has all of them under way at once, and spills.
 template <bool kSilu, size_t kRows>
-constexpr bool kFinishesSilu = kSilu&& kRows == kTileRows && !kManyRegisters;
+constexpr bool kFinishesSilu = (kSilu && kRows == kTileRows && !kManyRegisters);
 
 template <bool kSilu, size_t kRows, class Runs>
 constexpr void fill_tile_set(TileSet<Runs>& set) {
-  set.wide[kRows] = tile<Runs, kFinishesSilu<kSilu, kRows>, kRows, panels_for<kRows>()>;
+  set.wide[kRows] = tile<Runs, kFinishesSilu<kSilu, kRows>, kRows, kWidePanels.of[kRows]>;
   set.narrow[kRows] = tile<Runs, kFinishesSilu<kSilu, kRows>, kRows, 1>;
   if constexpr (kRows > 1) fill_tile_set<kSilu, kRows - 1>(set);
 }

@@ -24,7 +24,7 @@ void layer_norm(const LayerNormArgs& args) {
       squares = multiply_add(deviation, deviation, squares);
     }
     const float variance = sum_lanes(squares) * inverse_columns;
-    const Floats scale = 1.0f / xsimd::sqrt(Floats(variance + args.eps));
+    const Floats scale = divide(Floats(1.0f), xsimd::sqrt(Floats(variance + args.eps)));
     for (size_t j = 0; j < args.columns; j += kLanes) {
       const size_t count = min_size(kLanes, args.columns - j);
       const Floats normal = (load_partial(x + j, count) - mean) * scale;
