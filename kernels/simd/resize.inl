@@ -26,17 +26,22 @@ void resize_row(const ResizeRowArgs& args) {
   const size_t first = args.begins[0];
   const size_t end = args.begins[args.size - 1] + args.window;
   const size_t inside = min_size(end, args.pixels);
-  int32_t* unpacked = args.unpacked;
-  for (size_t i = first; i < inside; ++i, unpacked += 4) {
-    for (size_t c = 0; c < 3; ++c) unpacked[c] = args.row[3 * i + c];
-    unpacked[3] = 0;
+  int32_t* const unpacked = args.unpacked;
+  // A byte that is stored could be anything's, `args`' too: what the loop needs of them is here.
+  const uint32_t* begins = args.begins;
+  const int32_t* weights = args.weights;
+  const size_t window = 4 * args.window, size = args.size;
+  uint8_t* out = args.out;
+  int32_t* to = unpacked;
+  for (size_t i = first; i < inside; ++i, to += 4) {
+    for (size_t c = 0; c < 3; ++c) to[c] = args.row[3 * i + c];
+    to[3] = 0;
   }
-  for (size_t i = 4 * inside; i < 4 * end; ++i) *unpacked++ = 0;
-  for (size_t x = 0; x < args.size; ++x) {
-    const int32_t* pixels = args.unpacked + 4 * (args.begins[x] - first);
-    const int32_t* weights = args.weights + 4 * args.window * x;
+  for (size_t i = 4 * inside; i < 4 * end; ++i) *to++ = 0;
+  for (size_t x = 0; x < size; ++x, weights += window, out += 3) {
+    const int32_t* pixels = unpacked + 4 * (begins[x] - first);
     Ints sum = {};
-    for (size_t k = 0; k < 4 * args.window; k += kLanes)
+    for (size_t k = 0; k < window; k += kLanes)
       sum += load_integers<Ints>(pixels + k) * load_integers<Ints>(weights + k);
     int32_t lanes[kLanes];
     __builtin_memcpy(lanes, &sum, sizeof sum);
@@ -45,7 +50,7 @@ void resize_row(const ResizeRowArgs& args) {
     value >>= kResizeBits;
     value &= value > 0;
     value = (value & (value < 255)) | (255 & (value >= 255));
-    for (size_t c = 0; c < 3; ++c) args.out[3 * x + c] = static_cast<uint8_t>(value[c]);
+    for (size_t c = 0; c < 3; ++c) out[c] = static_cast<uint8_t>(value[c]);
   }
 }
 
