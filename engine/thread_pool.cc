@@ -1,5 +1,7 @@
 #include "engine/thread_pool.h"
 
+#include <chrono>
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
@@ -9,10 +11,6 @@ namespace {
 
 constexpr int kFieldBits = 24;
 constexpr uint64_t kFieldMask = (uint64_t{1} << kFieldBits) - 1;
-
-// About 50 us on current cores: longer than the serial gaps between the loops of one caption, short
-// enough that an idle session does not burn battery.
-constexpr int kSpins = 1000;
 
 uint64_t next_of(uint64_t loop) { return loop & kFieldMask; }
 uint64_t count_of(uint64_t loop) { return (loop >> kFieldBits) & kFieldMask; }
@@ -25,6 +23,36 @@ void pause() {
   asm volatile("isb" ::: "memory");
 #endif
 }
+
+// How long a thread looks out for what it waits for, the next loop or the last task of this one,
+// before it goes to sleep. To be woken takes tens of microseconds, on a virtual machine more, and
+// there are hundreds of loops in a caption. So it waits longer than serial parts and tasks take,
+// but not so long that an idle session would burn a battery; and after 1000 pauses, 20 to 50 us, it
+// gives way to other threads, which may have no core of their own.
+class Patience {
+ public:
+  // A moment's rest; false when it is time to sleep.
+  bool rest() {
+    if (rests_ < kPauses) {
+      pause();
+    } else {
+      const Clock::time_point now = Clock::now();
+      if (rests_ == kPauses) sleep_at_ = now + kYielding;
+      if (now > sleep_at_) return false;
+      std::this_thread::yield();
+    }
+    ++rests_;
+    return true;
+  }
+  void renew() { rests_ = 0; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr int kPauses = 1000;
+  static constexpr std::chrono::microseconds kYielding{300};
+  int rests_ = 0;
+  Clock::time_point sleep_at_;
+};
 
 }  // namespace
 
@@ -68,14 +96,10 @@ void ThreadPool::run(size_t count, Executor::Task task, void* argument) {
   loop_.notify_all();
   while (run_one_task()) {
   }
-  for (int spin = 0;; ++spin) {
+  for (Patience patience;;) {
     const uint32_t done = done_.load(std::memory_order_acquire);
     if (done == count) return;
-    if (spin < kSpins) {
-      pause();
-    } else {
-      done_.wait(done, std::memory_order_acquire);
-    }
+    if (!patience.rest()) done_.wait(done, std::memory_order_acquire);
   }
 }
 
@@ -93,10 +117,10 @@ bool ThreadPool::run_one_task() {
 
 void ThreadPool::work() {
   while (!stop_.load()) {
-    for (int spin = 0; spin < kSpins; ++spin) {
-      if (run_one_task()) spin = 0;
-      pause();
-    }
+    Patience patience;
+    do {
+      if (run_one_task()) patience.renew();
+    } while (patience.rest());
     const uint64_t seen = loop_.load();
     if (!has_tasks(seen) && !stop_.load()) loop_.wait(seen);
   }
