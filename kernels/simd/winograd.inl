@@ -209,7 +209,7 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
   const size_t rows = min_size(kTile, args.height - place.y);
   const size_t pixels = min_size(kTile, args.width - place.x);
   if (args.pooled) {
-    finish_sums(sums, kTile * kTile, kWinogradColumns,
+    finish_sums(sums, kWinogradColumns, kTile * kTile, kWinogradColumns,
                 {sums, kWinogradColumns, columns, out.epilogue});
     average_pool({.input = sums,
                   .input_row_stride = kRowStride,
@@ -229,7 +229,7 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
     return;
   }
   for (size_t i = 0; i < rows; ++i) {
-    finish_sums(sums + i * kRowStride, pixels, kWinogradColumns,
+    finish_sums(sums + i * kRowStride, kWinogradColumns, pixels, kWinogradColumns,
                 part_of(out, to.first + i * to.row_pixels, 0));
   }
 }
