@@ -11,7 +11,7 @@ namespace {
 
 // Where tiles are many, the larger ones save more arithmetic; where they are few, weights dominate,
 // which grow by 4 and by 16/9: below a side of 16 memory is spent on the smaller ones only. At 7x7
-// even those take more memory (14 MiB) than they are worth (2 % of a caption's encoder).
+// even those take more memory (14 MiB) than they are worth (3 % of the encoder).
 size_t winograd_tile(const Conv& conv, size_t side) {
   if (conv.kernel != 3 || side < 14) return 0;
   return side < 16 ? 2 : 4;
