@@ -144,14 +144,13 @@ double measure_peak_bytes(ThreadPool& pool) {
   auto* words = static_cast<uint64_t*>(block.get());
   std::fill_n(words, kStreamBytes / sizeof(uint64_t), 1);
   const size_t tasks = kTasksPerThread * static_cast<size_t>(pool.threads());
-  const size_t share = kStreamBytes / sizeof(uint64_t) / tasks / kStreams / 2 * 2;
+  const size_t share = kStreamBytes / sizeof(uint64_t) / tasks / kStreams;
   const double bytes = static_cast<double>(share * kStreams * sizeof(uint64_t));
   return best_rate(pool, tasks, bytes, [&](size_t task) {
     uint64_t sums[kStreams] = {};
     const uint64_t* begin = words + task * share * kStreams;
-    for (size_t i = 0; i < share; i += 2) {
-      for (size_t s = 0; s < kStreams; ++s)
-        sums[s] += begin[s * share + i] + begin[s * share + i + 1];
+    for (size_t i = 0; i < share; ++i) {
+      for (size_t s = 0; s < kStreams; ++s) sums[s] += begin[s * share + i];
     }
     for (const uint64_t sum : sums) use(sum);
   });

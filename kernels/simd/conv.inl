@@ -87,17 +87,17 @@ inline bool is_even(const ConvArgs& args, size_t output_y, size_t output_x, size
   return first.rows_inside(args) && first.columns_inside(args) && last.columns_inside(args);
 }
 
-// The runs of such a tile. All follow from one pointer, which leaves the registers to the sums.
+// The runs of such a tile. All follow from one pointer, in which alone tiles differ; that leaves
+// the registers to the sums.
 struct EvenRuns {
-  const float* first;
+  const float* first = nullptr;
   size_t row_stride;
   size_t length;
   size_t lines, line_runs;
   size_t to_next, to_next_line;  // from a run's first float, or from a line's last run's
 
-  EvenRuns(const ConvArgs& args, const Window& window)
-      : first(args.input + window.offset),
-        row_stride(args.stride * args.input_pixel_stride),
+  explicit EvenRuns(const ConvArgs& args)
+      : row_stride(args.stride * args.input_pixel_stride),
         length(taps_are_dense(args) ? args.kernel_width * args.channels : args.channels),
         lines(args.kernel_height),
         line_runs(taps_are_dense(args) ? 1 : args.kernel_width),
@@ -119,11 +119,14 @@ struct EvenRuns {
 
 void conv(const ConvArgs& args) {
   if (args.pixels == 0) return;
+  EvenRuns even(args);
   const auto with_runs = [&](size_t pixel, size_t count, const auto& f) {
     const size_t output_y = (args.first_pixel + pixel) / args.output_width;
     const size_t output_x = (args.first_pixel + pixel) % args.output_width;
-    is_even(args, output_y, output_x, count) ? f(EvenRuns(args, Window(args, output_y, output_x)))
-                                             : f(ConvRuns(args, output_y, output_x, count));
+    if (!is_even(args, output_y, output_x, count))
+      return f(ConvRuns(args, output_y, output_x, count));
+    even.first = args.input + Window(args, output_y, output_x).offset;
+    f(even);
   };
   const Output output = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
   multiply_all(with_runs, args.pixels, args.kernel_height * args.kernel_width * args.channels,

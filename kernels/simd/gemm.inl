@@ -24,10 +24,11 @@ constexpr size_t kPanelVectors = kPanelWidth / kLanes;
 constexpr size_t kTileRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : kManyRegisters ? 6 : 3;
 constexpr size_t kTilePanels = kLanes == 16 ? 2 : 1;
 constexpr size_t kNearRows = 6;
-// Steps of k that a turn of the loop takes where tiles are tall. AVX2's step is 12 multiply-adds
-// and 8 loads, for which the multipliers need 6 cycles. Counting and calling ahead at each step
-// would be a fifth more instructions, and a core that is shared by two threads, as servers' are,
-// decodes for each in every second cycle only: the encoder's products then took 1.1 x as long.
+// Steps of k that a turn of the loop takes where tiles are one panel wide. AVX2's step is 12
+// multiply-adds and 8 loads, for which the multipliers need 6 cycles. Counting and calling ahead at
+// each step would be a fifth more instructions, and a core that is shared by two threads, as
+// servers' are, decodes for each in every second cycle only: the encoder's products then took 1.1 x
+// as long.
 constexpr size_t kUnroll = kLanes == 8 ? 4 : 1;
 
 // Steps that a full tile of few rows calls for its own weights ahead: its multiply-adds fill the
@@ -260,9 +261,9 @@ struct GemmRuns {
 // a tile is not many times the work of a call.
 struct Product {
   Output out;
-  size_t panel_stride,
-      panel_columns;  // from a panel of a tile to its next, and between their columns
-  Ahead ahead;        // of the tile that comes
+  size_t panel_stride;   // from a panel of a tile to its next,
+  size_t panel_columns;  // and between their columns
+  Ahead ahead;           // of the tile that comes
 };
 
 // The tile at `row` and `column`, whose weights begin at `panels`.
