@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "bench/layers.h"
-#include "engine/cli/peaks.h"
+#include "cli/peaks.h"
 #include "kernels/dispatch.h"
 #include "tests/kernels/kernel_case.h"
 

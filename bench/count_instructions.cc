@@ -1,7 +1,7 @@
-// Runs every kernel once on the shapes of the real graph, for every instruction set that there is, under
-// `valgrind --tool=callgrind`: each run's instructions are dumped under KERNEL/ISA/SHAPE. Counts don't
-// depend on what else the machine does, nor on which one it is, with LD_BIND_NOW set. instructions.py reads
-// them.
+// Runs every kernel once on the shapes of the real graph, for every instruction set that there is,
+// under `valgrind --tool=callgrind`: each run's instructions are dumped under KERNEL/ISA/SHAPE.
+// Counts don't depend on what else the machine does, nor on which one it is, with LD_BIND_NOW set.
+// instructions.py reads them.
 #include <valgrind/callgrind.h>
 
 #include <memory>

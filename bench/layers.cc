@@ -8,7 +8,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "kernels/dispatch.h"
 #include "kernels/pack.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/ops.h"
+#include "engine/runtime/ops.h"
 
 namespace lightcap::bench {
 

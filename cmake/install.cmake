@@ -7,7 +7,7 @@ install(TARGETS lightcap EXPORT lightcapTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES engine/include/lightcap.h engine/include/lightcap.hpp
+install(FILES api/lightcap.h api/lightcap.hpp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lightcap)

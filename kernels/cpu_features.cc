@@ -12,8 +12,8 @@ namespace {
 
 bool bit(unsigned word, int index) { return ((word >> index) & 1u) != 0; }
 
-// XCR0 tells which register files the OS saves on a context switch. Written as bytes through asm because
-// the intrinsic wants -mxsave.
+// XCR0 tells which register files the OS saves on a context switch. Written as bytes through asm
+// because the intrinsic wants -mxsave.
 uint64_t read_xcr0() {
   uint32_t low = 0;
   uint32_t high = 0;

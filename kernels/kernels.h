@@ -1,13 +1,15 @@
-// The kernels' contracts. A kernel reads and writes numbers through the pointers of its argument struct
-// and does nothing else: no allocation, no threads, no files, no exceptions.
+// The kernels' contracts. A kernel reads and writes numbers through the pointers of its argument
+// struct and does nothing else: no allocation, no threads, no files, no exceptions.
 //
 // For all of them, unless said otherwise:
 // - pointers to float need the alignment of float only; packed panels are 64-byte aligned;
 // - strides and sizes are counted in floats; sizes may be 0, then nothing is written;
 // - outputs must not overlap inputs;
-// - no byte outside the rows and columns named is read or written: what lies between columns and stride
+// - no byte outside the rows and columns named is read or written: what lies between columns and
+// stride
 //   may be NaN or unmapped;
-// - a value depends on its own inputs alone, never on how the caller split the work: a sum over k is
+// - a value depends on its own inputs alone, never on how the caller split the work: a sum over k
+// is
 //   accumulated in ascending k, one accumulator a result, whatever the tile. So results are
 //   bit-identical for any number of threads and any number of rows computed together.
 #ifndef LIGHTCAP_KERNELS_KERNELS_H_
@@ -18,9 +20,9 @@
 
 namespace lightcap {
 
-// Weights of GEMM and convolution are stored as panels of 16 outputs: [ceil(outputs/16)][depth][16],
-// zeros in the last panel's missing outputs. 16 floats are one zmm, two ymm or four q registers, so one
-// layout serves every instruction set. See pack.h.
+// Weights of GEMM and convolution are stored as panels of 16 outputs:
+// [ceil(outputs/16)][depth][16], zeros in the last panel's missing outputs. 16 floats are one zmm,
+// two ymm or four q registers, so one layout serves every instruction set. See pack.h.
 inline constexpr size_t kPanelWidth = 16;
 
 enum class Activation : uint8_t { kNone, kRelu, kSilu, kGelu, kSigmoid };
@@ -38,7 +40,8 @@ struct Epilogue {
   Activation activation = Activation::kNone;
 };
 
-// c[i][j] = epilogue(sum over k of a[i][k] * b[k][j]); a [rows][depth], b packed, c [rows][columns].
+// c[i][j] = epilogue(sum over k of a[i][k] * b[k][j]); a [rows][depth], b packed, c
+// [rows][columns].
 struct GemmArgs {
   const float* a;
   size_t a_stride;
@@ -50,10 +53,10 @@ struct GemmArgs {
   const float* next_panels = nullptr;  // of the same size: what is likely to be multiplied next
 };
 
-// A convolution over NHWC, as an implicit GEMM of depth kernel_height * kernel_width * channels (in this
-// order, channels innermost). Output pixel (y, x) sees input rows y*stride - padding ...; pixels outside
-// the input count as zeros and are not read. Output pixels are numbered y * output_width + x; the call
-// computes those in [first_pixel, first_pixel + pixels).
+// A convolution over NHWC, as an implicit GEMM of depth kernel_height * kernel_width * channels (in
+// this order, channels innermost). Output pixel (y, x) sees input rows y*stride - padding ...;
+// pixels outside the input count as zeros and are not read. Output pixels are numbered y *
+// output_width + x; the call computes those in [first_pixel, first_pixel + pixels).
 struct ConvArgs {
   const float* input;  // [height][width][channels]
   size_t input_row_stride, input_pixel_stride;
@@ -68,12 +71,13 @@ struct ConvArgs {
   Epilogue epilogue;
 };
 
-// 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering: winograd_input, then a
-// gemm for each component with that component of the weights (see pack.h), then winograd_output. The
-// picture is cut into tiles of `tile` x `tile` outputs, `tile` 2 or 4, in rows of ceil(width / tile),
-// the last ones cut off at the picture's edge; a tile's (tile + 2)^2 inputs, its weights and its sums of
-// products are transformed to as many components. With an exact sum each result is that of `conv`; in
-// fp32 its error is some 0.6 (tile 2) or 1.9 (tile 4) times as large.
+// 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering: winograd_input,
+// then a gemm for each component with that component of the weights (see pack.h), then
+// winograd_output. The picture is cut into tiles of `tile` x `tile` outputs, `tile` 2 or 4, in rows
+// of ceil(width / tile), the last ones cut off at the picture's edge; a tile's (tile + 2)^2 inputs,
+// its weights and its sums of products are transformed to as many components. With an exact sum
+// each result is that of `conv`; in fp32 its error is some 0.6 (tile 2) or 1.9 (tile 4) times as
+// large.
 constexpr size_t winograd_components(size_t tile) { return (tile + 2) * (tile + 2); }
 constexpr size_t winograd_tiles(size_t height, size_t width, size_t tile) {
   return (height + tile - 1) / tile * ((width + tile - 1) / tile);
@@ -89,9 +93,9 @@ struct WinogradInputArgs {
   size_t first_tile, tiles;
 };
 
-// The output's pixels under tiles [first_tile, first_tile + tiles), from these tiles' products. `pooled`:
-// the means of 2 x 2 of these pixels instead; height and width are even then, and the epilogue has no
-// residual.
+// The output's pixels under tiles [first_tile, first_tile + tiles), from these tiles' products.
+// `pooled`: the means of 2 x 2 of these pixels instead; height and width are even then, and the
+// epilogue has no residual.
 struct WinogradOutputArgs {
   const float* input;  // [components], component_stride apart, of [tiles][columns]
   size_t component_stride, tile_stride;
@@ -105,8 +109,9 @@ struct WinogradOutputArgs {
   bool pooled = false;
 };
 
-// Average or maximum over windows of NHWC. Pixels outside the input do not take part in a maximum; an
-// average has no padding (padding must be 0). The call computes output rows [first_row, first_row + rows).
+// Average or maximum over windows of NHWC. Pixels outside the input do not take part in a maximum;
+// an average has no padding (padding must be 0). The call computes output rows [first_row,
+// first_row + rows).
 struct PoolArgs {
   const float* input;  // [height][width][channels]
   size_t input_row_stride, input_pixel_stride;
@@ -118,8 +123,8 @@ struct PoolArgs {
   size_t first_row, rows;
 };
 
-// Nearest-neighbour upsampling by 2: output (y, x) = input (y/2, x/2). `rows` input rows are read, twice
-// as many output rows are written.
+// Nearest-neighbour upsampling by 2: output (y, x) = input (y/2, x/2). `rows` input rows are read,
+// twice as many output rows are written.
 struct UpsampleArgs {
   const float* input;  // [rows][width][channels]
   size_t input_row_stride, input_pixel_stride;
@@ -129,10 +134,10 @@ struct UpsampleArgs {
 };
 
 // The mean over all bins of torchvision's roi_align(aligned = true, output_size x output_size bins,
-// sampling_ratio^2 samples a bin), for one box: output[c]. The box is in grid cells (image pixels times
-// spatial_scale), before the half-cell shift of `aligned`. Both the mean over a bin's samples and the
-// mean over bins are linear in the features and the samples form a product grid, so the kernel turns
-// the box into one weight a grid row and one a grid column and reads each cell once.
+// sampling_ratio^2 samples a bin), for one box: output[c]. The box is in grid cells (image pixels
+// times spatial_scale), before the half-cell shift of `aligned`. Both the mean over a bin's samples
+// and the mean over bins are linear in the features and the samples form a product grid, so the
+// kernel turns the box into one weight a grid row and one a grid column and reads each cell once.
 // height + width <= kMaxRoiSide.
 inline constexpr size_t kMaxRoiSide = 256;
 struct RoiAlignArgs {
@@ -144,8 +149,8 @@ struct RoiAlignArgs {
   float* output;  // [channels]
 };
 
-// Keys and values of one head, for keys 0..count-1. Keys are stored transposed so that the scores of
-// neighbouring keys are computed side by side.
+// Keys and values of one head, for keys 0..count-1. Keys are stored transposed so that the scores
+// of neighbouring keys are computed side by side.
 struct KeyValues {
   const float* keys;  // [head_size][key_stride]: keys[d * key_stride + key]
   size_t key_stride;
@@ -155,9 +160,11 @@ struct KeyValues {
 };
 
 // Softmax attention of one head over two runs of keys, the image's prefix and the caption so far:
-//   s[k] = scale * sum over d of q[row][d] * key[k][d];  output[row] = sum over k of softmax(s)[k] value[k]
-// Row i sees all of `prefix` and the first caption.count + i * causal keys of `caption` (causal is 0 or
-// 1), so with causal = 1 caption.count is what the first row sees. At least one key is visible to each row.
+//   s[k] = scale * sum over d of q[row][d] * key[k][d];  output[row] = sum over k of softmax(s)[k]
+//   value[k]
+// Row i sees all of `prefix` and the first caption.count + i * causal keys of `caption` (causal is
+// 0 or 1), so with causal = 1 caption.count is what the first row sees. At least one key is visible
+// to each row.
 struct AttentionArgs {
   const float* queries;  // [rows][query_stride]
   size_t query_stride;
@@ -165,14 +172,14 @@ struct AttentionArgs {
   float scale;
   KeyValues prefix, caption;
   size_t causal;
-  float* scores;  // scratch, [2][scores_stride] floats, 64-byte aligned
+  float* scores;         // scratch, [2][scores_stride] floats, 64-byte aligned
   size_t scores_stride;  // at least prefix.count + caption.count + rows + 32, a multiple of 16
-  float* output;  // [rows][output_stride]
+  float* output;         // [rows][output_stride]
   size_t output_stride;
 };
 
-// y = (x - mean) / sqrt(variance + eps) * weight + bias over each row; variance is the mean of squared
-// deviations (BERT's LayerNorm). y may be x.
+// y = (x - mean) / sqrt(variance + eps) * weight + bias over each row; variance is the mean of
+// squared deviations (BERT's LayerNorm). y may be x.
 struct LayerNormArgs {
   const float* x;
   size_t x_stride;
@@ -214,8 +221,8 @@ struct ScaleColumnsArgs {
 // One chunk of the vocabulary for every branch and beam at once (paper, ensemble head):
 //   logits[r][w] = sum over k of z[r][k] * embedding[w][k] + bias[w]
 // and for the softmax to come, per row: maximum[r] = max over w of logits[r][w] and
-// exp_sum[r] = sum over w of exp(logits[r][w] - maximum[r]). Each byte of the embedding is read once.
-// rows <= kMaxHeadRows; words >= 1.
+// exp_sum[r] = sum over w of exp(logits[r][w] - maximum[r]). Each byte of the embedding is read
+// once. rows <= kMaxHeadRows; words >= 1.
 inline constexpr size_t kMaxHeadRows = 64;
 struct HeadLogitsArgs {
   const float* z;  // [rows][depth]
@@ -231,9 +238,9 @@ struct HeadLogitsArgs {
 
 // Log-probabilities of one beam over a chunk of the vocabulary from its branches' logits:
 //   y[w] = log( (1/branches) * sum over b of exp(logits[b][w] - log_sum_exp[b]) )
-// With one branch this is logits[0][w] - log_sum_exp[0] exactly. A result below the smallest float's
-// logarithm saturates near it and is never NaN. Where y[w] < floor, any value from y[w] to below
-// floor may stand instead: who only looks for the best words spares most of them exp and log.
+// With one branch this is logits[0][w] - log_sum_exp[0] exactly. A result below the smallest
+// float's logarithm saturates near it and is never NaN. Where y[w] < floor, any value from y[w] to
+// below floor may stand instead: who only looks for the best words spares most of them exp and log.
 struct HeadCombineArgs {
   const float* logits;  // [branches][words]
   size_t logits_stride;
@@ -249,14 +256,15 @@ inline constexpr size_t kMaxTopK = 128;
 struct TopKArgs {
   const float* x;  // [count]
   size_t count, k;
-  float* values;     // [k]
+  float* values;      // [k]
   uint32_t* indices;  // [k]
 };
 
 // A row of RGB pixels made narrower or wider, in fixed point:
-//   out[x][c] = floor(1/2 + sum over k < window of weights[x][k] row[begins[x] + k][c]), cut to [0, 255]
-// with weights in 1/2^kResizeBits whose absolute values sum to less than 2. They are 0 where a window
-// reaches beyond the row.
+//   out[x][c] = floor(1/2 + sum over k < window of weights[x][k] row[begins[x] + k][c]), cut to [0,
+//   255]
+// with weights in 1/2^kResizeBits whose absolute values sum to less than 2. They are 0 where a
+// window reaches beyond the row.
 inline constexpr int kResizeBits = 22;
 struct ResizeRowArgs {
   const uint8_t* row;  // [pixels][3]

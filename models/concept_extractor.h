@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "engine/ops.h"
+#include "engine/runtime/ops.h"
 #include "models/detector.h"
 #include "models/weights.h"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/weights_file.h"
+#include "engine/io/weights_file.h"
 
 namespace lightcap {
 

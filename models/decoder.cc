@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "engine/wordpiece.h"
+#include "engine/text/wordpiece.h"
 #include "models/ensemble_head.h"
 #include "models/fusion.h"
 

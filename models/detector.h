@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/ops.h"
+#include "engine/runtime/ops.h"
 #include "models/weights.h"
 
 namespace lightcap {

@@ -6,7 +6,7 @@
 #include <limits>
 #include <string>
 
-#include "engine/split.h"
+#include "engine/runtime/split.h"
 
 namespace lightcap {
 namespace {

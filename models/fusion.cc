@@ -5,7 +5,7 @@
 #include <cstring>
 #include <string>
 
-#include "engine/split.h"
+#include "engine/runtime/split.h"
 
 namespace lightcap {
 namespace {

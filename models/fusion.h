@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/ops.h"
+#include "engine/runtime/ops.h"
 #include "models/weights.h"
 #include "models/word_embedding.h"
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "engine/ops.h"
+#include "engine/runtime/ops.h"
 #include "models/weights.h"
 
 namespace lightcap {

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <thread>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "kernels/dispatch.h"
 
 namespace lightcap {

@@ -1,5 +1,5 @@
 // LightCap as a whole: a model that sessions share, and a session that captions. This is the C++
-// that engine/include/lightcap.h puts a C face on.
+// that api/lightcap.h puts a C face on.
 #ifndef LIGHTCAP_MODELS_LIGHTCAP_H_
 #define LIGHTCAP_MODELS_LIGHTCAP_H_
 
@@ -10,10 +10,10 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/image.h"
-#include "engine/ops.h"
-#include "engine/resize.h"
-#include "engine/wordpiece.h"
+#include "engine/image/image.h"
+#include "engine/image/resize.h"
+#include "engine/runtime/ops.h"
+#include "engine/text/wordpiece.h"
 #include "models/concept_extractor.h"
 #include "models/decoder.h"
 #include "models/detector.h"

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "engine/ops.h"
+#include "engine/runtime/ops.h"
 #include "models/weights.h"
 #include "models/word_embedding.h"
 

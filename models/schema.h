@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/weights_format.h"
+#include "engine/io/weights_format.h"
 #include "models/config.h"
 
 namespace lightcap {

@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstring>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "models/schema.h"
 
 namespace lightcap {

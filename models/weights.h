@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/block.h"
-#include "engine/ops.h"
-#include "engine/weights_file.h"
+#include "engine/io/weights_file.h"
+#include "engine/runtime/block.h"
+#include "engine/runtime/ops.h"
 #include "models/config.h"
 
 namespace lightcap {

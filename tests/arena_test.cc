@@ -1,8 +1,8 @@
-#include "engine/arena.h"
+#include "engine/runtime/arena.h"
 
 #include <gtest/gtest.h>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

@@ -7,13 +7,13 @@
 
 static int failures = 0;
 
-#define EXPECT(condition)                                                        \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
-      ++failures;                                                                \
+#define EXPECT(condition)                                                             \
+  do {                                                                                \
+    if (!(condition)) {                                                               \
+      ++failures;                                                                     \
       fprintf(stderr, "line %d: expected %s; last error: %s\n", __LINE__, #condition, \
-              lightcap_last_error());                                            \
-    }                                                                            \
+              lightcap_last_error());                                                 \
+    }                                                                                 \
   } while (0)
 
 static int log_lines = 0;
@@ -78,16 +78,19 @@ static void check_captions(lightcap_session* session, const char* picture) {
 
   EXPECT(lightcap_caption_file(session, "no such file", NULL, &result) == LIGHTCAP_ERROR_INPUT);
   EXPECT(strstr(lightcap_last_error(), "no such file") != NULL);
-  EXPECT(lightcap_caption_image(session, "not a picture", 13, NULL, &result) == LIGHTCAP_ERROR_INPUT);
+  EXPECT(lightcap_caption_image(session, "not a picture", 13, NULL, &result) ==
+         LIGHTCAP_ERROR_INPUT);
   EXPECT(lightcap_caption_file(session, picture, NULL, NULL) == LIGHTCAP_ERROR_USAGE);
   EXPECT(lightcap_caption_file(NULL, picture, NULL, &result) == LIGHTCAP_ERROR_USAGE);
 
   pixels = calloc(64 * 48, 3);
   EXPECT(lightcap_caption_pixels(session, pixels, 64, 48, 0, NULL, &result) == LIGHTCAP_OK);
   EXPECT(lightcap_caption_pixels(session, pixels, 1, 1, 0, NULL, &result) == LIGHTCAP_OK);
-  EXPECT(lightcap_caption_pixels(session, pixels, 64, 48, 100, NULL, &result) == LIGHTCAP_ERROR_USAGE);
+  EXPECT(lightcap_caption_pixels(session, pixels, 64, 48, 100, NULL, &result) ==
+         LIGHTCAP_ERROR_USAGE);
   EXPECT(lightcap_caption_pixels(session, pixels, 0, 48, 0, NULL, &result) == LIGHTCAP_ERROR_INPUT);
-  EXPECT(lightcap_caption_pixels(session, pixels, 1000000, 1, 0, NULL, &result) == LIGHTCAP_ERROR_INPUT);
+  EXPECT(lightcap_caption_pixels(session, pixels, 1000000, 1, 0, NULL, &result) ==
+         LIGHTCAP_ERROR_INPUT);
   free(pixels);
 
   lightcap_session_set_trace(session, count_trace, NULL);

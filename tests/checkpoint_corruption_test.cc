@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "tests/checkpoint_files.h"
 #include "weights_converter/checkpoint/checkpoint.h"
 #include "weights_converter/checkpoint/zip_archive.h"

@@ -7,8 +7,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
+#include "engine/io/crc32.h"
+#include "engine/runtime/error.h"
 #include "tests/checkpoint_files.h"
 #include "weights_converter/checkpoint/checkpoint.h"
 #include "weights_converter/checkpoint/inflate.h"

@@ -1,7 +1,7 @@
 // Finding a part of the model in whatever a checkpoint wraps it.
 #include <gtest/gtest.h>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "tests/checkpoint_files.h"
 #include "weights_converter/checkpoint/state_dict.h"
 

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap::testing {
 

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "engine/npy.h"
+#include "engine/io/npy.h"
 #include "kernels/dispatch.h"
 #include "tests/small_model.h"
 

@@ -1,4 +1,4 @@
-#include "engine/image.h"
+#include "engine/image/image.h"
 
 #include <gtest/gtest.h>
 
@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
-#include "engine/exif.h"
-#include "engine/npy.h"
+#include "engine/image/exif.h"
+#include "engine/io/crc32.h"
+#include "engine/io/npy.h"
+#include "engine/runtime/error.h"
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC

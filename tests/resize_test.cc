@@ -1,13 +1,13 @@
 // The expected checksums are those of what Pillow 13 (bicubic) and OpenCV (bilinear) make of the
 // same pictures: equality to the last bit.
-#include "engine/resize.h"
+#include "engine/image/resize.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "engine/crc32.h"
+#include "engine/io/crc32.h"
 #include "kernels/dispatch.h"
 
 namespace lightcap {

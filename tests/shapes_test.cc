@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "engine/cli/shapes.h"
+#include "cli/shapes.h"
 #include "kernels/dispatch.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"

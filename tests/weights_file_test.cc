@@ -1,5 +1,5 @@
 // A .lcw file that is cut, damaged or forged is an error or a model, never undefined behaviour.
-#include "engine/weights_file.h"
+#include "engine/io/weights_file.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -9,8 +9,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
+#include "engine/io/crc32.h"
+#include "engine/runtime/error.h"
 #include "kernels/dispatch.h"
 #include "tests/small_model.h"
 

@@ -12,9 +12,9 @@
 #include <filesystem>
 #include <limits>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
-#include "engine/weights_file.h"
+#include "engine/io/crc32.h"
+#include "engine/io/weights_file.h"
+#include "engine/runtime/error.h"
 #include "kernels/pack.h"
 #include "tests/expect_error.h"
 #include "tests/tiny_checkpoint.h"

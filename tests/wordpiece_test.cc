@@ -1,9 +1,9 @@
-#include "engine/wordpiece.h"
+#include "engine/text/wordpiece.h"
 
 #include <gtest/gtest.h>
 
-#include "engine/error.h"
-#include "engine/unicode.h"
+#include "engine/runtime/error.h"
+#include "engine/text/unicode.h"
 
 namespace lightcap {
 namespace {

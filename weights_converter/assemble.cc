@@ -6,7 +6,7 @@
 #include <future>
 #include <type_traits>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "weights_converter/fold_batchnorm.h"
 #include "weights_converter/infer.h"
 #include "weights_converter/names.h"

@@ -3,7 +3,7 @@
 #include <charconv>
 #include <optional>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
+#include "engine/io/crc32.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

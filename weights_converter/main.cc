@@ -10,7 +10,7 @@
 #include <iostream>
 #include <new>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "weights_converter/assemble.h"
 #include "weights_converter/list.h"
 #include "weights_converter/verify.h"

@@ -11,8 +11,8 @@
 #include <cstring>
 #include <filesystem>
 
-#include "engine/block.h"
-#include "engine/error.h"
+#include "engine/runtime/block.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

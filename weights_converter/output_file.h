@@ -35,7 +35,8 @@ class OutputFile {
   std::string temporary_;
   int file_ = -1;
   // What was appended and is not written yet. Written in pieces of a huge page's size that begin at
-  // multiples of it, since Linux then keeps the file in huge pages where it can (engine/block.h).
+  // multiples of it, since Linux then keeps the file in huge pages where it can
+  // (engine/runtime/block.h).
   std::vector<uint8_t> pending_;
   uint64_t written_ = 0;  // bytes before those
 };

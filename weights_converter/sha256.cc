@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/names.h"
 

@@ -6,9 +6,9 @@
 #include <bit>
 #include <cstring>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
-#include "engine/weights_file.h"
+#include "engine/io/crc32.h"
+#include "engine/io/weights_file.h"
+#include "engine/runtime/error.h"
 #include "kernels/kernels.h"
 
 namespace lightcap {

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
-#include "engine/weights_file.h"
+#include "engine/io/crc32.h"
+#include "engine/io/weights_file.h"
+#include "engine/runtime/error.h"
 #include "kernels/pack.h"
 #include "weights_converter/output_file.h"
 

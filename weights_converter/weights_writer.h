@@ -1,4 +1,4 @@
-// Writing .lcw files. See engine/weights_format.h for the format.
+// Writing .lcw files. See engine/io/weights_format.h for the format.
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_WEIGHTS_WRITER_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_WEIGHTS_WRITER_H_
 
@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "engine/weights_format.h"
+#include "engine/io/weights_format.h"
 
 namespace lightcap {
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "weights_converter/checkpoint/state_dict.h"
 
 namespace lightcap {

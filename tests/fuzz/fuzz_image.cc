@@ -2,10 +2,10 @@
 #include <cstring>
 #include <vector>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
-#include "engine/exif.h"
-#include "engine/image.h"
+#include "engine/image/exif.h"
+#include "engine/image/image.h"
+#include "engine/io/crc32.h"
+#include "engine/runtime/error.h"
 
 namespace {
 

@@ -2,8 +2,8 @@
 #include <cstring>
 #include <vector>
 
-#include "engine/crc32.h"
-#include "engine/error.h"
+#include "engine/io/crc32.h"
+#include "engine/runtime/error.h"
 #include "models/weights.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -138,8 +138,8 @@ class HeadCombineCase : public KernelCase {
 
  private:
   HeadCombineArgs args(GappedMatrix& y) const {
-    return {logits_.data(), logits_.stride, log_sum_exp_.data(),
-            y.data(),       logits_.rows,   logits_.columns, floor_};
+    return {logits_.data(),  logits_.stride, log_sum_exp_.data(), y.data(), logits_.rows,
+            logits_.columns, floor_};
   }
   Random random_;
   float floor_ = -std::numeric_limits<float>::infinity();

@@ -67,8 +67,9 @@ std::string compare_floats(const Compared& outputs,
       const double error = static_cast<double>(actual) - static_cast<double>(expected);
       const double allowed = bound(i, j);
       if (!(std::fabs(error) <= allowed)) {
-        std::snprintf(text, sizeof text, "at [%zu][%zu]: %.9g, expected %.9g, error %.3g, allowed %.3g", i,
-                      j, static_cast<double>(actual), static_cast<double>(expected), error, allowed);
+        std::snprintf(text, sizeof text,
+                      "at [%zu][%zu]: %.9g, expected %.9g, error %.3g, allowed %.3g", i, j,
+                      static_cast<double>(actual), static_cast<double>(expected), error, allowed);
         return text;
       }
       signed_error += error;
@@ -89,7 +90,8 @@ std::string check_gaps(const float* data, size_t rows, size_t columns, size_t st
   for (size_t i = 0; i + 1 < rows; ++i) {
     for (size_t j = columns; j < stride; ++j) {
       if (!std::isnan(data[i * stride + j])) {
-        return "wrote beyond the columns, at [" + std::to_string(i) + "][" + std::to_string(j) + "]";
+        return "wrote beyond the columns, at [" + std::to_string(i) + "][" + std::to_string(j) +
+               "]";
       }
     }
   }

@@ -1,5 +1,6 @@
-// Problems for kernels. One list of cases per row of kernels.def feeds both the tests, which compare with
-// the reference, and the microbenchmarks, which time: a kernel can't have one without the other.
+// Problems for kernels. One list of cases per row of kernels.def feeds both the tests, which
+// compare with the reference, and the microbenchmarks, which time: a kernel can't have one without
+// the other.
 #ifndef LIGHTCAP_TESTS_KERNELS_KERNEL_CASE_H_
 #define LIGHTCAP_TESTS_KERNELS_KERNEL_CASE_H_
 
@@ -20,23 +21,23 @@ class KernelCase {
   virtual ~KernelCase() = default;
   virtual void run(const KernelTable& kernels) = 0;
   virtual void run_reference() = 0;
-  // Compares the two outputs, and checks that nothing around them was written. Empty where all is well,
-  // else what differs, where and by how much against what is allowed.
+  // Compares the two outputs, and checks that nothing around them was written. Empty where all is
+  // well, else what differs, where and by how much against what is allowed.
   virtual std::string compare() = 0;
-  // What one run costs: floating-point operations (a multiply-add is two), and bytes that have to move
-  // between memory and core when nothing is cached.
+  // What one run costs: floating-point operations (a multiply-add is two), and bytes that have to
+  // move between memory and core when nothing is cached.
   virtual double flops() const = 0;
   virtual double bytes() const = 0;
 };
 
 struct CaseFactory {
-  std::string name;    // the shape, as "14x14x256 k3 s1 n256"
-  bool model_shape;    // a shape of the full-size graph: benchmarked as well as tested
+  std::string name;  // the shape, as "14x14x256 k3 s1 n256"
+  bool model_shape;  // a shape of the full-size graph: benchmarked as well as tested
   std::function<std::unique_ptr<KernelCase>()> make;
 };
 
-// gemm_cases(), conv_cases() ...: all sizes 1..2*tile+1 where that is feasible, strides wider than the
-// row, every epilogue, NaN around the inputs, and the graph's own shapes.
+// gemm_cases(), conv_cases() ...: all sizes 1..2*tile+1 where that is feasible, strides wider than
+// the row, every epilogue, NaN around the inputs, and the graph's own shapes.
 #define LIGHTCAP_KERNEL(name, Args) std::vector<CaseFactory> name##_cases();
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL
@@ -53,9 +54,9 @@ inline std::vector<KernelRow> kernel_rows() {
   };
 }
 
-// Floats whose end (or begin) abuts an unmapped page, so that one float too far is a crash and not luck.
-// `lead` floats before the data are filled with NaN too. Data starts `offset` floats after a 64-byte
-// boundary only by chance of the size: kernels need no alignment, panels ask for `aligned`.
+// Floats whose end (or begin) abuts an unmapped page, so that one float too far is a crash and not
+// luck. `lead` floats before the data are filled with NaN too. Data starts `offset` floats after a
+// 64-byte boundary only by chance of the size: kernels need no alignment, panels ask for `aligned`.
 class GuardedFloats {
  public:
   enum class Fence { kEnd, kBegin };
@@ -89,9 +90,10 @@ class Random {
   uint64_t state_;
 };
 
-// Compares [rows][columns] matrices element by element. `bound(i, j)` is the error allowed there, derived
-// by the case from the length of the sum and the magnitudes in it. Also compares the means of the signed
-// errors: a bias that hides inside every element's bound shows there. NaN and infinities must match.
+// Compares [rows][columns] matrices element by element. `bound(i, j)` is the error allowed there,
+// derived by the case from the length of the sum and the magnitudes in it. Also compares the means
+// of the signed errors: a bias that hides inside every element's bound shows there. NaN and
+// infinities must match.
 struct Compared {
   const float* actual;
   size_t actual_stride;
@@ -99,7 +101,8 @@ struct Compared {
   size_t expected_stride;
   size_t rows, columns;
 };
-std::string compare_floats(const Compared& outputs, const std::function<double(size_t, size_t)>& bound);
+std::string compare_floats(const Compared& outputs,
+                           const std::function<double(size_t, size_t)>& bound);
 // Checks that actual's gaps between columns and stride are still NaN.
 std::string check_gaps(const float* data, size_t rows, size_t columns, size_t stride);
 

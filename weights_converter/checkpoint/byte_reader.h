@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 

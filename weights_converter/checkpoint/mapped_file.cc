@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {

@@ -4,7 +4,7 @@
 #include <optional>
 #include <set>
 
-#include "engine/error.h"
+#include "engine/runtime/error.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 
 namespace lightcap {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/crc32.h"
+#include "engine/io/crc32.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/inflate.h"
 

@@ -1,0 +1,196 @@
+/* LightCap: captions for images, on any CPU. C99; link with liblightcap.
+ *
+ * A model is immutable and may be used by any number of sessions on any threads at once. A session
+ * holds what one caption needs (memory, threads): use it from one thread at a time. Nothing here
+ * prints, exits or throws. A function that can fail returns a status, and lightcap_last_error()
+ * says what happened.
+ *
+ *   lightcap_model* model;
+ *   lightcap_session* session;
+ *   lightcap_result result = {sizeof result};
+ *   if (lightcap_model_open("scenes.lcw", NULL, &model) == LIGHTCAP_OK &&
+ *       lightcap_session_open(model, NULL, &session) == LIGHTCAP_OK &&
+ *       lightcap_caption_file(session, "photo.jpg", NULL, &result) == LIGHTCAP_OK) {
+ *     puts(result.caption);
+ *   } else {
+ *     puts(lightcap_last_error());
+ *   }
+ *
+ * Option structs begin with their own size, so that later versions can add fields: start from the
+ * LIGHTCAP_..._INIT of each, which holds the defaults, and change what you want. NULL means all
+ * defaults.
+ */
+#ifndef LIGHTCAP_H_
+#define LIGHTCAP_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define LIGHTCAP_API
+#else
+#define LIGHTCAP_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Also the exit codes of the command lines. */
+typedef enum lightcap_status {
+  LIGHTCAP_OK = 0,
+  LIGHTCAP_ERROR_INPUT = 1,      /* an image is missing, unreadable, malformed or over a limit */
+  LIGHTCAP_ERROR_USAGE = 2,      /* an argument or option is wrong */
+  LIGHTCAP_ERROR_MODEL = 3,      /* a .lcw file is missing, malformed or contradicts itself */
+  LIGHTCAP_ERROR_CHECKPOINT = 4, /* lightcap-convert only */
+  LIGHTCAP_ERROR_ISA = 5,    /* an instruction set is unknown, not built in or not supported here */
+  LIGHTCAP_ERROR_MEMORY = 6, /* out of memory */
+  LIGHTCAP_ERROR_OUTPUT = 7, /* a result could not be written */
+  LIGHTCAP_ERROR_INTERNAL = 8, /* a bug in LightCap */
+  LIGHTCAP_ERROR_MISMATCH = 9  /* command lines only: --verify found a difference */
+} lightcap_status;
+
+/* "0.1.0" */
+LIGHTCAP_API const char* lightcap_version(void);
+/* What the last failure on this thread was; empty before one. Valid until the next failure. */
+LIGHTCAP_API const char* lightcap_last_error(void);
+
+/* Instruction sets that are built in, plainest first: index 0, 1 ... until NULL. */
+LIGHTCAP_API const char* lightcap_isa_name(size_t index);
+/* 1 if this CPU and its operating system support it, else 0. */
+LIGHTCAP_API int lightcap_isa_supported(const char* name);
+
+/* Notices such as which instruction set is used. `level`: 0 information, 1 warning. May be called
+ * from any thread that is inside a function of this library. NULL (the default) drops them. */
+typedef void (*lightcap_log_function)(void* context, int level, const char* message);
+LIGHTCAP_API void lightcap_set_log(lightcap_log_function log, void* context);
+
+/* ---- Model ---- */
+
+typedef struct lightcap_model lightcap_model;
+
+typedef struct lightcap_model_options {
+  size_t struct_size;
+  /* 0: map the file; weights are used where they lie, and processes share them. 1: read it into
+   * memory, for files that may be truncated while in use, which would kill a process that mapped
+   * them. */
+  int read_into_memory;
+} lightcap_model_options;
+#define LIGHTCAP_MODEL_OPTIONS_INIT \
+  { sizeof(lightcap_model_options), 0 }
+
+/* Opens a .lcw file. */
+LIGHTCAP_API lightcap_status lightcap_model_open(const char* path,
+                                                 const lightcap_model_options* options,
+                                                 lightcap_model** model);
+/* Uses `data`, which must stay as it is until the model and its sessions are closed. It is copied
+ * if it is not aligned to 64 bytes. */
+LIGHTCAP_API lightcap_status lightcap_model_open_buffer(const void* data, size_t size,
+                                                        const lightcap_model_options* options,
+                                                        lightcap_model** model);
+/* Sessions keep what they need of their model: it may be closed before them. NULL is fine. */
+LIGHTCAP_API void lightcap_model_close(lightcap_model* model);
+
+/* ---- Session ---- */
+
+typedef struct lightcap_session lightcap_session;
+
+/* The host's own threads: parallel_for must call task(argument, i) once for every i in [0, count),
+ * on any threads, and return when all are done. Results don't depend on how it does so. */
+typedef struct lightcap_executor {
+  void* context;
+  void (*parallel_for)(void* context, size_t count, void (*task)(void* argument, size_t index),
+                       void* argument);
+} lightcap_executor;
+
+typedef struct lightcap_session_options {
+  size_t struct_size;
+  int threads;     /* the calling thread is one of them; 0: one for each core, 8 at most */
+  const char* isa; /* a name of lightcap_isa_name(); NULL: $LIGHTCAP_ISA, else the best one here */
+  int max_beams;   /* the most that lightcap_caption_options.beams may be, 1 to 32 */
+  const lightcap_executor* executor; /* NULL: threads of the session's own */
+  int low_memory; /* 1: convolutions without Winograd's filtering, whose weights take more memory
+                     than they are faster by; results differ within rounding */
+} lightcap_session_options;
+#define LIGHTCAP_SESSION_OPTIONS_INIT \
+  { sizeof(lightcap_session_options), 0, NULL, 5, NULL, 0 }
+
+/* Plans and allocates all the memory that captions of this session take. */
+LIGHTCAP_API lightcap_status lightcap_session_open(const lightcap_model* model,
+                                                   const lightcap_session_options* options,
+                                                   lightcap_session** session);
+LIGHTCAP_API void lightcap_session_close(lightcap_session* session);
+
+/* The instruction set in use. */
+LIGHTCAP_API const char* lightcap_session_isa(const lightcap_session* session);
+LIGHTCAP_API int lightcap_session_threads(const lightcap_session* session);
+/* Memory that the session and its model take, weights included: known when the session opens, the
+ * same for every caption. Decoding an image file comes on top: about 3 bytes a pixel, given back at
+ * once. */
+LIGHTCAP_API size_t lightcap_session_peak_bytes(const lightcap_session* session);
+
+/* ---- Captions ---- */
+
+typedef struct lightcap_caption_options {
+  size_t struct_size;
+  int beams; /* 1: greedy search */
+  double
+      length_penalty;  /* alpha: a caption's score is its sum of log-probabilities / length^alpha */
+  int ignore_exif;     /* 1: don't turn the image upright as its EXIF orientation says */
+  uint64_t max_pixels; /* images with more are refused before they are decoded */
+} lightcap_caption_options;
+#define LIGHTCAP_CAPTION_OPTIONS_INIT \
+  { sizeof(lightcap_caption_options), 1, 1.0, 0, (uint64_t)1 << 26 }
+
+typedef struct lightcap_concept {
+  const char* label;
+  float similarity; /* cosine, -1 to 1 */
+  float score; /* the proposal's, 0 to 1; 0 where the whole image stands in for lack of proposals */
+  float box[4]; /* x1 y1 x2 y2, pixels of the (upright) image */
+} lightcap_concept;
+
+/* Milliseconds of wall-clock time. */
+typedef struct lightcap_timings {
+  double read_image, preprocess, detector, image_encoder, concepts, fusion_prefix, decoding, total;
+} lightcap_timings;
+
+/* Strings and arrays belong to the session and last until its next caption. */
+typedef struct lightcap_result {
+  size_t struct_size;
+  const char* caption; /* UTF-8 */
+  double score;
+  const uint32_t* tokens; /* generated ids, [SEP] included */
+  size_t token_count;
+  const lightcap_concept*
+      concepts; /* one for each proposal, best proposal first; labels may repeat */
+  size_t concept_count;
+  lightcap_timings timings_ms;
+} lightcap_result;
+
+/* 8-bit RGB, rows `row_bytes` apart (0: width * 3). Allocates nothing. */
+LIGHTCAP_API lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t* rgb,
+                                                     size_t width, size_t height, size_t row_bytes,
+                                                     const lightcap_caption_options* options,
+                                                     lightcap_result* result);
+/* The bytes of a JPEG, PNG, BMP or PNM file. */
+LIGHTCAP_API lightcap_status lightcap_caption_image(lightcap_session* session, const void* data,
+                                                    size_t size,
+                                                    const lightcap_caption_options* options,
+                                                    lightcap_result* result);
+LIGHTCAP_API lightcap_status lightcap_caption_file(lightcap_session* session, const char* path,
+                                                   const lightcap_caption_options* options,
+                                                   lightcap_result* result);
+
+/* Called with every stage's result while captions run: fp32, row-major, `dims` outermost first.
+ * Tracing allocates and copies; NULL ends it. Names: encoder_input, detector_input, image_features,
+ * detections, roi_features, concept_similarity, gate, prefix, log_probabilities. */
+typedef void (*lightcap_trace_function)(void* context, const char* name, const float* data,
+                                        const size_t* dims, size_t ndim);
+LIGHTCAP_API void lightcap_session_set_trace(lightcap_session* session,
+                                             lightcap_trace_function trace, void* context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LIGHTCAP_H_ */

@@ -1,0 +1,125 @@
+#include "cli/batch.h"
+
+#include <unistd.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace lightcap::cli {
+namespace {
+
+// Jobs take the next index each; the printer waits for lines in order.
+class Queue {
+ public:
+  explicit Queue(size_t count) : lines_(count) {}
+
+  std::optional<size_t> take() {
+    const std::lock_guard lock(mutex_);
+    if (next_ == lines_.size()) return std::nullopt;
+    return next_++;
+  }
+
+  // Nothing more is taken.
+  void end() {
+    const std::lock_guard lock(mutex_);
+    next_ = lines_.size();
+  }
+
+  void put(size_t index, Line line) {
+    const std::lock_guard lock(mutex_);
+    lines_[index] = std::move(line);
+    changed_.notify_one();
+  }
+
+  void fail(std::exception_ptr failure) {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::move(failure);
+    next_ = lines_.size();
+    changed_.notify_one();
+  }
+
+  // Throws what a job threw.
+  Line wait_for(size_t index) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return lines_[index].has_value() || failure_; });
+    if (!lines_[index].has_value()) std::rethrow_exception(failure_);
+    Line line = std::move(*lines_[index]);
+    lines_[index].reset();
+    return line;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::optional<Line>> lines_;
+  size_t next_ = 0;
+  std::exception_ptr failure_;
+};
+
+// Ends the jobs and waits for them, whatever way the scope is left.
+class Jobs {
+ public:
+  explicit Jobs(Queue& queue) : queue_(queue) {}
+  ~Jobs() {
+    queue_.end();  // nothing is left to take, or an exception is on its way
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Jobs(const Jobs&) = delete;
+  Jobs& operator=(const Jobs&) = delete;
+
+  void start(size_t job, const std::function<Line(size_t, size_t)>& work) {
+    threads_.emplace_back([this, job, &work] {
+      try {
+        while (const std::optional<size_t> index = queue_.take())
+          queue_.put(*index, work(job, *index));
+      } catch (...) {
+        queue_.fail(std::current_exception());
+      }
+    });
+  }
+
+ private:
+  Queue& queue_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+void run_in_order(size_t count, size_t jobs,
+                  const std::function<Line(size_t job, size_t index)>& work,
+                  const std::function<void(const Line&)>& print) {
+  if (jobs <= 1) {
+    for (size_t i = 0; i < count; ++i) print(work(0, i));
+    return;
+  }
+  Queue queue(count);
+  Jobs running(queue);
+  for (size_t job = 0; job < jobs; ++job) running.start(job, work);
+  for (size_t i = 0; i < count; ++i) print(queue.wait_for(i));
+}
+
+ProgressBar::ProgressBar(size_t count) : count_(count), enabled_(count > 1 && isatty(2) == 1) {}
+
+void ProgressBar::show(size_t done) {
+  if (!enabled_) return;
+  constexpr size_t kWidth = 40;
+  const size_t filled = done * kWidth / count_;
+  const std::string bar = std::string(filled, '#') + std::string(kWidth - filled, '.');
+  std::fprintf(stderr, "\r[%s] %zu/%zu pictures", bar.c_str(), done, count_);
+  std::fflush(stderr);
+  shown_ = true;
+}
+
+void ProgressBar::hide() {
+  if (!shown_) return;
+  std::fputs("\r\033[K", stderr);  // erases to the line's end
+  std::fflush(stderr);
+  shown_ = false;
+}
+
+}  // namespace lightcap::cli

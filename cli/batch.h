@@ -1,0 +1,46 @@
+// Many pictures at once, with results in the pictures' order.
+#ifndef LIGHTCAP_CLI_BATCH_H_
+#define LIGHTCAP_CLI_BATCH_H_
+
+#include <cstddef>
+#include <functional>
+#include <string>
+
+namespace lightcap::cli {
+
+// What is known of one picture once it is done.
+struct Line {
+  std::string out, err;  // for stdout and stderr, line ends included
+  bool failed = false;
+};
+
+// work(job, i) for every i in [0, count), with up to `jobs` at a time, each job one after the
+// other; print(line) on the calling thread, in the order of i, each as soon as all before it are
+// done. With one job everything runs on the calling thread. The first exception ends it all and is
+// thrown on.
+void run_in_order(size_t count, size_t jobs,
+                  const std::function<Line(size_t job, size_t index)>& work,
+                  const std::function<void(const Line&)>& print);
+
+// A bar on a terminal's last line, for as long as there is more than one thing to do and stderr is
+// a terminal; else nothing.
+class ProgressBar {
+ public:
+  explicit ProgressBar(size_t count);
+  ~ProgressBar() { hide(); }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  void show(size_t done);
+  // Before something else is written.
+  void hide();
+
+ private:
+  const size_t count_;
+  const bool enabled_;
+  bool shown_ = false;
+};
+
+}  // namespace lightcap::cli
+
+#endif  // LIGHTCAP_CLI_BATCH_H_

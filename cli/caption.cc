@@ -1,0 +1,245 @@
+// lightcap caption: through the C API alone, as any host would.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <vector>
+
+#include "cli/annotate.h"
+#include "cli/batch.h"
+#include "cli/cli.h"
+#include "cli/inputs.h"
+#include "engine/io/npy.h"
+#include "engine/runtime/error.h"
+#include "lightcap.h"
+
+namespace lightcap::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Options {
+  std::string model;
+  int threads = 0;
+  int jobs = 0;
+  bool json = false;
+  bool low_memory = false;
+  std::string exif = "apply";
+  std::string trace;
+  std::string annotate;
+  lightcap_caption_options caption = LIGHTCAP_CAPTION_OPTIONS_INIT;
+  std::vector<std::string> images;
+};
+
+void check(lightcap_status status) {
+  if (status != LIGHTCAP_OK) throw Error(static_cast<ErrorCode>(status), lightcap_last_error());
+}
+
+struct Close {
+  void operator()(lightcap_model* model) const { lightcap_model_close(model); }
+  void operator()(lightcap_session* session) const { lightcap_session_close(session); }
+};
+
+using Session = std::unique_ptr<lightcap_session, Close>;
+
+// How the threads are shared out: pictures at a time, and threads for each (0: the library's
+// default).
+struct Shares {
+  size_t jobs;
+  int threads;
+};
+
+// One picture can't keep all threads busy all the time; as many pictures as threads can. So by
+// default each thread has a picture of its own.
+Shares share_threads(const Options& options, size_t pictures) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int threads = options.threads != 0 ? options.threads : std::clamp(cores, 1, 8);
+  const auto wanted = static_cast<size_t>(options.jobs != 0 ? options.jobs : threads);
+  const size_t jobs = std::clamp<size_t>(wanted, 1, std::max<size_t>(pictures, 1));
+  if (jobs == 1) return {1, options.threads};
+  return {jobs, std::max(1, threads / static_cast<int>(jobs))};
+}
+
+// Sessions that share one model; it is closed before they are used: they keep what they need of it.
+std::vector<Session> open_sessions(const Options& options, const Shares& shares) {
+  lightcap_model* model = nullptr;
+  check(lightcap_model_open(find_model(options.model).c_str(), nullptr, &model));
+  const std::unique_ptr<lightcap_model, Close> owned_model(model);
+  lightcap_session_options session_options = LIGHTCAP_SESSION_OPTIONS_INIT;
+  session_options.threads = shares.threads;
+  session_options.max_beams = options.caption.beams;
+  session_options.low_memory = options.low_memory ? 1 : 0;
+  std::vector<Session> sessions;
+  for (size_t i = 0; i < shares.jobs; ++i) {
+    lightcap_session* session = nullptr;
+    check(lightcap_session_open(model, &session_options, &session));
+    sessions.emplace_back(session);
+  }
+  return sessions;
+}
+
+ordered_json to_json(const std::string& image, const lightcap_result& result) {
+  ordered_json concepts = ordered_json::array();
+  for (size_t i = 0; i < result.concept_count; ++i) {
+    const lightcap_concept& found = result.concepts[i];
+    concepts.push_back({{"label", found.label},
+                        {"similarity", found.similarity},
+                        {"score", found.score},
+                        {"box", found.box}});
+  }
+  const lightcap_timings& ms = result.timings_ms;
+  return {{"image", image},
+          {"caption", result.caption},
+          {"score", result.score},
+          {"tokens", std::vector<uint32_t>(result.tokens, result.tokens + result.token_count)},
+          {"concepts", std::move(concepts)},
+          {"timings_ms",
+           {{"read_image", ms.read_image},
+            {"preprocess", ms.preprocess},
+            {"detector", ms.detector},
+            {"image_encoder", ms.image_encoder},
+            {"concepts", ms.concepts},
+            {"fusion_prefix", ms.fusion_prefix},
+            {"decoding", ms.decoding},
+            {"total", ms.total}}}};
+}
+
+// Paths may hold bytes that are no UTF-8, which JSON can't: those become U+FFFD.
+std::string json_line(const ordered_json& line) {
+  return line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+// Writes each stage to `folder`/name.npy. Errors can't cross the C callback: they are kept for
+// later.
+struct Tracer {
+  std::string folder;
+  std::string error;
+
+  static void write(void* context, const char* name, const float* data, const size_t* dims,
+                    size_t ndim) {
+    auto& tracer = *static_cast<Tracer*>(context);
+    try {
+      write_npy(tracer.folder + "/" + name + ".npy", data, std::vector<size_t>(dims, dims + ndim));
+    } catch (const std::exception& error) {
+      if (tracer.error.empty()) tracer.error = error.what();
+    }
+  }
+};
+
+void refuse_several(const std::string& option, const std::string& given, size_t pictures) {
+  if (given.empty() || pictures == 1) return;
+  throw Error(ErrorCode::kUsage,
+              option + " takes one image, " + std::to_string(pictures) + " were given");
+}
+
+void make_folder(const std::string& path) {
+  if (mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return;
+  throw Error(ErrorCode::kOutput, path + ": cannot make the folder: " + std::strerror(errno));
+}
+
+Line failure(const Options& options, const Input& input, const std::string& error) {
+  Line line = {"", "lightcap: " + error + "\n", true};
+  if (options.json) line.out = json_line({{"image", input.path}, {"error", error}});
+  return line;
+}
+
+Line caption_one(lightcap_session* session, const Options& options, const Input& input,
+                 bool one_of_several) {
+  if (!input.error.empty()) return failure(options, input, input.error);
+  lightcap_result result = {};
+  result.struct_size = sizeof result;
+  const lightcap_status status =
+      lightcap_caption_file(session, input.path.c_str(), &options.caption, &result);
+  if (status == LIGHTCAP_ERROR_INPUT) return failure(options, input, lightcap_last_error());
+  check(status);
+  if (!options.annotate.empty()) {
+    const bool apply_exif = options.caption.ignore_exif == 0;
+    write_annotated(options.annotate, read_image(input.path, {}, apply_exif), result);
+  }
+  if (options.json) return {json_line(to_json(input.path, result)), "", false};
+  return {(one_of_several ? input.path + ": " : "") + result.caption + "\n", "", false};
+}
+
+// The exit code: 0, or 1 if an image failed.
+int caption_all(const Options& options) {
+  const std::vector<Input> inputs = expand_inputs(options.images);
+  refuse_several("--trace", options.trace, inputs.size());
+  refuse_several("--annotate", options.annotate, inputs.size());
+  const Shares shares = share_threads(options, inputs.size());
+  const std::vector<Session> sessions = open_sessions(options, shares);
+  Tracer tracer = {options.trace, ""};
+  if (!options.trace.empty()) {
+    make_folder(options.trace);
+    lightcap_session_set_trace(sessions[0].get(), Tracer::write, &tracer);
+  }
+  const bool one_of_several = inputs.size() > 1;
+  int code = 0;
+  size_t done = 0;
+  ProgressBar bar(inputs.size());
+  bar.show(0);
+  const auto work = [&](size_t job, size_t index) {
+    return caption_one(sessions[job].get(), options, inputs[index], one_of_several);
+  };
+  run_in_order(inputs.size(), shares.jobs, work, [&](const Line& line) {
+    if (!tracer.error.empty()) throw Error(ErrorCode::kOutput, tracer.error);
+    if (line.failed) code = LIGHTCAP_ERROR_INPUT;
+    bar.hide();
+    std::cerr << line.err;
+    std::cout << line.out;
+    flush_results();  // a line an image, as soon as it is known
+    if (++done < inputs.size()) bar.show(done);
+  });
+  return code;
+}
+
+}  // namespace
+
+Command add_caption(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("caption", "Write a caption for each image");
+  command->add_option("--model", options->model,
+                      "The .lcw file [$LIGHTCAP_MODEL, else the model that ships with the engine]");
+  command
+      ->add_option("--beams", options->caption.beams,
+                   "Width of the beam search, 1 for greedy search")
+      ->check(CLI::Range(1, 32))
+      ->capture_default_str();
+  command
+      ->add_option("--length-penalty", options->caption.length_penalty,
+                   "A: a caption's score is its log-probability / length^A")
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads, 0 for one a core, 8 at most")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command
+      ->add_option("--jobs", options->jobs,
+                   "Pictures at a time, which share the threads; 0 for one a thread")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->add_flag("--low-memory", options->low_memory,
+                    "Slower, in about the memory of the model's file");
+  command->add_option("--exif", options->exif, "EXIF orientation: apply or ignore")
+      ->check(CLI::IsMember({"apply", "ignore"}))
+      ->capture_default_str();
+  command->add_flag("--json", options->json,
+                    "Print one JSON object a line, with concepts and timings");
+  command->add_option("--trace", options->trace,
+                      "Write every stage of one image to this folder as .npy");
+  command->add_option("--annotate", options->annotate,
+                      "Write one image with its boxes, concepts and caption to this PNG file");
+  command
+      ->add_option("IMAGE", options->images,
+                   "JPEG, PNG, BMP or PNM files, folders of such, or patterns like 'shots/*.jpg'")
+      ->required();
+  return [options] {
+    options->caption.ignore_exif = options->exif == "ignore" ? 1 : 0;
+    return caption_all(*options);
+  };
+}
+
+}  // namespace lightcap::cli

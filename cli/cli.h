@@ -1,0 +1,27 @@
+// What the subcommands of `lightcap` share.
+#ifndef LIGHTCAP_CLI_CLI_H_
+#define LIGHTCAP_CLI_CLI_H_
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+namespace lightcap::cli {
+
+// Each adds its subcommand to `app` and returns what to run if it is chosen; that returns an exit
+// code or throws Error.
+using Command = std::function<int()>;
+Command add_caption(CLI::App& app);
+Command add_bench(CLI::App& app);
+Command add_inspect(CLI::App& app);
+
+// --model, else $LIGHTCAP_MODEL, else the model that ships with the engine: scenes.lcw beside the
+// program or in ../share/lightcap. Throws Error(kModel) where there is none.
+std::string find_model(const std::string& given);
+
+// Throws Error where output to stdout did not arrive, such as on a full disk.
+void flush_results();
+
+}  // namespace lightcap::cli
+
+#endif  // LIGHTCAP_CLI_CLI_H_

@@ -1,0 +1,50 @@
+// Pictures: encoded bytes to 8-bit RGB.
+#ifndef LIGHTCAP_ENGINE_IMAGE_IMAGE_H_
+#define LIGHTCAP_ENGINE_IMAGE_IMAGE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+namespace lightcap {
+
+// 8-bit RGB, somebody else's.
+struct ImageView {
+  const uint8_t* data = nullptr;
+  size_t width = 0, height = 0;
+  size_t row_bytes = 0;
+};
+
+struct Image {
+  struct Free {
+    void operator()(uint8_t* memory) const { std::free(memory); }
+  };
+  size_t width = 0, height = 0;
+  std::unique_ptr<uint8_t, Free> pixels;  // [height][width][3]
+
+  ImageView view() const { return {pixels.get(), width, height, 3 * width}; }
+};
+
+// What is refused before anything is decoded.
+struct ImageLimits {
+  static constexpr size_t kMaxSide = 16384;
+  uint64_t max_pixels = uint64_t{1} << 26;
+  size_t max_bytes = size_t{1} << 28;  // of the encoded file
+};
+
+// Decodes JPEG, PNG, BMP or PNM as Pillow's convert("RGB") would: grey expanded, palette resolved,
+// alpha dropped, 16-bit reduced to its high byte; then turned upright by its EXIF orientation if
+// `apply_exif`. `source` names the picture in messages. Throws Error(kInput): other formats are
+// named, damaged and truncated files are refused, checksums of PNG included.
+Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, bool apply_exif,
+                   const std::string& source = "the image");
+Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif);
+
+// Turns a picture by an EXIF orientation, 1 to 8.
+Image upright(Image image, int orientation);
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_ENGINE_IMAGE_IMAGE_H_

@@ -1,0 +1,269 @@
+#include "engine/runtime/ops.h"
+
+#include <algorithm>
+
+#include "engine/runtime/split.h"
+#include "engine/runtime/winograd_conv.h"
+
+namespace lightcap {
+namespace {
+
+// Multiply-adds that a task should at least be worth: some 5 us on one core, against less than 1
+// us for handing it out.
+constexpr size_t kTaskMacs = 256 * 1024;
+// Or floats of weights, where rows are so few that reading these takes longer: 128 KiB.
+constexpr size_t kTaskWeights = 32 * 1024;
+
+// A product of rows x depth x columns as a grid of tasks. Rows are cut first, into pieces of some
+// register tiles: each task then streams all panels past rows that stay in its L2. Where rows are
+// too few to feed the threads, columns are cut as well, by whole pairs of panels.
+struct Grid {
+  Split rows, columns;
+  size_t tasks() const { return rows.pieces * columns.pieces; }
+};
+
+constexpr size_t kRowsPerTask = 96;  // 8 tiles: weights are read from L2 once per 96 rows
+constexpr size_t kColumnUnit = 2 * kPanelWidth;
+constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
+
+Grid grid(size_t rows, size_t depth, size_t columns) {
+  const size_t weights = depth * columns;
+  const size_t tasks = std::max<size_t>({rows * weights / kTaskMacs, weights / kTaskWeights, 1});
+  const Split row_split = split(rows, kRowUnit, std::min(tasks, ceil_div(rows, kRowsPerTask)));
+  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
+  return {row_split, split(columns, kColumnUnit, columns_wanted)};
+}
+
+Epilogue epilogue_of(const float* bias, const Fused& fused) {
+  return {bias, fused.residual, fused.residual_stride, fused.residual_after, fused.activation};
+}
+
+// The epilogue for the columns from `column` on and rows from `row` on.
+Epilogue shifted(Epilogue epilogue, size_t row, size_t column) {
+  if (epilogue.bias != nullptr) epilogue.bias += column;
+  if (epilogue.residual != nullptr) epilogue.residual += row * epilogue.residual_stride + column;
+  return epilogue;
+}
+
+constexpr double kFloatBytes = sizeof(float);
+
+double floats_of(const Tensor& x) { return static_cast<double>(x.height * x.width * x.channels); }
+
+LayerWork linear_work(const Linear& weights, size_t rows, const Fused& fused) {
+  const size_t outputs = rows * weights.out * (fused.residual == nullptr ? 1 : 2);
+  const size_t floats = rows * weights.in + weights.in * weights.out + outputs;
+  return {.name = weights.name,
+          .kernel = "gemm",
+          .height = rows,
+          .channels = weights.in,
+          .out = weights.out,
+          .macs = static_cast<double>(rows * weights.in * weights.out),
+          .bytes = static_cast<double>(floats) * kFloatBytes};
+}
+
+// `written` is the output, or what is pooled from it.
+LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& output,
+                    const Tensor& written, const Fused& fused, bool winograd) {
+  const double taps = static_cast<double>(weights.kernel * weights.kernel);
+  const double channels = static_cast<double>(weights.in * weights.out);
+  const double weight_floats =
+      channels *
+      (winograd ? static_cast<double>(winograd_components(weights.winograd->tile())) : taps);
+  const double outputs = floats_of(written) * (fused.residual == nullptr ? 1 : 2);
+  constexpr const char* kWinograd[2][2] = {{"winograd2", "winograd2+pool"},
+                                           {"winograd4", "winograd4+pool"}};
+  const bool pooled = written.height != output.height;
+  const char* kernel = winograd ? kWinograd[weights.winograd->tile() == 4][pooled] : "conv";
+  return {.name = weights.name,
+          .kernel = kernel,
+          .height = output.height,
+          .width = output.width,
+          .channels = weights.in,
+          .kernel_size = weights.kernel,
+          .stride = weights.stride,
+          .out = weights.out,
+          .macs = static_cast<double>(output.height * output.width) * taps * channels,
+          .bytes = (floats_of(input) + weight_floats + outputs) * kFloatBytes};
+}
+
+// Of layers that compute next to nothing.
+LayerWork moving_work(std::string_view name, std::string_view kernel, const Tensor& input,
+                      const Tensor& output, size_t window, size_t stride) {
+  return {.name = name,
+          .kernel = kernel,
+          .height = output.height,
+          .width = output.width,
+          .channels = input.channels,
+          .kernel_size = window,
+          .stride = stride,
+          .out = output.channels,
+          .bytes = (floats_of(input) + floats_of(output)) * kFloatBytes};
+}
+
+template <class F>
+void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
+  runtime.parallel_for(tiles.tasks(), [&](size_t task) {
+    // Neighbouring tasks share rows: they find them in the cache that threads share.
+    const size_t r = task / tiles.columns.pieces;
+    const size_t c = task % tiles.columns.pieces;
+    f(tiles.rows.begin(r), tiles.rows.begin(r + 1), tiles.columns.begin(c),
+      tiles.columns.begin(c + 1));
+  });
+}
+
+}  // namespace
+
+void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
+  const Observed observed(runtime, [&] { return linear_work(weights, a.rows, fused); });
+  const Epilogue epilogue = epilogue_of(weights.bias, fused);
+  for_each_tile(runtime, grid(a.rows, weights.in, weights.out),
+                [&](size_t row, size_t row_end, size_t column, size_t column_end) {
+                  runtime.kernels.gemm({.a = a.row(row),
+                                        .a_stride = a.stride,
+                                        .panels = weights.panels + column * weights.in,
+                                        .c = c.row(row) + column,
+                                        .c_stride = c.stride,
+                                        .rows = row_end - row,
+                                        .depth = weights.in,
+                                        .columns = column_end - column,
+                                        .epilogue = shifted(epilogue, row, column)});
+                });
+}
+
+void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
+            const Fused& fused) {
+  if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
+    const Linear as_linear = {weights.panels, weights.bias, weights.in, weights.out, weights.name};
+    linear(runtime, as_linear, input.pixels(), output.pixels(), fused);
+    return;
+  }
+  const bool winograd = weights.winograd != nullptr && runtime.winograd;
+  const Observed observed(
+      runtime, [&] { return conv_work(weights, input, output, output, fused, winograd); });
+  const Epilogue epilogue = epilogue_of(weights.bias, fused);
+  if (winograd) {
+    winograd_conv2d(runtime, {weights, input, output, epilogue, false});
+    return;
+  }
+  const size_t depth = weights.kernel * weights.kernel * weights.in;
+  for_each_tile(runtime, grid(output.height * output.width, depth, weights.out),
+                [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
+                  runtime.kernels.conv({.input = input.data,
+                                        .input_row_stride = input.row_stride,
+                                        .input_pixel_stride = input.pixel_stride,
+                                        .height = input.height,
+                                        .width = input.width,
+                                        .channels = weights.in,
+                                        .kernel_height = weights.kernel,
+                                        .kernel_width = weights.kernel,
+                                        .stride = weights.stride,
+                                        .padding = weights.padding,
+                                        .panels = weights.panels + column * depth,
+                                        .output = output.data + column,
+                                        .output_pixel_stride = output.pixel_stride,
+                                        .output_width = output.width,
+                                        .first_pixel = pixel,
+                                        .pixels = pixel_end - pixel,
+                                        .columns = column_end - column,
+                                        .epilogue = shifted(epilogue, 0, column)});
+                });
+}
+
+void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
+                   const Tensor& whole, const Tensor& pooled, Activation activation) {
+  const Fused fused = {.activation = activation};
+  if (weights.winograd == nullptr || !runtime.winograd) {
+    conv2d(runtime, weights, input, whole, fused);
+    average_pool(runtime, whole, 2, pooled);
+    return;
+  }
+  const Observed observed(runtime,
+                          [&] { return conv_work(weights, input, whole, pooled, fused, true); });
+  winograd_conv2d(runtime, {weights, input, pooled, epilogue_of(weights.bias, fused), true});
+}
+
+namespace {
+
+// What a task of those that only move data reads: 64 KiB.
+constexpr size_t kMovedFloats = 16 * 1024;
+
+using PoolKernel = void (*)(const PoolArgs&);
+
+void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, size_t window,
+               size_t stride, size_t padding, const Tensor& output) {
+  const size_t row_floats = std::max<size_t>(stride * input.width * input.channels, 1);
+  const Split rows = split(output.height, 1, output.height * row_floats / kMovedFloats);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    kernel({.input = input.data,
+            .input_row_stride = input.row_stride,
+            .input_pixel_stride = input.pixel_stride,
+            .height = input.height,
+            .width = input.width,
+            .channels = input.channels,
+            .window = window,
+            .stride = stride,
+            .padding = padding,
+            .output = output.data,
+            .output_row_stride = output.row_stride,
+            .output_pixel_stride = output.pixel_stride,
+            .output_width = output.width,
+            .first_row = rows[task].begin,
+            .rows = rows[task].count});
+  });
+}
+
+}  // namespace
+
+void average_pool(const Runtime& runtime, const Tensor& input, size_t window,
+                  const Tensor& output) {
+  const Observed observed(
+      runtime, [&] { return moving_work({}, "average_pool", input, output, window, window); });
+  pool_rows(runtime, runtime.kernels.average_pool, input, window, window, 0, output);
+}
+
+void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
+              size_t padding, const Tensor& output) {
+  const Observed observed(
+      runtime, [&] { return moving_work({}, "max_pool", input, output, window, stride); });
+  pool_rows(runtime, runtime.kernels.max_pool, input, window, stride, padding, output);
+}
+
+void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output) {
+  const Observed observed(runtime,
+                          [&] { return moving_work({}, "upsample", input, output, 1, 1); });
+  const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedFloats);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    const auto [begin, count] = rows[task];
+    runtime.kernels.upsample({.input = input.data + begin * input.row_stride,
+                              .input_row_stride = input.row_stride,
+                              .input_pixel_stride = input.pixel_stride,
+                              .rows = count,
+                              .width = input.width,
+                              .channels = input.channels,
+                              .output = output.data + 2 * begin * output.row_stride,
+                              .output_row_stride = output.row_stride,
+                              .output_pixel_stride = output.pixel_stride});
+  });
+}
+
+void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y) {
+  const Observed observed(runtime, [&] {
+    return moving_work(weights.name, "layer_norm", {x.data, x.rows, 1, x.columns},
+                       {y.data, y.rows, 1, y.columns}, 1, 1);
+  });
+  const Split rows = split(x.rows, 1, x.rows / 24);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    const auto [begin, count] = rows[task];
+    runtime.kernels.layer_norm({.x = x.row(begin),
+                                .x_stride = x.stride,
+                                .weight = weights.weight,
+                                .bias = weights.bias,
+                                .eps = weights.eps,
+                                .y = y.row(begin),
+                                .y_stride = y.stride,
+                                .rows = count,
+                                .columns = x.columns});
+  });
+}
+
+}  // namespace lightcap

@@ -1,0 +1,120 @@
+// The graph's operations on whole tensors: a kernel, split into tasks for the thread pool. How an
+// operation is split depends on its sizes alone, never on the number of threads.
+#ifndef LIGHTCAP_ENGINE_RUNTIME_OPS_H_
+#define LIGHTCAP_ENGINE_RUNTIME_OPS_H_
+
+#include <cstddef>
+#include <string_view>
+
+#include "engine/runtime/arena.h"
+#include "engine/runtime/observer.h"
+#include "engine/runtime/tensor.h"
+#include "engine/runtime/thread_pool.h"
+#include "engine/runtime/winograd.h"
+#include "kernels/kernels.h"
+
+namespace lightcap {
+
+// What running the graph needs. While the arena is planning, operations do nothing.
+struct Runtime {
+  const KernelTable& kernels;
+  ThreadPool& pool;
+  Arena& arena;
+  bool winograd = true;  // for the convolutions that have such weights
+  Observer* observer = nullptr;
+
+  bool planning() const { return arena.planning(); }
+  // Calls f(i) for every i in [0, count) on the pool; nothing while planning.
+  template <class F>
+  void parallel_for(size_t count, F&& f) const {
+    if (planning()) return;
+    if (observer == nullptr) {
+      pool.parallel_for(count, f);
+    } else {
+      pool.parallel_for(count, [&](size_t i) {
+        observer->task_begin();
+        f(i);
+        observer->task_end();
+      });
+    }
+  }
+};
+
+// Reports a layer to the runtime's observer for as long as this lives; work() -> LayerWork is
+// called only if there is one.
+class Observed {
+ public:
+  template <class F>
+  Observed(const Runtime& runtime, F&& work) : observer_(runtime.observer) {
+    if (observer_ != nullptr) observer_->begin(work());
+  }
+  ~Observed() {
+    if (observer_ != nullptr) observer_->end();
+  }
+  Observed(const Observed&) = delete;
+  Observed& operator=(const Observed&) = delete;
+
+ private:
+  Observer* observer_;
+};
+
+// y = x W^T + b, as in PyTorch: W [out][in] as panels, b [out] or null.
+struct Linear {
+  const float* panels = nullptr;
+  const float* bias = nullptr;
+  size_t in = 0, out = 0;
+  std::string_view name = {};  // the checkpoint's
+};
+
+// A convolution with its BatchNorm folded in: weights [out][in][kernel][kernel] as panels.
+struct Conv {
+  const float* panels = nullptr;
+  const float* bias = nullptr;
+  size_t in = 0, out = 0, kernel = 1, stride = 1, padding = 0;
+  WinogradWeights* winograd = nullptr;  // null where direct convolution is better
+  std::string_view name = {};
+
+  size_t output_side(size_t side) const { return (side + 2 * padding - kernel) / stride + 1; }
+};
+
+struct LayerNorm {
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  float eps = 0;
+  std::string_view name = {};
+};
+
+// What is fused into the output; see Epilogue in kernels.h. A residual has the output's shape.
+struct Fused {
+  Activation activation = Activation::kNone;
+  const float* residual = nullptr;
+  size_t residual_stride = 0;
+  bool residual_after = false;
+};
+
+// c [rows][out] = fused(a [rows][in] W^T + b)
+void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c,
+            const Fused& fused = {});
+
+// output [h'][w'][out] = fused(convolution of input [h][w][in]); the output's rows are dense.
+void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
+            const Fused& fused = {});
+
+// pooled [h'/2][w'/2][out] = the means of 2 x 2 pixels of what conv2d makes; h' and w' are even.
+// `whole` is room for that, which Winograd's filtering doesn't need and leaves as it is.
+void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
+                   const Tensor& whole, const Tensor& pooled, Activation activation);
+
+// Windows of `window`^2 every `stride` pixels; see PoolArgs for padding.
+void average_pool(const Runtime& runtime, const Tensor& input, size_t window, const Tensor& output);
+void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
+              size_t padding, const Tensor& output);
+// output [2h][2w][c], each pixel of input four times.
+void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output);
+
+// y may be x.
+void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y);
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_ENGINE_RUNTIME_OPS_H_
