@@ -1,0 +1,66 @@
+// What a file may ask for. Every reader of files that we did not write draws on this page: each
+// limit is either a constant that no real file comes near, or proportional to the bytes of the file
+// itself, so that a small file cannot buy much memory or time. The error that a limit causes names
+// the limit.
+#ifndef LIGHTCAP_ENGINE_IO_LIMITS_H_
+#define LIGHTCAP_ENGINE_IO_LIMITS_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "engine/runtime/error.h"
+
+namespace lightcap {
+
+// Counts what one file has asked for against one limit. Not safe for threads.
+class Budget {
+ public:
+  // `what` names the counted thing in the error: "bytes of unpacked data". `limit` is the most of
+  // it.
+  Budget(ErrorCode code, std::string what, uint64_t limit)
+      : code_(code), what_(std::move(what)), limit_(limit), left_(limit) {}
+
+  // Takes `amount` off what is left, or throws Error(code): "asks for more than 4096 bytes of
+  // unpacked data, the limit for a file of this size". Call it before the memory or the time is
+  // spent.
+  void charge(uint64_t amount) {
+    if (amount > left_) refuse();
+    left_ -= amount;
+  }
+  uint64_t limit() const { return limit_; }
+  uint64_t left() const { return left_; }
+
+ private:
+  [[noreturn]] void refuse() const {
+    throw Error(code_, "asks for more than " + std::to_string(limit_) + " " + what_ +
+                           ", the limit for a file of this size");
+  }
+
+  ErrorCode code_;
+  std::string what_;
+  uint64_t limit_;
+  uint64_t left_;
+};
+
+namespace limits {
+
+// base + factor * bytes, at most 2^63: a limit that grows with a file.
+constexpr uint64_t proportional(uint64_t base, uint64_t factor, uint64_t bytes) {
+  constexpr uint64_t kMost = uint64_t{1} << 63;
+  if (factor != 0 && bytes > (kMost - base) / factor) return kMost;
+  return base + factor * bytes;
+}
+
+// ---- Pictures ----
+
+// ---- Models (.lcw) ----
+
+// ---- Checkpoints ----
+
+// ---- Configurations, vocabularies and labels ----
+
+}  // namespace limits
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_ENGINE_IO_LIMITS_H_
