@@ -95,16 +95,15 @@ size_t LayerProblem::input_side(size_t side) const { return side * shape_.stride
 LayerProblem::LayerProblem(const LayerShape& shape, const std::string& kernel)
     : shape_(shape), tile_(winograd_tile(kernel)), pooled_(kernel.ends_with("+pool")) {
   const size_t depth = shape_.kernel_size * shape_.kernel_size * shape_.channels;
-  panel_floats_ = panel_floats(shape_.out, depth);
+  panel_floats_ = panel_elements(shape_.out, depth);
   const size_t floats =
       tile_ == 0 ? panel_floats_
-                 : winograd_components(tile_) * panel_floats(shape_.out, shape_.channels);
+                 : winograd_components(tile_) * panel_elements(shape_.out, shape_.channels);
   copies_ = cold_bytes() / (floats * sizeof(float)) + 1;
   allocate();
   Seen seen;
   for (size_t i = 0; tile_ != 0 && i < copies_; ++i) {
-    winograd_.push_back(
-        std::make_unique<WinogradWeights>(panels_, shape_.channels, shape_.out, tile_, nullptr));
+    winograd_.push_back(std::make_unique<WinogradWeights>(weights(0), tile_, nullptr));
   }
   compute({best_kernels(), pool_, arena_, true, &seen}, 0);  // plans
   work_ = seen.work;
@@ -118,9 +117,8 @@ LayerProblem::LayerProblem(const LayerShape& shape, const std::string& kernel)
     if (tile_ == 0) {
       std::copy_n(panels_, panel_floats_, panels_ + i * panel_floats_);
     } else {
-      winograd_.push_back(
-          std::make_unique<WinogradWeights>(panels_, shape_.channels, shape_.out, tile_, nullptr));
-      winograd_.back()->get(pool_);
+      winograd_.push_back(std::make_unique<WinogradWeights>(weights(0), tile_, nullptr));
+      winograd_.back()->prepare(pool_);
     }
   }
 }
@@ -129,21 +127,24 @@ void LayerProblem::allocate() {
   input_ = arena_.tensor(input_side(shape_.height), input_side(shape_.width), shape_.channels);
   output_ = arena_.tensor(shape_.height, shape_.width, shape_.out);
   if (pooled_) pooled_output_ = arena_.tensor(shape_.height / 2, shape_.width / 2, shape_.out);
-  bias_ = arena_.floats(panel_floats(shape_.out, 1));
+  bias_ = arena_.floats(panel_elements(shape_.out, 1));
   panels_ = arena_.floats(panel_floats_ * (tile_ == 0 ? copies_ : 1));
 }
 
+PackedMatrix LayerProblem::weights(size_t copy) const {
+  const size_t depth = shape_.kernel_size * shape_.kernel_size * shape_.channels;
+  return {panels_ + copy * panel_floats_, shape_.out, depth, DataType::kF32};
+}
+
 void LayerProblem::compute(const Runtime& runtime, size_t copy) const {
-  const float* panels = panels_ + (tile_ == 0 ? copy : 0) * panel_floats_;
+  const PackedMatrix packed = weights(tile_ == 0 ? copy : 0);
   if (shape_.kernel_size == 1 && shape_.stride == 1) {
-    linear(runtime, {panels, bias_, shape_.channels, shape_.out}, input_.pixels(),
-           output_.pixels());
+    linear(runtime, {packed, bias_}, input_.pixels(), output_.pixels());
     return;
   }
-  const Conv conv = {.panels = panels,
+  const Conv conv = {.weights = packed,
                      .bias = bias_,
                      .in = shape_.channels,
-                     .out = shape_.out,
                      .kernel = shape_.kernel_size,
                      .stride = shape_.stride,
                      .padding = (shape_.kernel_size - shape_.stride + 1) / 2,

@@ -42,6 +42,7 @@ class LayerProblem {
  private:
   void allocate();
   void compute(const Runtime& runtime, size_t copy) const;
+  PackedMatrix weights(size_t copy) const;
   size_t input_side(size_t side) const;
 
   const LayerShape shape_;

@@ -18,12 +18,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace lightcap {
+#include "kernels/packed_matrix.h"
 
-// Weights of GEMM and convolution are stored as panels of 16 outputs:
-// [ceil(outputs/16)][depth][16], zeros in the last panel's missing outputs. 16 floats are one zmm,
-// two ymm or four q registers, so one layout serves every instruction set. See pack.h.
-inline constexpr size_t kPanelWidth = 16;
+namespace lightcap {
 
 enum class Activation : uint8_t { kNone, kRelu, kSilu, kGelu, kSigmoid };
 
@@ -40,17 +37,18 @@ struct Epilogue {
   Activation activation = Activation::kNone;
 };
 
-// c[i][j] = epilogue(sum over k of a[i][k] * b[k][j]); a [rows][depth], b packed, c
-// [rows][columns].
+// c[i][j] = epilogue(sum over k of a[i][k] * weights[j][k]); a [rows][weights.depth], c
+// [rows][weights.outputs].
 struct GemmArgs {
   const float* a;
   size_t a_stride;
-  const float* panels;  // [ceil(columns/16)][depth][16]
+  PackedMatrix weights;
   float* c;
   size_t c_stride;
-  size_t rows, depth, columns;
+  size_t rows;
   Epilogue epilogue;
-  const float* next_panels = nullptr;  // of the same size: what is likely to be multiplied next
+  // Panels of the same type and size that are likely to be multiplied next, to prefetch; or null.
+  const void* next_panels = nullptr;
 };
 
 // A convolution over NHWC, as an implicit GEMM of depth kernel_height * kernel_width * channels (in
@@ -62,12 +60,11 @@ struct ConvArgs {
   size_t input_row_stride, input_pixel_stride;
   size_t height, width, channels;
   size_t kernel_height, kernel_width, stride, padding;
-  const float* panels;  // [ceil(columns/16)][kernel_height * kernel_width * channels][16]
-  float* output;        // [output_height][output_width][columns], rows dense:
+  PackedMatrix weights;  // of depth kernel_height * kernel_width * channels
+  float* output;         // [output_height][output_width][weights.outputs]; rows are dense
   size_t output_pixel_stride;
   size_t output_width;
   size_t first_pixel, pixels;
-  size_t columns;
   Epilogue epilogue;
 };
 
@@ -218,22 +215,22 @@ struct ScaleColumnsArgs {
   size_t rows, columns;
 };
 
-// One chunk of the vocabulary for every branch and beam at once (paper, ensemble head):
-//   logits[r][w] = sum over k of z[r][k] * embedding[w][k] + bias[w]
+// One chunk of a vocabulary for all rows at once:
+//   logits[r][w] = sum over k of z[r][k] * weights[w][k] + bias[w]
 // and for the softmax to come, per row: maximum[r] = max over w of logits[r][w] and
-// exp_sum[r] = sum over w of exp(logits[r][w] - maximum[r]). Each byte of the embedding is read
-// once. rows <= kMaxHeadRows; words >= 1.
+// exp_sum[r] = sum over w of exp(logits[r][w] - maximum[r]). Each byte of the weights is read
+// once. rows <= kMaxHeadRows; weights.outputs, the chunk's words, >= 1.
 inline constexpr size_t kMaxHeadRows = 64;
 struct HeadLogitsArgs {
   const float* z;  // [rows][depth]
   size_t z_stride;
-  const float* panels;  // [ceil(words/16)][depth][16]
-  const float* bias;    // [words]
-  float* logits;        // [rows][words]
+  PackedMatrix weights;  // [words][depth]
+  const float* bias;     // [words]
+  float* logits;         // [rows][words]
   size_t logits_stride;
   float* maximum;  // [rows]
   float* exp_sum;  // [rows]
-  size_t rows, depth, words;
+  size_t rows;
 };
 
 // Log-probabilities of one beam over a chunk of the vocabulary from its branches' logits:

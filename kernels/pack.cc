@@ -23,6 +23,13 @@ void pack_conv_panels(const float* weights, size_t outputs, size_t channels, siz
 
 namespace {
 
+// Element `i` of the panels, widened.
+float element(const PackedMatrix& weights, size_t i) {
+  if (weights.type == DataType::kF32) return static_cast<const float*>(weights.data)[i];
+  const uint16_t half = static_cast<const uint16_t*>(weights.data)[i];
+  return weights.type == DataType::kF16 ? widen_f16(half) : widen_bf16(half);
+}
+
 // Along one axis: 3 taps -> tile + 2 components, for the 16 outputs of a panel's row side by side.
 using Row = double[kPanelWidth];
 
@@ -55,15 +62,17 @@ void transform_taps(size_t tile, const Row* g, Row* u) {
 void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t panels) {
   constexpr size_t kMaxSide = 6;
   const size_t side = args.tile + 2;
-  const size_t end = (first_panel + panels) * args.channels;
-  for (size_t row = first_panel * args.channels; row < end; ++row) {
-    const size_t first_tap = row / args.channels * 9 * args.channels + row % args.channels;
+  const size_t channels = args.weights.depth / 9;
+  const size_t end = (first_panel + panels) * channels;
+  for (size_t row = first_panel * channels; row < end; ++row) {
+    const size_t first_tap = row / channels * 9 * channels + row % channels;
     Row half[3][kMaxSide];  // rows of taps transformed
     for (size_t ky = 0; ky < 3; ++ky) {
       Row g[3];
       for (size_t kx = 0; kx < 3; ++kx) {
-        const float* taps = args.panels + (first_tap + (ky * 3 + kx) * args.channels) * kPanelWidth;
-        for (size_t lane = 0; lane < kPanelWidth; ++lane) g[kx][lane] = double{taps[lane]};
+        const size_t first = (first_tap + (ky * 3 + kx) * channels) * kPanelWidth;
+        for (size_t lane = 0; lane < kPanelWidth; ++lane)
+          g[kx][lane] = double{element(args.weights, first + lane)};
       }
       transform_taps(args.tile, g, half[ky]);
     }
@@ -81,9 +90,9 @@ void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t
   }
 }
 
-void unpack_row(const float* panels, size_t depth, size_t output, float* out) {
-  const float* panel = panels + (output / kPanelWidth) * depth * kPanelWidth + output % kPanelWidth;
-  for (size_t k = 0; k < depth; ++k) out[k] = panel[k * kPanelWidth];
+void unpack_row(const PackedMatrix& weights, size_t output, float* out) {
+  const size_t first = output / kPanelWidth * weights.depth * kPanelWidth + output % kPanelWidth;
+  for (size_t k = 0; k < weights.depth; ++k) out[k] = element(weights, first + k * kPanelWidth);
 }
 
 }  // namespace lightcap

@@ -1,19 +1,12 @@
-// Panels: the one layout of weights for every instruction set. See kPanelWidth in kernels.h.
+// Makes and reads panels, the one layout of weights for every instruction set (packed_matrix.h).
 #ifndef LIGHTCAP_KERNELS_PACK_H_
 #define LIGHTCAP_KERNELS_PACK_H_
 
 #include <cstddef>
 
-#include "kernels/kernels.h"
+#include "kernels/packed_matrix.h"
 
 namespace lightcap {
-
-constexpr size_t panel_count(size_t outputs) { return (outputs + kPanelWidth - 1) / kPanelWidth; }
-
-// Floats that `outputs` x `depth` weights take as panels.
-constexpr size_t panel_floats(size_t outputs, size_t depth) {
-  return panel_count(outputs) * depth * kPanelWidth;
-}
 
 // weights [outputs][depth] row-major -> panels [ceil(outputs/16)][depth][16], missing outputs zero.
 void pack_panels(const float* weights, size_t outputs, size_t depth, float* panels);
@@ -29,20 +22,21 @@ void pack_conv_panels(const float* weights, size_t outputs, size_t channels, siz
 inline constexpr double kWinogradNear = 0.70710678118654752440;  // sqrt(1/2)
 inline constexpr double kWinogradFar = 1.41421356237309504880;   // sqrt(2)
 
-// A 3x3 convolution's panels [ceil(outputs/16)][9 * channels][16], from panel first_panel on,
-// -> Winograd's components G g G^T, [components] of [ceil(outputs/16)][channels][16],
+// A 3x3 convolution's weights, of depth 9 * channels, from panel first_panel on, -> Winograd's
+// components G g G^T, [components] of fp32 panels [ceil(outputs/16)][channels][16],
 // component_stride apart. Computed in double: each component is rounded once, to the same float
 // whatever the instruction set of the kernels that will multiply with it.
 struct WinogradPanels {
-  const float* panels;
-  size_t channels, tile;
+  PackedMatrix weights;
+  size_t tile;
   float* output;
   size_t component_stride;
 };
 void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t panels);
 
-// Row `output` of the weights: out[k] = panels[output / 16][k][output % 16], k < depth.
-void unpack_row(const float* panels, size_t depth, size_t output, float* out);
+// Row `output` of a matrix, widened: out[k] = weights[output][k], k < weights.depth. A gather: each
+// element lies in a cache line of its own.
+void unpack_row(const PackedMatrix& weights, size_t output, float* out);
 
 }  // namespace lightcap
 

@@ -22,9 +22,8 @@ void normalize_row(float* row, size_t columns) {
 ConceptExtractor::ConceptExtractor(const Weights& weights)
     : proj0_(weights.linear("concept_extractor.proj.0")),
       proj1_(weights.linear("concept_extractor.proj.1")),
-      vocabulary_{weights.floats("concept_extractor.vocabulary"), nullptr,
-                  weights.config().concept_extractor.embedding,
-                  weights.config().concept_extractor.vocabulary, "concept_extractor.vocabulary"},
+      vocabulary_{weights.packed("concept_extractor.vocabulary"), nullptr,
+                  "concept_extractor.vocabulary"},
       roi_size_(weights.config().concept_extractor.roi_size),
       sampling_ratio_(weights.config().concept_extractor.sampling_ratio) {}
 
@@ -46,8 +45,8 @@ void ConceptExtractor::forward(const Runtime& runtime, const Tensor& features, c
                                .sampling_ratio = sampling_ratio_,
                                .output = roi.row(i)});
   });
-  const Matrix hidden = runtime.arena.matrix(count, proj0_.out);
-  const Matrix embedding = runtime.arena.matrix(count, proj1_.out);
+  const Matrix hidden = runtime.arena.matrix(count, proj0_.out());
+  const Matrix embedding = runtime.arena.matrix(count, proj1_.out());
   linear(runtime, proj0_, roi.first_rows(count), hidden, {.activation = Activation::kRelu});
   linear(runtime, proj1_, hidden, embedding);
   runtime.parallel_for(count,

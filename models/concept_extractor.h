@@ -22,7 +22,7 @@ class ConceptExtractor {
   void forward(const Runtime& runtime, const Tensor& features, const Box* boxes, size_t count,
                Matrix roi, Matrix similarity) const;
 
-  size_t vocabulary_size() const { return vocabulary_.out; }
+  size_t vocabulary_size() const { return vocabulary_.out(); }
 
  private:
   Linear proj0_, proj1_;

@@ -85,7 +85,7 @@ Detector::C3 Detector::c3(Weights& weights, int module, bool shortcut, size_t si
 void Detector::run_c3(const Runtime& runtime, const C3& c3, const Tensor& x,
                       const Tensor& y) const {
   const Arena::Scope scope(runtime.arena);
-  const size_t hidden = c3.cv1.out;
+  const size_t hidden = c3.cv1.out();
   const Tensor both = runtime.arena.tensor(x.height, x.width, 2 * hidden);
   const Tensor chain = both.slice(0, hidden);
   const Tensor between = runtime.arena.tensor(x.height, x.width, hidden);
@@ -107,7 +107,7 @@ void Detector::run_c3(const Runtime& runtime, const C3& c3, const Tensor& x,
 // Spatial pyramid pooling, fast: y = cv2(concat(z, p(z), p(p(z)), p(p(p(z))))) with z = cv1(x).
 void Detector::run_sppf(const Runtime& runtime, const Tensor& x, const Tensor& y) const {
   const Arena::Scope scope(runtime.arena);
-  const size_t hidden = sppf1_.out;
+  const size_t hidden = sppf1_.out();
   const Tensor all = runtime.arena.tensor(x.height, x.width, 4 * hidden);
   conv2d(runtime, sppf1_, x, all.slice(0, hidden), kSilu);
   for (size_t i = 0; i < 3; ++i) {
@@ -123,16 +123,16 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
   const Arena::Scope scope(arena);
   const size_t h = x.height - 2 * kInputPadding;
   const size_t w = x.width - 2 * kInputPadding;
-  const size_t w2 = conv3_.out, w3 = conv5_.out, w4 = conv7_.out;
+  const size_t w2 = conv3_.out(), w3 = conv5_.out(), w4 = conv7_.out();
 
   // Backbone down to stride 8. The largest maps come first and are gone before others are made.
   const Tensor out3 = arena.tensor(h / 8, w / 8, w2);
   {
     const Arena::Scope backbone(arena);
-    const Tensor out1 = arena.tensor(h / 4, w / 4, conv1_.out);
+    const Tensor out1 = arena.tensor(h / 4, w / 4, conv1_.out());
     {
       const Arena::Scope stem(arena);
-      const Tensor out0 = arena.tensor(h / 2, w / 2, conv0_.out);
+      const Tensor out0 = arena.tensor(h / 2, w / 2, conv0_.out());
       conv2d(runtime, conv0_, x, out0, kSilu);
       conv2d(runtime, conv1_, out0, out1, kSilu);
     }

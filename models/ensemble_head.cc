@@ -14,16 +14,19 @@ namespace {
 // Words that one task computes: 1.25 MB of the embedding at d = 312, and their logits fit into L1.
 constexpr size_t kChunk = 1024;
 
-// One pass over the words: their embeddings (`d` wide, 0 for none) and `floats` other floats a
-// word.
-LayerWork head_work(std::string_view kernel, size_t rows, size_t d, size_t words, size_t floats) {
+// One pass over the words: their embeddings, of depth 0 where they are not read, and `floats` other
+// floats a word.
+LayerWork head_work(std::string_view kernel, size_t rows, const PackedMatrix& embeddings,
+                    size_t floats) {
+  const size_t d = embeddings.depth, words = embeddings.outputs;
   return {.name = "head",
           .kernel = kernel,
           .height = rows,
           .channels = d,
           .out = words,
           .macs = static_cast<double>(rows * d * words),
-          .bytes = static_cast<double>((rows * d + d * words + floats * words) * sizeof(float))};
+          .bytes = static_cast<double>((rows * d + floats * words) * sizeof(float) +
+                                       d * words * data_type_bytes(embeddings.type))};
 }
 
 // A chunk's likeliest word of a branch has at least its share of that branch's probability, and no
@@ -62,7 +65,7 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
                            const HeadOptions& options) const {
   const Arena::Scope scope(runtime.arena);
   const size_t beams = hidden.rows;
-  const size_t d = word_embedding_.width;
+  const size_t d = word_embedding_.width();
   // z [beams * branches][d], a beam's branches one after the other.
   Matrix z = runtime.arena.matrix(beams * branches_.size(), d);
   for (size_t i = 0; i < branches_.size(); ++i) {
@@ -93,25 +96,24 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
   float* floors = runtime.arena.floats(beams);
   float* bounds = runtime.arena.floats(chunks());
   {
-    const Observed observed(runtime,
-                            [&] { return head_work("head_logits", rows, d, words(), rows + 1); });
+    const Observed observed(
+        runtime, [&] { return head_work("head_logits", rows, word_embedding_.matrix, rows + 1); });
     // The kernel takes kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so
     // that the chunk's words are still in the cache.
     runtime.parallel_for(chunks(), [&](size_t task) {
       const size_t chunk = options.last_words_first ? chunks() - 1 - task : task;
       const size_t first = chunk * kChunk;
       for (size_t row = 0; row < rows; row += kMaxHeadRows) {
-        runtime.kernels.head_logits({.z = z.row(row),
-                                     .z_stride = z.stride,
-                                     .panels = word_embedding_.panels + first * d,
-                                     .bias = bias_ + first,
-                                     .logits = logits.row(row) + first,
-                                     .logits_stride = logits.stride,
-                                     .maximum = maximum.row(chunk) + row,
-                                     .exp_sum = exp_sum.row(chunk) + row,
-                                     .rows = std::min(kMaxHeadRows, rows - row),
-                                     .depth = d,
-                                     .words = std::min(kChunk, words() - first)});
+        runtime.kernels.head_logits(
+            {.z = z.row(row),
+             .z_stride = z.stride,
+             .weights = word_embedding_.matrix.slice(first, std::min(kChunk, words() - first)),
+             .bias = bias_ + first,
+             .logits = logits.row(row) + first,
+             .logits_stride = logits.stride,
+             .maximum = maximum.row(chunk) + row,
+             .exp_sum = exp_sum.row(chunk) + row,
+             .rows = std::min(kMaxHeadRows, rows - row)});
       }
     });
   }
@@ -130,8 +132,9 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
     for (size_t beam = 0; beam < beams; ++beam)
       floors[beam] = floor_of(maximum, beam, branches, log_sum_exp, options.best, bounds);
   });
-  const Observed observed(
-      runtime, [&] { return head_work("head_combine", rows, 0, words(), rows + beams); });
+  const Observed observed(runtime, [&] {
+    return head_work("head_combine", rows, {nullptr, words(), 0}, rows + beams);
+  });
   runtime.parallel_for(chunks(), [&](size_t chunk) {
     const size_t first = chunk * kChunk;
     for (size_t beam = 0; beam < beams; ++beam) {

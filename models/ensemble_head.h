@@ -40,7 +40,7 @@ class EnsembleHead {
   void best_words(const Runtime& runtime, Matrix log_probabilities, size_t k,
                   ScoredToken* best) const;
 
-  size_t words() const { return word_embedding_.words; }
+  size_t words() const { return word_embedding_.words(); }
   const WordEmbedding& word_embedding() const { return word_embedding_; }
 
  private:

@@ -128,7 +128,7 @@ KeyValues Fusion::head_of(const LayerCache& cache, size_t head, size_t count) co
 void Fusion::finish_layer(const Runtime& runtime, const Layer& layer, Matrix context,
                           Matrix x) const {
   const Arena::Scope scope(runtime.arena);
-  const Matrix middle = runtime.arena.matrix(x.rows, layer.intermediate.out);
+  const Matrix middle = runtime.arena.matrix(x.rows, layer.intermediate.out());
   linear(runtime, layer.attention_output, context, x,
          {.residual = x.data, .residual_stride = x.stride});
   layer_norm(runtime, layer.attention_norm, x, x);

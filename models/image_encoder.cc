@@ -41,16 +41,16 @@ void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor
   size_t side = features.height * 8;  // S/4, after the stem
   // Stages alternate between two buffers; the largest maps are the first stage's and the stem's
   // last.
-  const size_t largest = std::max(dense_tensor_floats(side, side, stages_[0][0].conv3.out),
-                                  dense_tensor_floats(2 * side, 2 * side, conv3_.out));
+  const size_t largest = std::max(dense_tensor_floats(side, side, stages_[0][0].conv3.out()),
+                                  dense_tensor_floats(2 * side, 2 * side, conv3_.out()));
   float* const buffers[2] = {arena.floats(largest), arena.floats(largest)};
 
-  Tensor y = dense_tensor(buffers[0], side, side, conv3_.out);  // [S/4][S/4][w]
+  Tensor y = dense_tensor(buffers[0], side, side, conv3_.out());  // [S/4][S/4][w]
   {
     const Arena::Scope stem(arena);
-    const Tensor a = arena.tensor(2 * side, 2 * side, conv1_.out);              // [S/2][S/2][w/2]
-    const Tensor b = arena.tensor(2 * side, 2 * side, conv2_.out);              // [S/2][S/2][w/2]
-    const Tensor c = dense_tensor(buffers[1], 2 * side, 2 * side, conv3_.out);  // [S/2][S/2][w]
+    const Tensor a = arena.tensor(2 * side, 2 * side, conv1_.out());              // [S/2][S/2][w/2]
+    const Tensor b = arena.tensor(2 * side, 2 * side, conv2_.out());              // [S/2][S/2][w/2]
+    const Tensor c = dense_tensor(buffers[1], 2 * side, 2 * side, conv3_.out());  // [S/2][S/2][w]
     conv2d(runtime, conv1_, x, a, kRelu);
     conv2d(runtime, conv2_, a, b, kRelu);
     conv2d_pooled(runtime, conv3_, b, c, y, Activation::kRelu);
@@ -60,7 +60,7 @@ void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor
     side /= stages_[stage][0].stride;
     y = stage + 1 == stages_.size()
             ? features
-            : dense_tensor(buffers[(stage + 1) % 2], side, side, stages_[stage][0].conv3.out);
+            : dense_tensor(buffers[(stage + 1) % 2], side, side, stages_[stage][0].conv3.out());
     block(runtime, stages_[stage][0], input, y);
     // The others keep the shape and work in place: y += f(y).
     for (size_t i = 1; i < stages_[stage].size(); ++i) block(runtime, stages_[stage][i], y, y);
@@ -73,8 +73,8 @@ void ImageEncoder::block(const Runtime& runtime, const Bottleneck& block, const 
                          const Tensor& y) const {
   Arena& arena = runtime.arena;
   const Arena::Scope scope(arena);
-  const Tensor a = arena.tensor(x.height, x.width, block.conv1.out);
-  const Tensor b = arena.tensor(x.height, x.width, block.conv2.out);
+  const Tensor a = arena.tensor(x.height, x.width, block.conv1.out());
+  const Tensor b = arena.tensor(x.height, x.width, block.conv2.out());
   conv2d(runtime, block.conv1, x, a, kRelu);
   Tensor pooled = b;
   Tensor shortcut = x;

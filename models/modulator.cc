@@ -12,10 +12,10 @@ Modulator::Modulator(const Weights& weights)
 void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, size_t count,
                         const Tensor& features, float* gate, const Tensor& modulated) const {
   const Arena::Scope scope(runtime.arena);
-  const size_t d = word_embedding_.width;
+  const size_t d = word_embedding_.width();
   const Matrix mean = runtime.arena.matrix(1, d);
   const Matrix word = runtime.arena.matrix(1, d);
-  const Matrix hidden = runtime.arena.matrix(1, fc1_.out);
+  const Matrix hidden = runtime.arena.matrix(1, fc1_.out());
   runtime.parallel_for(1, [&](size_t) {
     std::fill_n(mean.data, d, 0.0f);
     for (size_t i = 0; i < count; ++i) {
@@ -26,7 +26,7 @@ void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, 
     for (size_t k = 0; k < d; ++k) mean.data[k] *= scale;
   });
   linear(runtime, fc1_, mean, hidden, {.activation = Activation::kRelu});
-  linear(runtime, fc2_, hidden, Matrix{gate, 1, fc2_.out, fc2_.out},
+  linear(runtime, fc2_, hidden, Matrix{gate, 1, fc2_.out(), fc2_.out()},
          {.activation = Activation::kSigmoid});
   runtime.parallel_for(1, [&](size_t) {
     const Matrix x = features.pixels();

@@ -1,6 +1,5 @@
 #include "models/weights.h"
 
-#include <bit>
 #include <cstring>
 
 #include "engine/runtime/error.h"
@@ -20,20 +19,6 @@ size_t winograd_tile(const Conv& conv, size_t side) {
 // The tensor's name without .weight; lives as long as the file.
 std::string_view module_of(const TensorEntry& weight) {
   return weight.name.substr(0, weight.name.rfind('.'));
-}
-
-float widen_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
-
-// IEEE binary16 to binary32, exact. Multiplying by 2^112 moves the exponent's bias from 15 to 127
-// and turns subnormals into normal numbers.
-float widen_f16(uint16_t half) {
-  const uint32_t sign = uint32_t{half & 0x8000u} << 16;
-  const uint32_t magnitude = uint32_t{half & 0x7fffu} << 13;
-  constexpr uint32_t kInfinity = 0x7c00u << 13;
-  if (magnitude >= kInfinity)
-    return std::bit_cast<float>(sign | 0x7f800000u | (magnitude - kInfinity));
-  const float scaled = std::bit_cast<float>(magnitude) * 0x1p112f;
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
 }
 
 }  // namespace
@@ -69,18 +54,22 @@ void Weights::check_schema() const {
 
 void Weights::widen() {
   size_t total = 0;
+  constexpr size_t kLineFloats = 16;
   const auto padded_floats = [](const TensorEntry& tensor) {
-    return (tensor.bytes / sizeof(uint16_t) + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+    return (tensor.bytes / sizeof(uint16_t) + kLineFloats - 1) / kLineFloats * kLineFloats;
+  };
+  const auto is_widened = [](const TensorEntry& tensor) {
+    return tensor.type != DataType::kF32 && tensor.layout == Layout::kRowMajor;
   };
   for (const TensorEntry& tensor : file_.tensors()) {
-    if (tensor.type != DataType::kF32) total += padded_floats(tensor);
+    if (is_widened(tensor)) total += padded_floats(tensor);
   }
   if (total == 0) return;
   widened_bytes_ = total * sizeof(float);
   widened_ = allocate_block(widened_bytes_);
   auto* next = static_cast<float*>(widened_.get());
   for (const TensorEntry& tensor : file_.tensors()) {
-    if (tensor.type == DataType::kF32) continue;
+    if (!is_widened(tensor)) continue;
     widened_at_[&tensor] = next;
     const uint8_t* halves = file_.data(tensor);
     const auto widen_one = tensor.type == DataType::kF16 ? widen_f16 : widen_bf16;
@@ -103,21 +92,27 @@ const float* Weights::floats(const std::string& name) const {
   const TensorEntry& tensor = entry(name);
   const auto widened = widened_at_.find(&tensor);
   if (widened != widened_at_.end()) return widened->second;
+  if (tensor.type != DataType::kF32)
+    throw Error(ErrorCode::kInternal, name + " is in panels of " + data_type_name(tensor.type));
   return reinterpret_cast<const float*>(file_.data(tensor));
 }
 
+PackedMatrix Weights::packed(const std::string& name) const {
+  const TensorEntry& tensor = entry(name);
+  size_t depth = 1;
+  for (size_t i = 1; i < tensor.dims.size(); ++i) depth *= tensor.dims[i];
+  return {file_.data(tensor), tensor.dims[0], depth, tensor.type};
+}
+
 Linear Weights::linear(const std::string& name) const {
-  const TensorEntry& weight = entry(name + ".weight");
-  return {floats(name + ".weight"), floats(name + ".bias"), weight.dims[1], weight.dims[0],
-          module_of(weight)};
+  return {packed(name + ".weight"), floats(name + ".bias"), module_of(entry(name + ".weight"))};
 }
 
 Conv Weights::conv(const std::string& name, size_t stride, size_t padding) const {
   const TensorEntry& weight = entry(name + ".weight");
-  return {.panels = floats(name + ".weight"),
+  return {.weights = packed(name + ".weight"),
           .bias = floats(name + ".bias"),
           .in = weight.dims[1],
-          .out = weight.dims[0],
           .kernel = weight.dims[2],
           .stride = stride,
           .padding = padding,
@@ -128,9 +123,7 @@ Conv Weights::conv3x3(const std::string& name, size_t side) {
   Conv conv = this->conv(name, 1, 1);
   const size_t tile = winograd_tile(conv, side);
   if (tile == 0) return conv;
-  const bool in_file = entry(name + ".weight").type == DataType::kF32;
-  winograd_.push_back(std::make_unique<WinogradWeights>(conv.panels, conv.in, conv.out, tile,
-                                                        in_file ? &file_ : nullptr));
+  winograd_.push_back(std::make_unique<WinogradWeights>(conv.weights, tile, &file_));
   conv.winograd = winograd_.back().get();
   return conv;
 }

@@ -1,5 +1,4 @@
-// A weights file bound to the graph: every tensor of the schema is there, has its shape and is
-// fp32.
+// A weights file bound to the graph: every tensor of the schema is there and has its shape.
 #ifndef LIGHTCAP_MODELS_WEIGHTS_H_
 #define LIGHTCAP_MODELS_WEIGHTS_H_
 
@@ -18,8 +17,8 @@ namespace lightcap {
 class Weights {
  public:
   // Throws Error(kModel) with a list of all tensors that are missing or have another shape or
-  // layout. f16 and bf16 tensors are widened to fp32 here, once; fp32 is used where it stands in
-  // the file.
+  // layout. Panels are multiplied as they lie in the file, whatever their type; row-major tensors
+  // (biases, norms, positions) of f16 and bf16 are widened to fp32 here, once.
   explicit Weights(WeightsFile file);
   Weights(const Weights&) = delete;
   Weights& operator=(const Weights&) = delete;
@@ -31,7 +30,10 @@ class Weights {
   size_t bytes(bool winograd) const;
 
   // All by the names of the schema; `name` is a module's, without .weight.
+  // A row-major tensor as fp32.
   const float* floats(const std::string& name) const;
+  // A tensor in panels: its first dimension is the outputs, the product of the others the depth.
+  PackedMatrix packed(const std::string& name) const;
   Linear linear(const std::string& name) const;
   Conv conv(const std::string& name, size_t stride, size_t padding) const;
   // 3x3 with stride 1 and padding 1, for pictures of about `side` x `side`: by Winograd's filtering

@@ -13,16 +13,16 @@
 namespace lightcap {
 
 struct WordEmbedding {
-  const float* panels;  // [ceil(W/16)][d][16]
-  size_t words, width;
+  PackedMatrix matrix;  // [W][d]
 
   explicit WordEmbedding(const Weights& weights)
-      : panels(weights.floats("bert.embeddings.word_embeddings.weight")),
-        words(weights.config().fusion.vocabulary),
-        width(weights.config().fusion.width) {}
+      : matrix(weights.packed("bert.embeddings.word_embeddings.weight")) {}
 
-  // out[width] = the row of `token`, which must be below `words`.
-  void lookup(uint32_t token, float* out) const { unpack_row(panels, width, token, out); }
+  size_t words() const { return matrix.outputs; }
+  size_t width() const { return matrix.depth; }
+  // out[width] = the row of `token`, which must be below `words`. A gather of one element from each
+  // of `width` cache lines.
+  void lookup(uint32_t token, float* out) const { unpack_row(matrix, token, out); }
 };
 
 }  // namespace lightcap

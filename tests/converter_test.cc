@@ -93,7 +93,8 @@ TEST(Conversion, WhatTheEngineReads) {
 
   // Row 5 of the embedding, in its panel.
   const auto& embedding = files.tensors.at("bert.embeddings.word_embeddings.weight").values;
-  const float* panels = weights.floats("bert.embeddings.word_embeddings.weight");
+  const PackedMatrix packed = weights.packed("bert.embeddings.word_embeddings.weight");
+  const auto* panels = static_cast<const float*>(packed.data);
   for (size_t i = 0; i < 24; ++i) EXPECT_EQ(panels[i * 16 + 5], embedding[5 * 24 + i]);
 }
 
@@ -213,7 +214,9 @@ TEST(Conversion, HalvesAreForMatrices) {
   const std::vector<uint8_t> bytes = files.convert();
   const Weights weights(WeightsFile::from_buffer({bytes.data(), bytes.size()}, "memory"));
   const float given = files.tensors.at("modulator.fc1.weight").values[0];
-  EXPECT_NEAR(weights.floats("modulator.fc1.weight")[0], given, std::abs(given) * 0x1p-8);
+  const PackedMatrix stored = weights.packed("modulator.fc1.weight");
+  EXPECT_NEAR(widen_bf16(static_cast<const uint16_t*>(stored.data)[0]), given,
+              std::abs(given) * 0x1p-8);
 }
 
 TEST(Conversion, VerifiesItsOwnFile) {

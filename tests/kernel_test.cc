@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -67,16 +69,20 @@ TEST(Splits, GemmRowsAreBitIdentical) {
   Random random(1);
   const std::vector<float> a = random_floats(kRows * kDepth, random);
   const std::vector<float> bias = random_floats(kColumns, random);
-  const GuardedFloats panels = random_panels(kColumns, kDepth, random);
+  const RandomWeights weights(kColumns, kDepth, random);
   Epilogue epilogue;
   epilogue.bias = bias.data();
   epilogue.activation = Activation::kGelu;
-  expect_splits_equal(
-      kRows, kRows * kColumns,
-      [&](const KernelTable& kernels, size_t begin, size_t rows, float* c) {
-        kernels.gemm({a.data() + begin * kDepth, kDepth, panels.data(), c + begin * kColumns,
-                      kColumns, rows, kDepth, kColumns, epilogue});
-      });
+  expect_splits_equal(kRows, kRows * kColumns,
+                      [&](const KernelTable& kernels, size_t begin, size_t rows, float* c) {
+                        kernels.gemm({.a = a.data() + begin * kDepth,
+                                      .a_stride = kDepth,
+                                      .weights = weights.matrix(),
+                                      .c = c + begin * kColumns,
+                                      .c_stride = kColumns,
+                                      .rows = rows,
+                                      .epilogue = epilogue});
+                      });
 }
 
 TEST(Splits, ConvPixelsAreBitIdentical) {
@@ -85,7 +91,7 @@ TEST(Splits, ConvPixelsAreBitIdentical) {
   Random random(2);
   const std::vector<float> input = random_floats(kPixels * kChannels, random);
   const std::vector<float> bias = random_floats(kColumns, random);
-  const GuardedFloats panels = random_panels(kColumns, kDepth, random);
+  const RandomWeights weights(kColumns, kDepth, random);
   ConvArgs args = {};
   args.input = input.data();
   args.input_row_stride = kWidth * kChannels;
@@ -94,8 +100,8 @@ TEST(Splits, ConvPixelsAreBitIdentical) {
   args.width = args.output_width = kWidth;
   args.kernel_height = args.kernel_width = kKernel;
   args.stride = args.padding = 1;
-  args.panels = panels.data();
-  args.output_pixel_stride = args.columns = kColumns;
+  args.weights = weights.matrix();
+  args.output_pixel_stride = kColumns;
   args.epilogue.bias = bias.data();
   args.epilogue.activation = Activation::kSilu;
   expect_splits_equal(kPixels, kPixels * kColumns,
@@ -112,16 +118,89 @@ TEST(Splits, HeadRowsAreBitIdentical) {
   Random random(3);
   const std::vector<float> z = random_floats(kRows * kDepth, random);
   const std::vector<float> bias = random_floats(kWords, random);
-  const GuardedFloats panels = random_panels(kWords, kDepth, random);
+  const RandomWeights weights(kWords, kDepth, random);
   // Logits, then the maxima, then the sums of exponentials.
-  expect_splits_equal(
-      kRows, kRows * (kWords + 2),
-      [&](const KernelTable& kernels, size_t begin, size_t rows, float* output) {
-        float* maximum = output + kRows * kWords;
-        kernels.head_logits({z.data() + begin * kDepth, kDepth, panels.data(), bias.data(),
-                             output + begin * kWords, kWords, maximum + begin,
-                             maximum + kRows + begin, rows, kDepth, kWords});
-      });
+  expect_splits_equal(kRows, kRows * (kWords + 2),
+                      [&](const KernelTable& kernels, size_t begin, size_t rows, float* output) {
+                        float* maximum = output + kRows * kWords;
+                        kernels.head_logits({.z = z.data() + begin * kDepth,
+                                             .z_stride = kDepth,
+                                             .weights = weights.matrix(),
+                                             .bias = bias.data(),
+                                             .logits = output + begin * kWords,
+                                             .logits_stride = kWords,
+                                             .maximum = maximum + begin,
+                                             .exp_sum = maximum + kRows + begin,
+                                             .rows = rows});
+                      });
+}
+
+// Every half there is, widened by a product with 1: the loads of weights are exact.
+TEST(NarrowWeights, AreWidenedExactly) {
+  constexpr size_t kHalves = 65536;
+  std::vector<float> memory(kHalves / 2 + 16);
+  void* aligned = memory.data();
+  size_t space = memory.size() * sizeof(float);
+  std::align(64, kHalves * 2, aligned, space);
+  auto* halves = static_cast<uint16_t*>(aligned);
+  for (size_t i = 0; i < kHalves; ++i) halves[i] = static_cast<uint16_t>(i);
+  const float one = 1.0f;
+  std::vector<float> widened(kHalves);
+  for (size_t i = 0; i < isa_count(); ++i) {
+    if (!isa_supported(isa_at(i))) continue;
+    for (const DataType type : {DataType::kF16, DataType::kBf16}) {
+      isa_at(i).table->gemm({.a = &one,
+                             .a_stride = 1,
+                             .weights = {halves, kHalves, 1, type},
+                             .c = widened.data(),
+                             .c_stride = kHalves,
+                             .rows = 1,
+                             .epilogue = {}});
+      for (size_t half = 0; half < kHalves; ++half) {
+        const auto bits = static_cast<uint16_t>(half);
+        const float expected = type == DataType::kF16 ? widen_f16(bits) : widen_bf16(bits);
+        if (std::isnan(expected)) {
+          ASSERT_TRUE(std::isnan(widened[half])) << isa_at(i).name << ": " << half;
+        } else {
+          ASSERT_EQ(widened[half], expected) << isa_at(i).name << ": " << half;
+        }
+      }
+    }
+  }
+}
+
+TEST(NarrowWeights, GiveTheBitsOfWidenedOnes) {
+  constexpr size_t kRows = 26, kDepth = 61, kColumns = 70;
+  Random random(4);
+  const std::vector<float> a = random_floats(kRows * kDepth, random);
+  for (const DataType type : {DataType::kF16, DataType::kBf16}) {
+    const RandomWeights narrow(kColumns, kDepth, random, type);
+    const std::vector<float> panels = narrow.widened();
+    std::vector<float> memory(panels.size() + 16);
+    void* aligned = memory.data();
+    size_t space = memory.size() * sizeof(float);
+    std::align(64, panels.size() * sizeof(float), aligned, space);
+    std::copy(panels.begin(), panels.end(), static_cast<float*>(aligned));
+    const PackedMatrix wide = {aligned, kColumns, kDepth, DataType::kF32};
+    for (size_t i = 0; i < isa_count(); ++i) {
+      if (!isa_supported(isa_at(i))) continue;
+      for (size_t rows = 1; rows <= kRows; ++rows) {
+        std::vector<float> c(2 * rows * kColumns);
+        for (const bool is_narrow : {true, false}) {
+          isa_at(i).table->gemm({.a = a.data(),
+                                 .a_stride = kDepth,
+                                 .weights = is_narrow ? narrow.matrix() : wide,
+                                 .c = c.data() + (is_narrow ? 0 : rows * kColumns),
+                                 .c_stride = kColumns,
+                                 .rows = rows,
+                                 .epilogue = {.activation = Activation::kSilu}});
+        }
+        ASSERT_EQ(
+            std::memcmp(c.data(), c.data() + rows * kColumns, rows * kColumns * sizeof(float)), 0)
+            << isa_at(i).name << ", " << data_type_name(type) << ", " << rows << " rows";
+      }
+    }
+  }
 }
 
 // NaN is outside top_k's contract, but comes from a damaged model: it may spoil the answer, not

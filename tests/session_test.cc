@@ -205,10 +205,10 @@ TEST(Session, LookupAndHeadReadTheSameEmbedding) {
   EXPECT_EQ(copies, 1u);
   const TensorEntry* entry = file.find_tensor("bert.embeddings.word_embeddings.weight");
   ASSERT_NE(entry, nullptr);
-  const auto* mapped = reinterpret_cast<const float*>(file.data(*entry));
-  EXPECT_EQ(model->head.word_embedding().panels, mapped);
-  EXPECT_EQ(model->fusion.word_embedding().panels, mapped);
-  EXPECT_EQ(model->modulator.word_embedding().panels, mapped);
+  const void* mapped = file.data(*entry);
+  EXPECT_EQ(model->head.word_embedding().matrix.data, mapped);
+  EXPECT_EQ(model->fusion.word_embedding().matrix.data, mapped);
+  EXPECT_EQ(model->modulator.word_embedding().matrix.data, mapped);
 }
 
 TEST(Session, PeakIsTheFileAndTheArena) {

@@ -78,15 +78,15 @@ TEST(WeightsWriter, TensorsComeBack) {
   EXPECT_EQ(stored_floats(file, "vector"), (std::vector<float>{1, 1 + 1 / 1024.f, 1 + 2 / 1024.f}));
 
   const std::vector<float> matrix = stored_floats(file, "matrix");
-  ASSERT_EQ(matrix.size(), panel_floats(17, 5));
+  ASSERT_EQ(matrix.size(), panel_elements(17, 5));
   std::vector<float> row(5);
-  unpack_row(matrix.data(), 5, 16, row.data());
+  unpack_row({matrix.data(), 17, 5, DataType::kF32}, 16, row.data());
   for (size_t i = 0; i < 5; ++i) EXPECT_EQ(row[i], 2 + static_cast<float>(80 + i) / 1024);
 
   // [output][channel][y][x] -> rows of y, x, channel.
   const std::vector<float> conv = stored_floats(file, "conv");
   row.resize(30);
-  unpack_row(conv.data(), 30, 17, row.data());
+  unpack_row({conv.data(), 18, 30, DataType::kF32}, 17, row.data());
   for (size_t channel = 0; channel < 3; ++channel) {
     for (size_t tap = 0; tap < 10; ++tap) {
       const size_t element = 17 * 30 + channel * 10 + tap;

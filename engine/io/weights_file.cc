@@ -204,13 +204,13 @@ WeightsFile WeightsFile::from_buffer(Bytes bytes, const std::string& source) {
   return WeightsFile(std::move(memory), copy, bytes.size, source);
 }
 
-Bytes WeightsFile::pages_within(const float* floats, size_t count) const {
+Bytes WeightsFile::pages_within(const void* data, size_t bytes) const {
   const bool mapped = owner_ != nullptr && owned_bytes_ == 0;
   if (!mapped) return {};
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const auto first = static_cast<size_t>(reinterpret_cast<const uint8_t*>(floats) - bytes_.data);
+  const auto first = static_cast<size_t>(static_cast<const uint8_t*>(data) - bytes_.data);
   const size_t begin = (first + page - 1) / page * page;  // mappings begin at a page
-  const size_t end = (first + count * sizeof(float)) / page * page;
+  const size_t end = (first + bytes) / page * page;
   return begin < end ? Bytes{bytes_.data + begin, end - begin} : Bytes{};
 }
 

@@ -57,8 +57,8 @@ class WeightsFile {
   Bytes bytes() const { return bytes_; }
   // Bytes of memory that the file takes beside page cache: 0 where it is mapped or borrowed.
   size_t owned_bytes() const { return owned_bytes_; }
-  // The whole pages within `count` floats of a mapped file; none of one that is in memory.
-  Bytes pages_within(const float* floats, size_t count) const;
+  // The whole pages within `bytes` of a mapped file from `data` on; none of one that is in memory.
+  Bytes pages_within(const void* data, size_t bytes) const;
   // Lets go of such pages: they take no memory until they are read again.
   void give_back(Bytes pages) const;
 

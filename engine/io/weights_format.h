@@ -29,6 +29,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/data_type.h"
+
 namespace lightcap {
 
 static_assert(std::endian::native == std::endian::little, "weights files are mapped as they are");
@@ -57,12 +59,6 @@ static_assert(sizeof(WeightsHeader) == 64);
 static_assert(offsetof(WeightsHeader, header_crc32) == 52);
 
 enum class ValueType : uint8_t { kUint = 1, kDouble, kString, kStrings, kDoubles };
-
-enum class DataType : uint8_t { kF32 = 1, kF16, kBf16 };
-constexpr size_t data_type_bytes(DataType type) { return type == DataType::kF32 ? 4 : 2; }
-constexpr const char* data_type_name(DataType type) {
-  return type == DataType::kF32 ? "f32" : type == DataType::kF16 ? "f16" : "bf16";
-}
 
 // kRowMajor: as in PyTorch. kPanels: a matrix [outputs][depth] or a convolution's weights
 // [outputs][channels][height][width] as panels of 16 outputs, see kernels/pack.h.

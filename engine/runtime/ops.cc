@@ -49,26 +49,29 @@ constexpr double kFloatBytes = sizeof(float);
 
 double floats_of(const Tensor& x) { return static_cast<double>(x.height * x.width * x.channels); }
 
+// Bytes that `floats` activations and the weights move.
+double moved_bytes(double floats, const PackedMatrix& weights) {
+  const size_t elements = weights.outputs * weights.depth;
+  return floats * kFloatBytes + static_cast<double>(elements * data_type_bytes(weights.type));
+}
+
 LayerWork linear_work(const Linear& weights, size_t rows, const Fused& fused) {
-  const size_t outputs = rows * weights.out * (fused.residual == nullptr ? 1 : 2);
-  const size_t floats = rows * weights.in + weights.in * weights.out + outputs;
-  return {.name = weights.name,
-          .kernel = "gemm",
-          .height = rows,
-          .channels = weights.in,
-          .out = weights.out,
-          .macs = static_cast<double>(rows * weights.in * weights.out),
-          .bytes = static_cast<double>(floats) * kFloatBytes};
+  const size_t outputs = rows * weights.out() * (fused.residual == nullptr ? 1 : 2);
+  return {
+      .name = weights.name,
+      .kernel = "gemm",
+      .height = rows,
+      .channels = weights.in(),
+      .out = weights.out(),
+      .macs = static_cast<double>(rows * weights.in() * weights.out()),
+      .bytes = moved_bytes(static_cast<double>(rows * weights.in() + outputs), weights.weights)};
 }
 
 // `written` is the output, or what is pooled from it.
 LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& output,
                     const Tensor& written, const Fused& fused, bool winograd) {
   const double taps = static_cast<double>(weights.kernel * weights.kernel);
-  const double channels = static_cast<double>(weights.in * weights.out);
-  const double weight_floats =
-      channels *
-      (winograd ? static_cast<double>(winograd_components(weights.winograd->tile())) : taps);
+  const double channels = static_cast<double>(weights.in * weights.out());
   const double outputs = floats_of(written) * (fused.residual == nullptr ? 1 : 2);
   constexpr const char* kWinograd[2][2] = {{"winograd2", "winograd2+pool"},
                                            {"winograd4", "winograd4+pool"}};
@@ -81,9 +84,10 @@ LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& outp
           .channels = weights.in,
           .kernel_size = weights.kernel,
           .stride = weights.stride,
-          .out = weights.out,
+          .out = weights.out(),
           .macs = static_cast<double>(output.height * output.width) * taps * channels,
-          .bytes = (floats_of(input) + weight_floats + outputs) * kFloatBytes};
+          .bytes = moved_bytes(floats_of(input) + outputs,
+                               winograd ? weights.winograd->all() : weights.weights)};
 }
 
 // Of layers that compute next to nothing.
@@ -116,24 +120,23 @@ void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
 void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
   const Observed observed(runtime, [&] { return linear_work(weights, a.rows, fused); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
-  for_each_tile(runtime, grid(a.rows, weights.in, weights.out),
-                [&](size_t row, size_t row_end, size_t column, size_t column_end) {
-                  runtime.kernels.gemm({.a = a.row(row),
-                                        .a_stride = a.stride,
-                                        .panels = weights.panels + column * weights.in,
-                                        .c = c.row(row) + column,
-                                        .c_stride = c.stride,
-                                        .rows = row_end - row,
-                                        .depth = weights.in,
-                                        .columns = column_end - column,
-                                        .epilogue = shifted(epilogue, row, column)});
-                });
+  for_each_tile(
+      runtime, grid(a.rows, weights.in(), weights.out()),
+      [&](size_t row, size_t row_end, size_t column, size_t column_end) {
+        runtime.kernels.gemm({.a = a.row(row),
+                              .a_stride = a.stride,
+                              .weights = weights.weights.slice(column, column_end - column),
+                              .c = c.row(row) + column,
+                              .c_stride = c.stride,
+                              .rows = row_end - row,
+                              .epilogue = shifted(epilogue, row, column)});
+      });
 }
 
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused) {
   if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
-    const Linear as_linear = {weights.panels, weights.bias, weights.in, weights.out, weights.name};
+    const Linear as_linear = {weights.weights, weights.bias, weights.name};
     linear(runtime, as_linear, input.pixels(), output.pixels(), fused);
     return;
   }
@@ -145,28 +148,27 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
     winograd_conv2d(runtime, {weights, input, output, epilogue, false});
     return;
   }
-  const size_t depth = weights.kernel * weights.kernel * weights.in;
-  for_each_tile(runtime, grid(output.height * output.width, depth, weights.out),
-                [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
-                  runtime.kernels.conv({.input = input.data,
-                                        .input_row_stride = input.row_stride,
-                                        .input_pixel_stride = input.pixel_stride,
-                                        .height = input.height,
-                                        .width = input.width,
-                                        .channels = weights.in,
-                                        .kernel_height = weights.kernel,
-                                        .kernel_width = weights.kernel,
-                                        .stride = weights.stride,
-                                        .padding = weights.padding,
-                                        .panels = weights.panels + column * depth,
-                                        .output = output.data + column,
-                                        .output_pixel_stride = output.pixel_stride,
-                                        .output_width = output.width,
-                                        .first_pixel = pixel,
-                                        .pixels = pixel_end - pixel,
-                                        .columns = column_end - column,
-                                        .epilogue = shifted(epilogue, 0, column)});
-                });
+  for_each_tile(
+      runtime, grid(output.height * output.width, weights.weights.depth, weights.out()),
+      [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
+        runtime.kernels.conv({.input = input.data,
+                              .input_row_stride = input.row_stride,
+                              .input_pixel_stride = input.pixel_stride,
+                              .height = input.height,
+                              .width = input.width,
+                              .channels = weights.in,
+                              .kernel_height = weights.kernel,
+                              .kernel_width = weights.kernel,
+                              .stride = weights.stride,
+                              .padding = weights.padding,
+                              .weights = weights.weights.slice(column, column_end - column),
+                              .output = output.data + column,
+                              .output_pixel_stride = output.pixel_stride,
+                              .output_width = output.width,
+                              .first_pixel = pixel,
+                              .pixels = pixel_end - pixel,
+                              .epilogue = shifted(epilogue, 0, column)});
+      });
 }
 
 void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,

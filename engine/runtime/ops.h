@@ -58,22 +58,25 @@ class Observed {
   Observer* observer_;
 };
 
-// y = x W^T + b, as in PyTorch: W [out][in] as panels, b [out] or null.
+// y = x W^T + b, as in PyTorch: W [out][in], b [out] or null.
 struct Linear {
-  const float* panels = nullptr;
+  PackedMatrix weights;
   const float* bias = nullptr;
-  size_t in = 0, out = 0;
   std::string_view name = {};  // the checkpoint's
+
+  size_t in() const { return weights.depth; }
+  size_t out() const { return weights.outputs; }
 };
 
-// A convolution with its BatchNorm folded in: weights [out][in][kernel][kernel] as panels.
+// A convolution with its BatchNorm folded in: weights [out][kernel * kernel * in].
 struct Conv {
-  const float* panels = nullptr;
+  PackedMatrix weights;
   const float* bias = nullptr;
-  size_t in = 0, out = 0, kernel = 1, stride = 1, padding = 0;
+  size_t in = 0, kernel = 1, stride = 1, padding = 0;
   WinogradWeights* winograd = nullptr;  // null where direct convolution is better
   std::string_view name = {};
 
+  size_t out() const { return weights.outputs; }
   size_t output_side(size_t side) const { return (side + 2 * padding - kernel) / stride + 1; }
 };
 

@@ -7,6 +7,7 @@
 
 #include "engine/runtime/block.h"
 #include "engine/runtime/thread_pool.h"
+#include "kernels/packed_matrix.h"
 
 namespace lightcap {
 
@@ -16,24 +17,26 @@ class WeightsFile;
 // when the object is made, but costs nothing before it is written. Sessions share it.
 class WinogradWeights {
  public:
-  // Tiles of `tile` x `tile` outputs. `panels` lie in `file`, unless that is null: then they are
-  // resident in any case.
-  WinogradWeights(const float* panels, size_t in, size_t out, size_t tile, const WeightsFile* file);
+  // Tiles of `tile` x `tile` outputs. `weights`, of depth 9 * channels, lie in `file`, unless that
+  // is null: then they are resident in any case.
+  WinogradWeights(const PackedMatrix& weights, size_t tile, const WeightsFile* file);
 
   size_t tile() const { return tile_; }
-  // Floats from one component to the next.
-  size_t component_stride() const { return component_stride_; }
-  // Transforms on the pool if nobody has yet. Afterwards the panels' pages of a mapped file are
+  // The components one after the other, as one matrix of fp32: [components * outputs][channels].
+  PackedMatrix all() const;
+  // Component `index`, after prepare(): [outputs][channels].
+  PackedMatrix component(size_t index) const;
+  // Transforms on the pool if nobody has yet. Afterwards the weights' pages of a mapped file are
   // given back: nobody reads both forms.
-  const float* get(ThreadPool& pool);
+  void prepare(ThreadPool& pool);
 
   // Memory that this takes, less what it gives back of the file.
   size_t bytes() const;
   size_t freed_bytes() const;
 
  private:
-  const float* panels_;
-  size_t in_, out_, tile_, component_stride_;
+  PackedMatrix weights_;
+  size_t channels_, tile_, component_stride_;  // in floats
   const WeightsFile* file_;
   Block memory_;
   std::once_flag filled_;

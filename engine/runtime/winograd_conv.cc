@@ -30,7 +30,6 @@ struct Filtering {
   const Runtime& runtime;
   const WinogradConv& conv;
   size_t tile, components, tiles;
-  const float* panels = nullptr;
 
   Filtering(const Runtime& run, const WinogradConv& what)
       : runtime(run),
@@ -58,17 +57,17 @@ struct Filtering {
   // `next` is the component whose weights this thread is likely to need next.
   void multiply(size_t component, size_t rows, const Components& from, const Components& to,
                 size_t next) const {
+    const WinogradWeights& winograd = *conv.weights.winograd;
     const Matrix a = from[component], c = to[component];
-    runtime.kernels.gemm({.a = a.data,
-                          .a_stride = a.stride,
-                          .panels = component_panels(component),
-                          .c = c.data,
-                          .c_stride = c.stride,
-                          .rows = rows,
-                          .depth = conv.weights.in,
-                          .columns = conv.weights.out,
-                          .epilogue = {},
-                          .next_panels = next < components ? component_panels(next) : nullptr});
+    runtime.kernels.gemm(
+        {.a = a.data,
+         .a_stride = a.stride,
+         .weights = winograd.component(component),
+         .c = c.data,
+         .c_stride = c.stride,
+         .rows = rows,
+         .epilogue = {},
+         .next_panels = next < components ? winograd.component(next).data : nullptr});
   }
 
   void transform_output(Piece part, const Components& from, size_t row) const {
@@ -82,15 +81,12 @@ struct Filtering {
                                      .width = conv.input.width,
                                      .first_tile = part.begin,
                                      .tiles = part.count,
-                                     .columns = conv.weights.out,
+                                     .columns = conv.weights.out(),
                                      .epilogue = conv.epilogue,
                                      .pooled = conv.pooled});
   }
 
-  const float* component_panels(size_t component) const {
-    return panels + component * conv.weights.winograd->component_stride();
-  }
-  size_t tile_floats() const { return components * (conv.weights.in + conv.weights.out); }
+  size_t tile_floats() const { return components * (conv.weights.in + conv.weights.out()); }
 };
 
 // Components and products that are under way at a time, some 768 KiB: caches hold them between the
@@ -100,7 +96,7 @@ constexpr size_t kChunkTiles = 24;
 
 size_t chunk_tiles(const Filtering& filtering) {
   const Conv& weights = filtering.conv.weights;
-  const size_t worth_weights = weights.in * weights.out * 3 / 8 / (weights.in + weights.out);
+  const size_t worth_weights = weights.in * weights.out() * 3 / 8 / (weights.in + weights.out());
   return std::max({kChunkTiles, kChunkFloats / filtering.tile_floats(), worth_weights});
 }
 
@@ -114,20 +110,20 @@ constexpr size_t kTransformFloats = 16 * 1024;
 void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
   const Arena::Scope scope(runtime.arena);
   const Conv& weights = conv.weights;
-  Filtering filtering(runtime, conv);
+  const Filtering filtering(runtime, conv);
   const size_t components = filtering.components, tiles = filtering.tiles;
   const Split chunks = split(tiles, kRowUnit, ceil_div(tiles, chunk_tiles(filtering)));
   const Components inputs(runtime.arena, components, chunks.largest(), weights.in);
-  const Components outputs(runtime.arena, components, chunks.largest(), weights.out);
+  const Components outputs(runtime.arena, components, chunks.largest(), weights.out());
   if (runtime.planning()) return;
-  filtering.panels = weights.winograd->get(runtime.pool);
+  weights.winograd->prepare(runtime.pool);
   Piece done = {0, 0};
   for (size_t i = 0; i <= chunks.pieces; ++i) {
     const Piece chunk = i < chunks.pieces ? chunks[i] : Piece{tiles, 0};
     const auto tasks = [&](Piece of, size_t channels) {
       return split(of.count, 1, components * of.count * channels / kTransformFloats);
     };
-    const Split output_tasks = tasks(done, weights.out), input_tasks = tasks(chunk, weights.in);
+    const Split output_tasks = tasks(done, weights.out()), input_tasks = tasks(chunk, weights.in);
     runtime.parallel_for(output_tasks.pieces + input_tasks.pieces, [&](size_t task) {
       if (task < output_tasks.pieces) {
         const Piece part = output_tasks[task];

@@ -5,7 +5,6 @@ namespace lightcap::reference {
 namespace {
 
 double sum_at(const ConvArgs& args, size_t pixel, size_t column) {
-  const size_t depth = args.kernel_height * args.kernel_width * args.channels;
   double sum = 0;
   size_t k = 0;
   for (size_t ky = 0; ky < args.kernel_height; ++ky) {
@@ -20,7 +19,7 @@ double sum_at(const ConvArgs& args, size_t pixel, size_t column) {
         if (!inside) continue;
         const float* at = args.input + static_cast<size_t>(y) * args.input_row_stride +
                           static_cast<size_t>(x) * args.input_pixel_stride + c;
-        sum += static_cast<double>(*at) * weight_at(args.panels, depth, column, k);
+        sum += static_cast<double>(*at) * weight_at(args.weights, column, k);
       }
     }
   }
@@ -31,7 +30,7 @@ double sum_at(const ConvArgs& args, size_t pixel, size_t column) {
 
 void conv(const ConvArgs& args) {
   for (size_t pixel = args.first_pixel; pixel < args.first_pixel + args.pixels; ++pixel) {
-    for (size_t column = 0; column < args.columns; ++column) {
+    for (size_t column = 0; column < args.weights.outputs; ++column) {
       args.output[pixel * args.output_pixel_stride + column] =
           finished(sum_at(args, pixel, column), args.epilogue, pixel, column);
     }

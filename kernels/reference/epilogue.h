@@ -1,4 +1,4 @@
-// The activation functions in double, for the reference kernels.
+// What the reference kernels share: weights, activations and epilogues in double.
 #ifndef LIGHTCAP_KERNELS_REFERENCE_EPILOGUE_H_
 #define LIGHTCAP_KERNELS_REFERENCE_EPILOGUE_H_
 
@@ -36,10 +36,13 @@ inline float finished(double sum, const Epilogue& epilogue, size_t row, size_t c
                                 : activated(sum + residual, epilogue.activation));
 }
 
-// Weight k of an output.
-inline double weight_at(const float* panels, size_t depth, size_t output, size_t k) {
-  return static_cast<double>(
-      panels[(output / kPanelWidth * depth + k) * kPanelWidth + output % kPanelWidth]);
+// weights[output][k].
+inline double weight_at(const PackedMatrix& weights, size_t output, size_t k) {
+  const size_t i = (output / kPanelWidth * weights.depth + k) * kPanelWidth + output % kPanelWidth;
+  if (weights.type == DataType::kF32)
+    return static_cast<double>(static_cast<const float*>(weights.data)[i]);
+  const uint16_t half = static_cast<const uint16_t*>(weights.data)[i];
+  return static_cast<double>(weights.type == DataType::kF16 ? widen_f16(half) : widen_bf16(half));
 }
 
 }  // namespace lightcap::reference

@@ -9,17 +9,17 @@ namespace lightcap::reference {
 void head_logits(const HeadLogitsArgs& args) {
   for (size_t row = 0; row < args.rows; ++row) {
     float* logits = args.logits + row * args.logits_stride;
-    for (size_t word = 0; word < args.words; ++word) {
+    for (size_t word = 0; word < args.weights.outputs; ++word) {
       double sum = static_cast<double>(args.bias[word]);
-      for (size_t k = 0; k < args.depth; ++k) {
-        sum += static_cast<double>(args.z[row * args.z_stride + k]) *
-               weight_at(args.panels, args.depth, word, k);
+      for (size_t k = 0; k < args.weights.depth; ++k) {
+        sum +=
+            static_cast<double>(args.z[row * args.z_stride + k]) * weight_at(args.weights, word, k);
       }
       logits[word] = static_cast<float>(sum);
     }
-    args.maximum[row] = *std::max_element(logits, logits + args.words);
+    args.maximum[row] = *std::max_element(logits, logits + args.weights.outputs);
     double sum = 0;
-    for (size_t word = 0; word < args.words; ++word) {
+    for (size_t word = 0; word < args.weights.outputs; ++word) {
       sum += std::exp(static_cast<double>(logits[word]) - static_cast<double>(args.maximum[row]));
     }
     args.exp_sum[row] = static_cast<float>(sum);

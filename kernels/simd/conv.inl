@@ -128,9 +128,10 @@ void conv(const ConvArgs& args) {
     even.first = args.input + Window(args, output_y, output_x).offset;
     f(even);
   };
-  const Output output = {args.output, args.output_pixel_stride, args.columns, args.epilogue};
-  multiply_all(with_runs, args.pixels, args.kernel_height * args.kernel_width * args.channels,
-               args.panels, nullptr, part_of(output, args.first_pixel, 0));
+  const Output output = {args.output, args.output_pixel_stride, args.weights.outputs,
+                         args.epilogue};
+  multiply_packed(with_runs, args.pixels, args.weights, nullptr,
+                  part_of(output, args.first_pixel, 0));
 }
 
 }  // namespace

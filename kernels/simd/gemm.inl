@@ -16,6 +16,7 @@
 
 #include "kernels/simd/activation.inl"
 #include "kernels/simd/primitives.inl"
+#include "kernels/simd/widen.inl"
 
 namespace lightcap {
 namespace {
@@ -32,8 +33,10 @@ constexpr size_t kNearRows = 6;
 constexpr size_t kUnroll = kLanes == 8 ? 4 : 1;
 
 // Steps that a full tile of few rows calls for its own weights ahead: its multiply-adds fill the
-// window in which the core itself would look for what to load.
-constexpr size_t kReach = 20;
+// window in which the core itself would look for what to load. The distance in bytes is the same
+// for every type of weight.
+template <class Weight>
+constexpr size_t kReach = 20 * sizeof(float) / sizeof(Weight);
 
 // Weights to call into L2 while others are multiplied: every `every` steps of k, 1 or kUnroll, a
 // line and then `step` bytes on, 64 at most.
@@ -46,9 +49,9 @@ struct Ahead {
 // acc[r][v] += sum over k < length of rows[r][k] * the weights of vector v, k by k. `panels` are
 // panel_stride apart. kTurn steps make a turn of the loop; every kAhead of them, unless that is 0,
 // `ahead` is called for and moves on.
-template <size_t kRows, size_t kPanels, size_t kTurn, size_t kAhead>
+template <size_t kRows, size_t kPanels, size_t kTurn, size_t kAhead, class Weight>
 [[gnu::always_inline]] inline void multiply(const float* const* rows, size_t length,
-                                            const float* panels, size_t panel_stride, Ahead& ahead,
+                                            const Weight* panels, size_t panel_stride, Ahead& ahead,
                                             Floats (&acc)[kRows][kPanels * kPanelVectors]) {
   // Twelve pointers are more than x86 has registers to spare. GCC would keep some in vector
   // registers, and each move back costs the slot of a multiply-add; a load from the stack costs
@@ -56,12 +59,12 @@ template <size_t kRows, size_t kPanels, size_t kTurn, size_t kAhead>
   const float* volatile far[kTileRows];
 #pragma GCC unroll 16
   for (size_t r = kNearRows; r < kRows; ++r) far[r] = rows[r];
-  const auto step = [&](size_t k, const float* at) __attribute__((always_inline)) {
+  const auto step = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
     Floats weights[kPanels * kPanelVectors];
 #pragma GCC unroll 16
     for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-      const float* panel = at + v / kPanelVectors * panel_stride;
-      weights[v] = Floats::load_aligned(panel + v % kPanelVectors * kLanes);
+      const Weight* panel = at + v / kPanelVectors * panel_stride;
+      weights[v] = load_weights(panel + v % kPanelVectors * kLanes);
     }
 #pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
@@ -88,7 +91,7 @@ template <size_t kRows, size_t kPanels, size_t kTurn, size_t kAhead>
       if (kFull && kAhead == 0) {
 #pragma GCC unroll 4
         for (size_t p = 0; p < kPanels; ++p)
-          __builtin_prefetch(panels + p * panel_stride + kReach * kPanelWidth, 0, 2);
+          __builtin_prefetch(panels + p * panel_stride + kReach<Weight> * kPanelWidth, 0, 2);
       }
       step(k + i, panels + i * kPanelWidth);
     }
@@ -266,9 +269,14 @@ struct Product {
   Ahead ahead;           // of the tile that comes
 };
 
+// Whether unrolled tiles also come in a form that prefetches at every single step, for products of
+// few tiles. Narrow weights, half as many bytes a step, do without.
+template <class Weight>
+constexpr bool kHasSingleSteps = sizeof(Weight) == sizeof(float);
+
 // The tile at `row` and `column`, whose weights begin at `panels`.
-template <class Runs, bool kSilu, size_t kRows, size_t kPanels>
-void tile(const Runs& runs, const float* panels, const Product& product, size_t row,
+template <class Weight, class Runs, bool kSilu, size_t kRows, size_t kPanels>
+void tile(const Runs& runs, const Weight* panels, const Product& product, size_t row,
           size_t column) {
   constexpr size_t kTurn = kPanels == 1 ? kUnroll : 1;
   const size_t panel_stride = product.panel_stride;
@@ -279,7 +287,7 @@ void tile(const Runs& runs, const float* panels, const Product& product, size_t 
                                     size_t length) __attribute__((always_inline)) {
     if (ahead.from == nullptr) {
       multiply<kRows, kPanels, kTurn, 0>(rows, length, panels, panel_stride, ahead, acc);
-    } else if (ahead.every == 1) {
+    } else if (kTurn == 1 || (kHasSingleSteps<Weight> && ahead.every == 1)) {
       multiply<kRows, kPanels, kTurn, 1>(rows, length, panels, panel_stride, ahead, acc);
     } else {
       multiply<kRows, kPanels, kTurn, kTurn>(rows, length, panels, panel_stride, ahead, acc);
@@ -302,9 +310,9 @@ struct WidePanels {
 constexpr WidePanels kWidePanels;
 
 // Tiles of 1 to kTileRows rows: with kWidePanels, and with one panel for what is left.
-template <class Runs>
+template <class Weight, class Runs>
 struct TileSet {
-  using Tile = void (*)(const Runs& runs, const float* panels, const Product& product, size_t row,
+  using Tile = void (*)(const Runs& runs, const Weight* panels, const Product& product, size_t row,
                         size_t column);
   Tile wide[kTileRows + 1];
   Tile narrow[kTileRows + 1];
@@ -316,22 +324,22 @@ struct TileSet {
 template <bool kSilu, size_t kRows>
 constexpr bool kFinishesSilu = (kSilu && kRows == kTileRows && !kManyRegisters);
 
-template <bool kSilu, size_t kRows, class Runs>
-constexpr void fill_tile_set(TileSet<Runs>& set) {
-  set.wide[kRows] = tile<Runs, kFinishesSilu<kSilu, kRows>, kRows, kWidePanels.of[kRows]>;
-  set.narrow[kRows] = tile<Runs, kFinishesSilu<kSilu, kRows>, kRows, 1>;
+template <bool kSilu, size_t kRows, class Weight, class Runs>
+constexpr void fill_tile_set(TileSet<Weight, Runs>& set) {
+  set.wide[kRows] = tile<Weight, Runs, kFinishesSilu<kSilu, kRows>, kRows, kWidePanels.of[kRows]>;
+  set.narrow[kRows] = tile<Weight, Runs, kFinishesSilu<kSilu, kRows>, kRows, 1>;
   if constexpr (kRows > 1) fill_tile_set<kSilu, kRows - 1>(set);
 }
 
-template <class Runs, bool kSilu>
-constexpr TileSet<Runs> make_tile_set() {
-  TileSet<Runs> set = {};
+template <class Weight, class Runs, bool kSilu>
+constexpr TileSet<Weight, Runs> make_tile_set() {
+  TileSet<Weight, Runs> set = {};
   fill_tile_set<kSilu, kTileRows>(set);
   return set;
 }
 
-template <class Runs, bool kSilu>
-constexpr TileSet<Runs> kTiles = make_tile_set<Runs, kSilu>();
+template <class Weight, class Runs, bool kSilu>
+constexpr TileSet<Weight, Runs> kTiles = make_tile_set<Weight, Runs, kSilu>();
 
 // Rows cut into tiles of nearly equal height, so that none is a sliver: the first ones have one row
 // more.
@@ -347,16 +355,17 @@ struct RowTiles {
 // of one tile pass once.
 constexpr size_t kBlockPanels = 4;
 constexpr size_t kDeep = 1024;
-// Weights this few, in floats, are in L2 from the first call for a layer to the last.
-constexpr size_t kNearWeights = 32 * 1024;
+// Bytes of weights this few are in L2 from the first call for a layer to the last.
+constexpr size_t kNearWeights = 128 * 1024;
+constexpr size_t kCacheLine = 64;
 
 // Rows that are one tile and take some panels side by side: their weights pass once, and memory
 // rules. The panels of a tile lie far apart, so that each goes on, from tile to tile, as a stream
 // of its own: a core reads two of these 1.3 x as fast as one, and four 1.4 x. To call ahead would
 // only disturb.
-template <class WithRuns>
+template <class Weight, class WithRuns>
 [[gnu::always_inline]] inline void multiply_few(const WithRuns& with_runs, size_t rows,
-                                                size_t depth, const float* panels,
+                                                size_t depth, const Weight* panels,
                                                 const Output& out) {
   const size_t panel_end = (out.columns + kPanelWidth - 1) / kPanelWidth;
   const size_t panel_stride = depth * kPanelWidth;
@@ -364,7 +373,7 @@ template <class WithRuns>
   const size_t length = panel_end / streams;
   const Product product = {out, length * panel_stride, length * kPanelWidth, {nullptr, 0, 1}};
   with_runs(0, rows, [&]<class Runs>(const Runs& runs) {
-    constexpr const TileSet<Runs>& set = kTiles<Runs, false>;
+    constexpr const TileSet<Weight, Runs>& set = kTiles<Weight, Runs, false>;
     for (size_t panel = 0; panel < length; ++panel)
       set.wide[rows](runs, panels + panel * panel_stride, product, 0, panel * kPanelWidth);
     for (size_t panel = length * streams; panel < panel_end; ++panel)
@@ -375,22 +384,24 @@ template <class WithRuns>
 // The whole product: out [rows][columns]. with_runs(row, count, f) calls f(runs) with those of the
 // tile of `count` rows from `row` on. `next_panels` is null or what comes after `panels`, of the
 // same size.
-template <class WithRuns>
+template <class Weight, class WithRuns>
 [[gnu::always_inline]] inline void multiply_all(const WithRuns& with_runs, size_t rows,
-                                                size_t depth, const float* panels,
-                                                const float* next_panels, const Output& out) {
+                                                size_t depth, const Weight* panels,
+                                                const Weight* next_panels, const Output& out) {
   const size_t panel_end = (out.columns + kPanelWidth - 1) / kPanelWidth;
   const size_t panel_stride = depth * kPanelWidth;
   const RowTiles tiles(rows);
   if (tiles.tiles == 1 && kWidePanels.of[rows] > 1)
     return multiply_few(with_runs, rows, depth, panels, out);
   const size_t block = tiles.tiles == 1 ? 1 : depth <= kDeep ? kBlockPanels : kTilePanels;
-  constexpr size_t kLine = kPanelWidth * sizeof(float);
+  constexpr size_t kStepBytes = kPanelWidth * sizeof(Weight);
   // Few rows take less time than their weights' way: a line at each step.
-  const size_t every = tiles.tiles < kUnroll || kTilePanels > 1 ? 1 : kUnroll;
+  const bool single = tiles.tiles < kUnroll && kHasSingleSteps<Weight>;
+  const size_t every = single || kTilePanels > 1 ? 1 : kUnroll;
   const size_t calls = depth / every;
-  const size_t panel_share = (every * kLine + tiles.tiles - 1) / tiles.tiles;
-  const bool far = next_panels != nullptr || panel_end * panel_stride > kNearWeights;
+  const size_t panel_share = (every * kStepBytes + tiles.tiles - 1) / tiles.tiles;
+  const bool far =
+      next_panels != nullptr || panel_end * panel_stride * sizeof(Weight) > kNearWeights;
   const bool silu = out.epilogue.activation == Activation::kSilu;
   Product product = {out, panel_stride, kPanelWidth, {nullptr, 0, every}};
   for (size_t first = 0; first < panel_end; first += block) {
@@ -398,19 +409,20 @@ template <class WithRuns>
     // The next block may still be in memory. Each step of this one calls for its share of it, so
     // that memory works as long as arithmetic does, not in bursts that arithmetic waits for.
     const bool last = end == panel_end;
-    const float* following = last ? next_panels : panels + end * panel_stride;
+    const Weight* following = last ? next_panels : panels + end * panel_stride;
     const auto* next = reinterpret_cast<const char*>(following);
     const size_t next_count = last ? end - first : panel_end - end;
-    size_t left = far && next != nullptr ? next_count * panel_stride * sizeof(float) : 0;
+    size_t left = far && next != nullptr ? next_count * panel_stride * sizeof(Weight) : 0;
     for (size_t t = 0, row = 0; t < tiles.tiles; row += tiles.rows(t), ++t) {
       const size_t count = tiles.rows(t);
       const size_t wide = kWidePanels.of[count];
       with_runs(row, count, [&]<class Runs>(const Runs& runs) {
-        const TileSet<Runs>& set = silu ? kTiles<Runs, true> : kTiles<Runs, false>;
+        const TileSet<Weight, Runs>& set =
+            silu ? kTiles<Weight, Runs, true> : kTiles<Weight, Runs, false>;
         for (size_t panel = first; panel < end;) {
           const bool fits = panel + wide <= end;
           const size_t step = fits ? wide : 1;
-          const size_t share = min_size(step * panel_share, kLine);
+          const size_t share = min_size(step * panel_share, kCacheLine);
           product.ahead.from = left != 0 ? next : nullptr;
           product.ahead.step = share;
           (fits ? set.wide : set.narrow)[count](runs, panels + panel * panel_stride, product, row,
@@ -425,13 +437,25 @@ template <class WithRuns>
   }
 }
 
+// The whole product with weights of any stored type.
+template <class WithRuns>
+[[gnu::always_inline]] inline void multiply_packed(const WithRuns& with_runs, size_t rows,
+                                                   const PackedMatrix& weights,
+                                                   const void* next_panels, const Output& out) {
+  with_panels(
+      weights, [&]<class Weight>(const Weight* panels) __attribute__((always_inline)) {
+        multiply_all(with_runs, rows, weights.depth, panels,
+                     static_cast<const Weight*>(next_panels), out);
+      });
+}
+
 void gemm(const GemmArgs& args) {
   if (args.rows == 0) return;
   const auto with_runs = [&](size_t row, size_t, const auto& f) {
-    f(GemmRuns{args.a + row * args.a_stride, args.a_stride, args.depth});
+    f(GemmRuns{args.a + row * args.a_stride, args.a_stride, args.weights.depth});
   };
-  multiply_all(with_runs, args.rows, args.depth, args.panels, args.next_panels,
-               {args.c, args.c_stride, args.columns, args.epilogue});
+  multiply_packed(with_runs, args.rows, args.weights, args.next_panels,
+                  {args.c, args.c_stride, args.weights.outputs, args.epilogue});
 }
 
 }  // namespace

@@ -19,14 +19,18 @@ inline float exp_sum_of(const float* x, size_t count, float top) {
 // A panel comes from memory once and serves all rows. The chunk's logits are still in the cache
 // when the second pass sums their exponentials.
 void head_logits(const HeadLogitsArgs& args) {
-  GemmArgs product = {args.z,    args.z_stride, args.panels, args.logits, args.logits_stride,
-                      args.rows, args.depth,    args.words,  {}};
-  product.epilogue.bias = args.bias;
-  gemm(product);
+  const size_t words = args.weights.outputs;
+  gemm({.a = args.z,
+        .a_stride = args.z_stride,
+        .weights = args.weights,
+        .c = args.logits,
+        .c_stride = args.logits_stride,
+        .rows = args.rows,
+        .epilogue = {.bias = args.bias}});
   for (size_t row = 0; row < args.rows; ++row) {
     const float* logits = args.logits + row * args.logits_stride;
-    args.maximum[row] = maximum_of(logits, args.words);
-    args.exp_sum[row] = exp_sum_of(logits, args.words, args.maximum[row]);
+    args.maximum[row] = maximum_of(logits, words);
+    args.exp_sum[row] = exp_sum_of(logits, words, args.maximum[row]);
   }
 }
 

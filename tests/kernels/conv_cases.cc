@@ -15,6 +15,7 @@ struct ConvShape {
   size_t pixel_gap = 0, row_gap = 0, output_gap = 0;
   EpilogueKind epilogue = {};
   size_t beyond = 0;  // more output columns than the input fills: their windows see zeros
+  DataType type = DataType::kF32;  // of the weights
 
   size_t output_height() const { return (height + 2 * padding - kernel_height) / stride + 1; }
   size_t output_width() const { return (width + 2 * padding - kernel_width) / stride + 1 + beyond; }
@@ -33,7 +34,8 @@ struct ConvShape {
            text(stride) + " p" + text(padding) + " n" + text(columns) + " pixels " +
            text(first_pixel) + "+" + text(used_pixels()) + " gaps " + text(pixel_gap) + "," +
            text(row_gap) + "," + text(output_gap) + (beyond != 0 ? " beyond" : "") +
-           epilogue.name();
+           epilogue.name() +
+           (type == DataType::kF32 ? "" : std::string(" ") + data_type_name(type));
   }
 };
 
@@ -45,7 +47,7 @@ class ConvCase : public KernelCase {
         // The last pixel ends at an unmapped page.
         input_((shape.height - 1) * shape.row_stride() + (shape.width - 1) * shape.pixel_stride() +
                shape.channels),
-        panels_(random_panels(shape.columns, shape.depth(), random_)),
+        weights_(shape.columns, shape.depth(), random_, shape.type),
         output_({shape.output_pixels(), shape.columns, shape.columns + shape.output_gap,
                  shape.first_pixel, shape.used_pixels()},
                 shape.epilogue, random_) {
@@ -59,8 +61,7 @@ class ConvCase : public KernelCase {
   void run_reference() override { reference::conv(args(output_.expected())); }
 
   std::string compare() override {
-    return output_.compare(shape_.depth(), window_norms(),
-                           column_norms(panels_.data(), shape_.depth(), shape_.columns));
+    return output_.compare(shape_.depth(), window_norms(), output_norms(weights_.matrix()));
   }
 
   double flops() const override {
@@ -68,10 +69,10 @@ class ConvCase : public KernelCase {
   }
   double bytes() const override {
     // Of the input, what the pixels step over; halos are not counted.
-    return 4.0 * static_cast<double>(
-                     panels_.size() +
+    return static_cast<double>(weights_.matrix().bytes()) +
+           4.0 * static_cast<double>(
                      shape_.used_pixels() *
-                         (shape_.stride * shape_.stride * shape_.channels + shape_.columns));
+                     (shape_.stride * shape_.stride * shape_.channels + shape_.columns));
   }
 
  protected:
@@ -86,13 +87,12 @@ class ConvCase : public KernelCase {
             .kernel_width = shape_.kernel_width,
             .stride = shape_.stride,
             .padding = shape_.padding,
-            .panels = panels_.data(),
+            .weights = weights_.matrix(),
             .output = output,
             .output_pixel_stride = shape_.columns + shape_.output_gap,
             .output_width = shape_.output_width(),
             .first_pixel = shape_.first_pixel,
             .pixels = shape_.used_pixels(),
-            .columns = shape_.columns,
             .epilogue = output_.epilogue(output)};
   }
 
@@ -100,13 +100,12 @@ class ConvCase : public KernelCase {
   std::vector<double> window_norms() const {
     std::vector<float> squares(input_.data(), input_.data() + input_.size());
     for (float& value : squares) value *= value;
-    std::vector<float> ones(panel_floats(1, shape_.depth()), 1.0f);
+    std::vector<float> ones(panel_elements(1, shape_.depth()), 1.0f);
     std::vector<float> sums(shape_.output_pixels());
     ConvArgs squared = args(sums.data());
     squared.input = squares.data();
-    squared.panels = ones.data();
+    squared.weights = {ones.data(), 1, shape_.depth(), DataType::kF32};
     squared.output_pixel_stride = 1;
-    squared.columns = 1;
     squared.epilogue = {};
     reference::conv(squared);
     std::vector<double> norms(shape_.used_pixels());
@@ -117,7 +116,8 @@ class ConvCase : public KernelCase {
 
   ConvShape shape_;
   Random random_;
-  GuardedFloats input_, panels_;
+  GuardedFloats input_;
+  RandomWeights weights_;
   ProductOutput output_;
 };
 
@@ -184,6 +184,7 @@ void add_small_shapes(std::vector<CaseFactory>& cases) {
           shape.row_gap = pick(2) * pick(4);
           shape.output_gap = pick(2) * pick(4);
           shape.epilogue = EpilogueKind::nth(i % EpilogueKind::kCount);
+          if (i % 4 == 1) shape.type = i % 8 == 1 ? DataType::kF16 : DataType::kBf16;
           if (pick(2) == 0) {
             shape.first_pixel = pick(shape.output_pixels());
             shape.pixels = pick(shape.output_pixels() - shape.first_pixel + 1);

@@ -11,10 +11,13 @@ struct GemmShape {
   size_t rows, depth, columns;
   size_t a_gap = 0, c_gap = 0;  // how much wider than its row a stride is
   EpilogueKind epilogue = {};
+  DataType type = DataType::kF32;  // of the weights
 
   std::string name() const {
+    const std::string narrow =
+        type == DataType::kF32 ? "" : std::string(" ") + data_type_name(type);
     return std::to_string(rows) + "x" + std::to_string(depth) + " n" + std::to_string(columns) +
-           epilogue.name();
+           epilogue.name() + narrow;
   }
 };
 
@@ -24,7 +27,7 @@ class GemmCase : public KernelCase {
       : shape_(shape),
         random_(shape.rows + 100 * shape.columns + 10000 * shape.depth),
         a_(strided_floats(shape.rows, shape.depth, a_stride())),
-        panels_(random_panels(shape.columns, shape.depth, random_)),
+        weights_(shape.columns, shape.depth, random_, shape.type),
         output_({shape.rows, shape.columns, c_stride(), 0, shape.rows}, shape.epilogue, random_) {
     random_.fill(a_.data(), shape.rows, shape.depth, a_stride());
   }
@@ -40,31 +43,36 @@ class GemmCase : public KernelCase {
         sum += std::pow(static_cast<double>(a_[i * a_stride() + k]), 2);
       row_norms[i] = std::sqrt(sum);
     }
-    return output_.compare(shape_.depth, row_norms,
-                           column_norms(panels_.data(), shape_.depth, shape_.columns));
+    return output_.compare(shape_.depth, row_norms, output_norms(weights_.matrix()));
   }
 
   double flops() const override {
     return 2.0 * static_cast<double>(shape_.rows * shape_.depth * shape_.columns);
   }
   double bytes() const override {
-    return 4.0 * static_cast<double>(panels_.size() + shape_.rows * shape_.depth +
-                                     shape_.rows * shape_.columns);
+    return static_cast<double>(weights_.matrix().bytes()) +
+           4.0 * static_cast<double>(shape_.rows * shape_.depth + shape_.rows * shape_.columns);
   }
 
  protected:
   GemmArgs args(float* c) const {
     // What is called for ahead must not show.
-    const float* next_panels = shape_.rows % 4 == 2 ? panels_.data() : nullptr;
-    return {a_.data(),    a_stride(),     panels_.data(),      c,          c_stride(), shape_.rows,
-            shape_.depth, shape_.columns, output_.epilogue(c), next_panels};
+    return {.a = a_.data(),
+            .a_stride = a_stride(),
+            .weights = weights_.matrix(),
+            .c = c,
+            .c_stride = c_stride(),
+            .rows = shape_.rows,
+            .epilogue = output_.epilogue(c),
+            .next_panels = shape_.rows % 4 == 2 ? weights_.matrix().data : nullptr};
   }
   size_t a_stride() const { return shape_.depth + shape_.a_gap; }
   size_t c_stride() const { return shape_.columns + shape_.c_gap; }
 
   GemmShape shape_;
   Random random_;
-  GuardedFloats a_, panels_;
+  GuardedFloats a_;
+  RandomWeights weights_;
   ProductOutput output_;
 };
 
@@ -91,9 +99,9 @@ class GemmSplitCase : public GemmCase {
     for (size_t panels = 1; panels < panel_count(shape_.columns); ++panels) {
       for (size_t column = 0; column < shape_.columns; column += panels * kPanelWidth) {
         GemmArgs piece = whole;
-        piece.panels += column * shape_.depth;
+        piece.weights =
+            whole.weights.slice(column, std::min(panels * kPanelWidth, shape_.columns - column));
         piece.c = pieces.data() + column;
-        piece.columns = std::min(panels * kPanelWidth, shape_.columns - column);
         piece.epilogue.bias += column;
         kernels.gemm(piece);
       }
@@ -143,6 +151,13 @@ void add_model_shapes(std::vector<CaseFactory>& cases) {
       {3, 1200, 312, 0, 0, kPlain},  {5, 312, 1200, 0, 0, kGelu},    {8, 312, 1200, 0, 0, kPlain},
   };
   for (const GemmShape& shape : shapes) cases.push_back(factory<GemmCase>(shape, true));
+  // The decoder's rows and one large layer with narrow weights.
+  for (const DataType type : {DataType::kF16, DataType::kBf16}) {
+    for (GemmShape shape : {shapes[6], shapes[15], shapes[18]}) {
+      shape.type = type;
+      cases.push_back(factory<GemmCase>(shape, true));
+    }
+  }
 }
 
 }  // namespace
@@ -161,6 +176,16 @@ std::vector<CaseFactory> gemm_cases() {
                                         false));
     }
   }
+  for (const DataType type : {DataType::kF16, DataType::kBf16}) {
+    for (size_t rows = 1; rows <= kRows; ++rows) {
+      for (const size_t columns : {size_t{1}, size_t{16}, size_t{43}, kColumns, size_t{128}}) {
+        ++i;
+        cases.push_back(factory<GemmCase>({rows, kDepths[i % 6], columns, i % 3, i % 5,
+                                           EpilogueKind::nth(7 * i % EpilogueKind::kCount), type},
+                                          false));
+      }
+    }
+  }
   for (size_t depth = 1; depth <= 33; ++depth)
     cases.push_back(factory<GemmCase>({depth % 13 + 1, depth, 33, 1, 2, {}}, false));
   for (size_t kind = 0; kind < EpilogueKind::kCount; ++kind) {
@@ -170,7 +195,9 @@ std::vector<CaseFactory> gemm_cases() {
   cases.push_back(factory<GemmCase>({0, 3, 5, 0, 0, {}}, false));
   cases.push_back(factory<GemmCase>({5, 3, 0, 0, 0, {}}, false));
   for (const size_t depth : {size_t{5}, size_t{312}})
-    cases.push_back(factory<GemmSplitCase>({kRows, depth, 85, 0, 0, {}}, false, "in pieces, "));
+    for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBf16})
+      cases.push_back(
+          factory<GemmSplitCase>({kRows, depth, 85, 0, 0, {}, type}, false, "in pieces, "));
   add_model_shapes(cases);
   return cases;
 }

@@ -12,10 +12,10 @@ namespace {
 
 class HeadLogitsCase : public KernelCase {
  public:
-  HeadLogitsCase(size_t rows, size_t depth, size_t words, size_t gap)
+  HeadLogitsCase(size_t rows, size_t depth, size_t words, size_t gap, DataType type)
       : random_(rows + 100 * words),
         z_(rows, depth, gap, random_),
-        panels_(random_panels(words, depth, random_)),
+        weights_(words, depth, random_, type),
         bias_(1, words, 0, random_),
         logits_(rows, words, gap),
         maximum_(1, rows),
@@ -48,8 +48,7 @@ class HeadLogitsCase : public KernelCase {
                 2 * 2 * kLargest * static_cast<double>(z_.columns));
       });
     }
-    const std::vector<double> word_norms =
-        column_norms(panels_.data(), z_.columns, logits_.actual.columns);
+    const std::vector<double> word_norms = output_norms(weights_.matrix());
     std::vector<double> row_norms(z_.rows);
     for (size_t i = 0; i < z_.rows; ++i) {
       for (size_t k = 0; k < z_.columns; ++k)
@@ -64,7 +63,7 @@ class HeadLogitsCase : public KernelCase {
   double flops() const override {
     return 2.0 * static_cast<double>(z_.rows * z_.columns * logits_.actual.columns);
   }
-  double bytes() const override { return 4.0 * static_cast<double>(panels_.size()); }
+  double bytes() const override { return static_cast<double>(weights_.matrix().bytes()); }
 
  private:
   static constexpr double kLargest =
@@ -72,19 +71,17 @@ class HeadLogitsCase : public KernelCase {
   HeadLogitsArgs args(GappedMatrix& logits, GappedMatrix& maximum, GappedMatrix& exp_sum) const {
     return {.z = z_.data(),
             .z_stride = z_.stride,
-            .panels = panels_.data(),
+            .weights = weights_.matrix(),
             .bias = bias_.data(),
             .logits = logits.data(),
             .logits_stride = logits.stride,
             .maximum = maximum.data(),
             .exp_sum = exp_sum.data(),
-            .rows = z_.rows,
-            .depth = z_.columns,
-            .words = logits.columns};
+            .rows = z_.rows};
   }
   Random random_;
   GappedMatrix z_;
-  GuardedFloats panels_;
+  RandomWeights weights_;
   GappedMatrix bias_;
   OutputPair logits_, maximum_, exp_sum_;
 };
@@ -151,10 +148,13 @@ class HeadCombineCase : public KernelCase {
 
 std::vector<CaseFactory> head_logits_cases() {
   std::vector<CaseFactory> cases;
-  const auto add = [&](size_t rows, size_t depth, size_t words, size_t gap, bool model_shape) {
+  const auto add = [&](size_t rows, size_t depth, size_t words, size_t gap, bool model_shape,
+                       DataType type = DataType::kF32) {
     cases.push_back(
-        {std::to_string(rows) + " rows x " + std::to_string(depth) + " n" + std::to_string(words),
-         model_shape, [=] { return std::make_unique<HeadLogitsCase>(rows, depth, words, gap); }});
+        {std::to_string(rows) + " rows x " + std::to_string(depth) + " n" + std::to_string(words) +
+             (type == DataType::kF32 ? "" : std::string(" ") + data_type_name(type)),
+         model_shape,
+         [=] { return std::make_unique<HeadLogitsCase>(rows, depth, words, gap, type); }});
   };
   for (size_t n = 1; n <= 66; ++n) {
     add(n % 5 + 1, n % 13 + 1, n, n % 3, false);
@@ -162,6 +162,10 @@ std::vector<CaseFactory> head_logits_cases() {
   }
   add(3, 312, 1024, 0, true);   // greedy: three branches
   add(15, 312, 1024, 0, true);  // five beams
+  for (const DataType type : {DataType::kF16, DataType::kBf16}) {
+    for (size_t n = 1; n <= 20; ++n) add(n, 13, 3 * n, n % 3, false, type);
+    add(3, 312, 1024, 0, true, type);
+  }
   return cases;
 }
 

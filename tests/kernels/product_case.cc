@@ -1,6 +1,7 @@
 #include "tests/kernels/product_case.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -142,11 +143,11 @@ std::string ProductOutput::compare(size_t depth, const std::vector<double>& row_
   return difference;
 }
 
-std::vector<double> column_norms(const float* panels, size_t depth, size_t columns) {
-  std::vector<double> norms(columns);
-  std::vector<float> weights(depth);
-  for (size_t j = 0; j < columns; ++j) {
-    unpack_row(panels, depth, j, weights.data());
+std::vector<double> output_norms(const PackedMatrix& matrix) {
+  std::vector<double> norms(matrix.outputs);
+  std::vector<float> weights(matrix.depth);
+  for (size_t j = 0; j < matrix.outputs; ++j) {
+    unpack_row(matrix, j, weights.data());
     double sum = 0;
     for (const float weight : weights) sum += static_cast<double>(weight) * weight;
     norms[j] = std::sqrt(sum);
@@ -154,13 +155,53 @@ std::vector<double> column_norms(const float* panels, size_t depth, size_t colum
   return norms;
 }
 
-GuardedFloats random_panels(size_t columns, size_t depth, Random& random) {
-  GuardedFloats panels(panel_floats(columns, depth));
-  for (size_t row = 0; row < panel_count(columns) * depth; ++row) {
+namespace {
+
+// |x| < 1 as IEEE binary16, rounded toward zero.
+uint16_t narrow_f16(float x) {
+  const double magnitude = std::fabs(static_cast<double>(x));
+  const unsigned sign = std::signbit(x) ? 0x8000u : 0u;
+  constexpr int kLowest = -14;  // exponent of the smallest normal number
+  if (magnitude < std::ldexp(1.0, kLowest))
+    return static_cast<uint16_t>(sign | static_cast<unsigned>(std::ldexp(magnitude, 24)));
+  const int exponent = std::ilogb(magnitude);
+  const auto mantissa = static_cast<unsigned>(std::ldexp(magnitude, 10 - exponent));
+  return static_cast<uint16_t>(sign | (static_cast<unsigned>(exponent + 15) << 10) |
+                               (mantissa & 0x3ffu));
+}
+
+uint16_t narrow(float x, DataType type) {
+  if (type == DataType::kF16) return narrow_f16(x);
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16);
+}
+
+}  // namespace
+
+RandomWeights::RandomWeights(size_t outputs, size_t depth, Random& random, DataType type)
+    : memory_(panel_elements(outputs, depth) * data_type_bytes(type) / sizeof(float)),
+      matrix_{memory_.data(), outputs, depth, type} {
+  auto* halves = reinterpret_cast<uint16_t*>(memory_.data());
+  for (size_t row = 0; row < panel_count(outputs) * depth; ++row) {
     const size_t first = row / depth * kPanelWidth;
-    for (size_t lane = 0; lane < kPanelWidth; ++lane)
-      panels[row * kPanelWidth + lane] = first + lane < columns ? random.uniform() : 0.0f;
+    for (size_t lane = 0; lane < kPanelWidth; ++lane) {
+      const size_t i = row * kPanelWidth + lane;
+      const float weight = first + lane < outputs ? random.uniform() : 0.0f;
+      if (type == DataType::kF32) {
+        memory_[i] = weight;
+      } else {
+        halves[i] = narrow(i % 8 == 3 ? weight * 0x1p-15f : weight, type);
+      }
+    }
   }
+}
+
+std::vector<float> RandomWeights::widened() const {
+  std::vector<float> panels(panel_elements(matrix_.outputs, matrix_.depth));
+  const auto* halves = static_cast<const uint16_t*>(matrix_.data);
+  for (size_t i = 0; i < panels.size(); ++i)
+    panels[i] = matrix_.type == DataType::kF32   ? static_cast<const float*>(matrix_.data)[i]
+                : matrix_.type == DataType::kF16 ? widen_f16(halves[i])
+                                                 : widen_bf16(halves[i]);
   return panels;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/packed_matrix.h"
 #include "tests/kernels/kernel_case.h"
 
 namespace lightcap::testing {
@@ -54,17 +55,28 @@ class ProductOutput {
   GuardedFloats actual_, expected_, bias_, residual_;
 };
 
-// The norm of each column of packed weights.
-std::vector<double> column_norms(const float* panels, size_t depth, size_t columns);
+// The norm of each output's weights.
+std::vector<double> output_norms(const PackedMatrix& weights);
 
 // Floats that `rows` rows take, the last without its gap: what follows it is unmapped.
 constexpr size_t strided_floats(size_t rows, size_t columns, size_t stride) {
   return rows == 0 ? 0 : (rows - 1) * stride + columns;
 }
 
-// Random weights as panels, ending at an unmapped page. The missing outputs of the last panel are
-// zero.
-GuardedFloats random_panels(size_t columns, size_t depth, Random& random);
+// Random weights as panels of any type, ending at an unmapped page. The missing outputs of the last
+// panel are zero. Narrow types hold subnormal numbers too.
+class RandomWeights {
+ public:
+  RandomWeights(size_t outputs, size_t depth, Random& random, DataType type = DataType::kF32);
+
+  const PackedMatrix& matrix() const { return matrix_; }
+  // The same weights, widened to fp32.
+  std::vector<float> widened() const;
+
+ private:
+  GuardedFloats memory_;
+  PackedMatrix matrix_;
+};
 
 }  // namespace lightcap::testing
 

@@ -79,9 +79,9 @@ class OutputCase : public KernelCase {
       : shape_(shape),
         random_(shape.channels + 1000 * shape.columns),
         input_(shape.height * shape.width, shape.channels, shape.gap, random_),
-        panels_(random_panels(shape.columns, 9 * shape.channels, random_)),
+        direct_(shape.columns, 9 * shape.channels, random_),
         components_(shape.components() * shape.all_tiles(), shape.channels, shape.gap),
-        weights_(shape.components() * panel_floats(shape.columns, shape.channels)),
+        weights_(shape.components() * panel_elements(shape.columns, shape.channels)),
         products_(shape.components() * shape.all_tiles(), shape.columns, shape.gap),
         output_({shape.pixels(), shape.columns, shape.columns + shape.gap, 0, shape.pixels()},
                 shape.epilogue, random_) {
@@ -97,8 +97,8 @@ class OutputCase : public KernelCase {
                                .tile_stride = components_.stride,
                                .first_tile = 0,
                                .tiles = shape.all_tiles()});
-    pack_winograd_panels({panels_.data(), shape.channels, shape.tile, weights_.data(),
-                          panel_floats(shape.columns, shape.channels)},
+    pack_winograd_panels({direct_.matrix(), shape.tile, weights_.data(),
+                          panel_elements(shape.columns, shape.channels)},
                          0, panel_count(shape.columns));
   }
   // The output in two calls, so that neither may touch the other's pixels.
@@ -106,12 +106,10 @@ class OutputCase : public KernelCase {
     for (size_t i = 0; i < shape_.components(); ++i) {
       kernels.gemm({.a = components_.data() + i * shape_.all_tiles() * components_.stride,
                     .a_stride = components_.stride,
-                    .panels = weights_.data() + i * panel_floats(shape_.columns, shape_.channels),
+                    .weights = component(i),
                     .c = products_.data() + i * shape_.all_tiles() * products_.stride,
                     .c_stride = products_.stride,
                     .rows = shape_.all_tiles(),
-                    .depth = shape_.channels,
-                    .columns = shape_.columns,
                     .epilogue = {}});
     }
     WinogradOutputArgs call = args(output_.actual());
@@ -136,13 +134,12 @@ class OutputCase : public KernelCase {
                      .kernel_width = 3,
                      .stride = 1,
                      .padding = 1,
-                     .panels = panels_.data(),
+                     .weights = direct_.matrix(),
                      .output = shape_.pooled ? whole.data() : expected,
                      .output_pixel_stride = stride,
                      .output_width = shape_.width,
                      .first_pixel = 0,
                      .pixels = shape_.height * shape_.width,
-                     .columns = shape_.columns,
                      .epilogue = output_.epilogue(expected)});
     if (!shape_.pooled) return;
     reference::average_pool({.input = whole.data(),
@@ -167,8 +164,7 @@ class OutputCase : public KernelCase {
     const double magnified = shape_.tile == 2 ? 1 : 2;
     std::vector<double> rows(shape_.pixels(),
                              magnified * std::sqrt(9.0 * static_cast<double>(shape_.channels)));
-    return output_.compare(shape_.channels + 16, rows,
-                           column_norms(panels_.data(), 9 * shape_.channels, shape_.columns));
+    return output_.compare(shape_.channels + 16, rows, output_norms(direct_.matrix()));
   }
   double flops() const override {
     return 2.0 * static_cast<double>(shape_.components() * shape_.all_tiles() * shape_.channels *
@@ -180,6 +176,10 @@ class OutputCase : public KernelCase {
   }
 
  private:
+  PackedMatrix component(size_t i) const {
+    return {weights_.data() + i * panel_elements(shape_.columns, shape_.channels), shape_.columns,
+            shape_.channels, DataType::kF32};
+  }
   WinogradOutputArgs args(float* output) const {
     return {.input = products_.data(),
             .component_stride = shape_.all_tiles() * products_.stride,
@@ -198,7 +198,7 @@ class OutputCase : public KernelCase {
   WinogradShape shape_;
   Random random_;
   GappedMatrix input_;
-  GuardedFloats panels_;
+  RandomWeights direct_;
   GappedMatrix components_;
   GuardedFloats weights_;
   GappedMatrix products_;
