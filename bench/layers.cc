@@ -102,12 +102,10 @@ LayerProblem::LayerProblem(const LayerShape& shape, const std::string& kernel)
   copies_ = cold_bytes() / (floats * sizeof(float)) + 1;
   allocate();
   Seen seen;
-  for (size_t i = 0; tile_ != 0 && i < copies_; ++i) {
-    winograd_.push_back(std::make_unique<WinogradWeights>(weights(0), tile_, nullptr));
-  }
-  compute({best_kernels(), pool_, arena_, true, &seen}, 0);  // plans
+  if (tile_ != 0) add_plan();
+  compute(runtime(best_kernels(), 0, &seen), 0);  // plans
   work_ = seen.work;
-  winograd_.clear();
+  plans_.clear();
   arena_.allocate();
   allocate();
   fill(input_.data, input_.height * input_.row_stride);
@@ -117,8 +115,8 @@ LayerProblem::LayerProblem(const LayerShape& shape, const std::string& kernel)
     if (tile_ == 0) {
       std::copy_n(panels_, panel_floats_, panels_ + i * panel_floats_);
     } else {
-      winograd_.push_back(std::make_unique<WinogradWeights>(weights(0), tile_, nullptr));
-      winograd_.back()->prepare(pool_);
+      add_plan();
+      plans_.back().prepare(pool_);
     }
   }
 }
@@ -147,8 +145,7 @@ void LayerProblem::compute(const Runtime& runtime, size_t copy) const {
                      .in = shape_.channels,
                      .kernel = shape_.kernel_size,
                      .stride = shape_.stride,
-                     .padding = (shape_.kernel_size - shape_.stride + 1) / 2,
-                     .winograd = tile_ == 0 ? nullptr : winograd_[copy].get()};
+                     .padding = (shape_.kernel_size - shape_.stride + 1) / 2};
   if (pooled_) {
     conv2d_pooled(runtime, conv, input_, output_, pooled_output_, Activation::kNone);
   } else {
@@ -156,19 +153,28 @@ void LayerProblem::compute(const Runtime& runtime, size_t copy) const {
   }
 }
 
+void LayerProblem::add_plan() {
+  plans_.emplace_back().set(weights(0),
+                            std::make_shared<WinogradWeights>(weights(0), tile_, nullptr));
+}
+
+Runtime LayerProblem::runtime(const KernelTable& kernels, size_t copy, Observer* observer) {
+  return {kernels, pool_, arena_, tile_ == 0 ? nullptr : &plans_[copy], observer};
+}
+
 void LayerProblem::run(const KernelTable& kernels) {
-  compute({kernels, pool_, arena_}, next_);
+  compute(runtime(kernels, next_), next_);
   next_ = (next_ + 1) % copies_;
 }
 
 double LayerProblem::winograd_error(const KernelTable& kernels) {
   if (tile_ == 0) return 0;
   const Matrix pixels = (pooled_ ? pooled_output_ : output_).pixels();
-  compute({kernels, pool_, arena_, false}, 0);
+  compute({kernels, pool_, arena_}, 0);
   std::vector<float> direct;
   for (size_t i = 0; i < pixels.rows; ++i)
     direct.insert(direct.end(), pixels.row(i), pixels.row(i) + pixels.columns);
-  compute({kernels, pool_, arena_, true}, 0);
+  compute(runtime(kernels, 0), 0);
   double largest = 0, squares = 0;
   for (size_t i = 0; i < direct.size(); ++i) {
     const double expected = static_cast<double>(direct[i]);

@@ -42,6 +42,8 @@ class LayerProblem {
  private:
   void allocate();
   void compute(const Runtime& runtime, size_t copy) const;
+  void add_plan();
+  Runtime runtime(const KernelTable& kernels, size_t copy, Observer* observer = nullptr);
   PackedMatrix weights(size_t copy) const;
   size_t input_side(size_t side) const;
 
@@ -55,7 +57,7 @@ class LayerProblem {
   Tensor input_, output_, pooled_output_;
   float* panels_ = nullptr;
   float* bias_ = nullptr;
-  std::vector<std::unique_ptr<WinogradWeights>> winograd_;
+  std::vector<ConvPlan> plans_;  // one a copy of the weights, for Winograd's filtering
   LayerWork work_;
   size_t next_ = 0;
 };

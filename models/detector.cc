@@ -25,7 +25,7 @@ float intersection_over_union(const Box& a, const Box& b) {
 
 }  // namespace
 
-Detector::Detector(Weights& weights) {
+Detector::Detector(const Weights& weights) {
   const std::string root = "detector.model.";
   const auto conv = [&](const char* name, size_t stride, size_t padding) {
     return weights.conv(root + name + ".conv", stride, padding);
@@ -41,15 +41,14 @@ Detector::Detector(Weights& weights) {
   conv14_ = conv("14", 1, 0);
   conv18_ = conv("18", 2, 1);
   conv21_ = conv("21", 2, 1);
-  const size_t side = weights.config().detector.image_size;
-  c2_ = c3(weights, 2, true, side / 4);
-  c4_ = c3(weights, 4, true, side / 8);
-  c6_ = c3(weights, 6, true, side / 16);
-  c8_ = c3(weights, 8, true, side / 32);
-  c13_ = c3(weights, 13, false, side / 16);
-  c17_ = c3(weights, 17, false, side / 8);
-  c20_ = c3(weights, 20, false, side / 16);
-  c23_ = c3(weights, 23, false, side / 32);
+  c2_ = c3(weights, 2, true);
+  c4_ = c3(weights, 4, true);
+  c6_ = c3(weights, 6, true);
+  c8_ = c3(weights, 8, true);
+  c13_ = c3(weights, 13, false);
+  c17_ = c3(weights, 17, false);
+  c20_ = c3(weights, 20, false);
+  c23_ = c3(weights, 23, false);
   for (size_t scale = 0; scale < kScales; ++scale) {
     detect_[scale] = weights.conv(root + "24.m." + std::to_string(scale), 1, 0);
   }
@@ -62,7 +61,7 @@ Detector::Detector(Weights& weights) {
   iou_threshold_ = static_cast<float>(config.iou_threshold);
 }
 
-Detector::C3 Detector::c3(Weights& weights, int module, bool shortcut, size_t side) const {
+Detector::C3 Detector::c3(const Weights& weights, int module, bool shortcut) const {
   const std::string name = "detector.model." + std::to_string(module) + ".";
   C3 c3;
   c3.cv1 = weights.conv(name + "cv1.conv", 1, 0);
@@ -75,7 +74,7 @@ Detector::C3 Detector::c3(Weights& weights, int module, bool shortcut, size_t si
   for (size_t i = 0; i < weights.config().detector.depths[index]; ++i) {
     const std::string bottleneck = name + "m." + std::to_string(i) + ".";
     c3.bottlenecks.emplace_back(weights.conv(bottleneck + "cv1.conv", 1, 0),
-                                weights.conv3x3(bottleneck + "cv2.conv", side));
+                                weights.conv(bottleneck + "cv2.conv", 1, 1));
   }
   return c3;
 }

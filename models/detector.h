@@ -23,7 +23,7 @@ class Detector {
   static constexpr size_t kInputPadding = 2;
   static constexpr size_t kScales = 3;
 
-  explicit Detector(Weights& weights);
+  explicit Detector(const Weights& weights);
 
   // x [h + 4][w + 4][3] in [0, 1], zeros around; h and w multiples of 32.
   // raw[scale] [h/s][w/s][anchors * (5 + classes)] for the strides s = 8, 16, 32.
@@ -42,7 +42,7 @@ class Detector {
     std::vector<std::pair<Conv, Conv>> bottlenecks;
     bool shortcut;
   };
-  C3 c3(Weights& weights, int module, bool shortcut, size_t side) const;
+  C3 c3(const Weights& weights, int module, bool shortcut) const;
   void run_c3(const Runtime& runtime, const C3& c3, const Tensor& x, const Tensor& y) const;
   void run_sppf(const Runtime& runtime, const Tensor& x, const Tensor& y) const;
 

@@ -10,14 +10,12 @@ constexpr Fused kRelu = {.activation = Activation::kRelu};
 
 }  // namespace
 
-ImageEncoder::ImageEncoder(Weights& weights) {
+ImageEncoder::ImageEncoder(const Weights& weights) {
   const std::string root = "image_encoder.";
   conv1_ = weights.conv(root + "conv1", 2, 0);  // its padding is in the input
   const Config::ImageEncoder& config = weights.config().image_encoder;
-  size_t side = config.image_size / 2;
-  conv2_ = weights.conv3x3(root + "conv2", side);
-  conv3_ = weights.conv3x3(root + "conv3", side);
-  side /= 2;
+  conv2_ = weights.conv(root + "conv2", 1, 1);
+  conv3_ = weights.conv(root + "conv3", 1, 1);
   for (size_t stage = 0; stage < config.blocks.size(); ++stage) {
     stages_.emplace_back();
     for (size_t index = 0; index < config.blocks[stage]; ++index) {
@@ -25,11 +23,10 @@ ImageEncoder::ImageEncoder(Weights& weights) {
           root + "layer" + std::to_string(stage + 1) + "." + std::to_string(index) + ".";
       Bottleneck block;
       block.conv1 = weights.conv(name + "conv1", 1, 0);
-      block.conv2 = weights.conv3x3(name + "conv2", side);
+      block.conv2 = weights.conv(name + "conv2", 1, 1);
       block.conv3 = weights.conv(name + "conv3", 1, 0);
       if (index == 0) block.downsample = weights.conv(name + "downsample.0", 1, 0);
       block.stride = index == 0 && stage > 0 ? 2 : 1;
-      side /= block.stride;
       stages_.back().push_back(block);
     }
   }

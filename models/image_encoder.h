@@ -17,7 +17,7 @@ class ImageEncoder {
   // needs no special case at the border.
   static constexpr size_t kInputPadding = 1;
 
-  explicit ImageEncoder(Weights& weights);
+  explicit ImageEncoder(const Weights& weights);
 
   // x [S + 2][S + 2][3], normalised, zeros around -> features [G][G][C].
   void forward(const Runtime& runtime, const Tensor& x, const Tensor& features) const;

@@ -127,7 +127,8 @@ Model::Model(WeightsFile file)
       modulator(weights_),
       fusion(weights_),
       head(weights_),
-      decoder(weights_, fusion, head, word_piece.special_tokens()) {
+      decoder(weights_, fusion, head, word_piece.special_tokens()),
+      winograd_cache_(std::make_unique<WinogradCache>(&weights_.file())) {
   for (const std::string_view label :
        string_list(weights_.file(), "labels", config().concept_extractor.vocabulary)) {
     labels_.emplace_back(label);
@@ -139,7 +140,8 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     : model_(std::move(model)),
       pool_(options.executor.parallel_for != nullptr ? ThreadPool(options.executor, options.threads)
                                                      : ThreadPool(options.threads)),
-      runtime_{*options.kernels, pool_, arena_, !options.low_memory, options.observer},
+      runtime_{*options.kernels, pool_, arena_, options.low_memory ? nullptr : &convs_,
+               options.observer},
       max_beams_(options.max_beams),
       value_table_(normalization_table(model_->config().image_encoder)) {
   const Config& config = model_->config();
@@ -151,9 +153,27 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   plan();
 }
 
-// Runs every stage once over an arena without memory, for the largest inputs, and then makes the
-// memory.
+// Bytes that transformed weights may take beside the model: with LightCap's own sizes a session
+// then stays under 64 MiB beside the file, whatever the type of the weights. Larger models may take
+// as many bytes as they have weights.
+constexpr size_t kWinogradBudget = size_t{44} << 20;
+
+// Runs every stage over an arena without memory, for the largest inputs: once to see the
+// convolutions and choose how to compute them, once to learn how much memory that takes.
 void Session::plan() {
+  if (runtime_.convs != nullptr) {
+    run_for_planning();
+    arena_.restart();
+    convs_.choose(model_->winograd_cache(), std::max(kWinogradBudget, model_->weights().values()));
+    convs_.prepare(pool_);
+  }
+  run_for_planning();
+  arena_.allocate();
+  allocate();
+  clear_border(encoder_input_, ImageEncoder::kInputPadding);
+}
+
+void Session::run_for_planning() {
   allocate();
   const size_t side = model_->config().detector.image_size;
   letterbox_ = letterbox_geometry(side, side, side);
@@ -165,9 +185,6 @@ void Session::plan() {
   prefix_tokens_.resize(model_->config().fusion.max_concept_tokens);
   fuse();
   decode({.beams = max_beams_});
-  arena_.allocate();
-  allocate();
-  clear_border(encoder_input_, ImageEncoder::kInputPadding);
 }
 
 // What outlives a stage.
@@ -195,7 +212,7 @@ void Session::allocate() {
 }
 
 size_t Session::peak_bytes() const {
-  return model_->weights().bytes(runtime_.winograd) + arena_.peak_bytes();
+  return model_->weights().bytes() + convs_.extra_bytes() + arena_.peak_bytes();
 }
 
 void Session::caption(const ImageView& image, const DecodeOptions& options) {

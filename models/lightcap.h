@@ -34,7 +34,7 @@ class Model {
 
  private:
   // Before the blocks, which are made from it.
-  Weights weights_;
+  const Weights weights_;
 
  public:
   const Config& config() const { return weights_.config(); }
@@ -53,7 +53,11 @@ class Model {
   const EnsembleHead head;
   const Decoder decoder;
 
+  // Transformed weights that sessions share; safe on several threads.
+  WinogradCache& winograd_cache() const { return *winograd_cache_; }
+
  private:
+  const std::unique_ptr<WinogradCache> winograd_cache_;
   std::vector<std::string> labels_;                  // null-terminated, for the C API
   std::vector<std::vector<uint32_t>> label_tokens_;  // WordPiece ids of each label
 };
@@ -128,6 +132,7 @@ class Session {
  private:
   void allocate();
   void plan();
+  void run_for_planning();
   void trace_matrix(const char* name, Matrix x) const;
   void trace_channels_first(const char* name, const Tensor& x) const;
   void trace_detections() const;
@@ -135,6 +140,7 @@ class Session {
   std::shared_ptr<const Model> model_;
   ThreadPool pool_;
   Arena arena_;
+  ConvPlan convs_;
   const Runtime runtime_;
   const size_t max_beams_;
   const ValueTable value_table_;

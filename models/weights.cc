@@ -8,14 +8,6 @@
 namespace lightcap {
 namespace {
 
-// Where tiles are many, the larger ones save more arithmetic; where they are few, weights dominate,
-// which grow by 4 and by 16/9: below a side of 16 memory is spent on the smaller ones only. At 7x7
-// even those take more memory (14 MiB) than they are worth (3 % of the encoder).
-size_t winograd_tile(const Conv& conv, size_t side) {
-  if (conv.kernel != 3 || side < 14) return 0;
-  return side < 16 ? 2 : 4;
-}
-
 // The tensor's name without .weight; lives as long as the file.
 std::string_view module_of(const TensorEntry& weight) {
   return weight.name.substr(0, weight.name.rfind('.'));
@@ -119,20 +111,13 @@ Conv Weights::conv(const std::string& name, size_t stride, size_t padding) const
           .name = module_of(weight)};
 }
 
-Conv Weights::conv3x3(const std::string& name, size_t side) {
-  Conv conv = this->conv(name, 1, 1);
-  const size_t tile = winograd_tile(conv, side);
-  if (tile == 0) return conv;
-  winograd_.push_back(std::make_unique<WinogradWeights>(conv.weights, tile, &file_));
-  conv.winograd = winograd_.back().get();
-  return conv;
-}
+size_t Weights::bytes() const { return file_.bytes().size + widened_bytes_; }
 
-size_t Weights::bytes(bool winograd) const {
-  size_t total = file_.bytes().size + widened_bytes_;
-  if (!winograd) return total;
-  for (const auto& weights : winograd_) total += weights->bytes() - weights->freed_bytes();
-  return total;
+size_t Weights::values() const {
+  size_t count = 0;
+  for (const TensorEntry& tensor : file_.tensors())
+    count += tensor.bytes / data_type_bytes(tensor.type);
+  return count;
 }
 
 LayerNorm Weights::layer_norm(const std::string& name) const {

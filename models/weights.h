@@ -25,9 +25,10 @@ class Weights {
 
   const WeightsFile& file() const { return file_; }
   const Config& config() const { return config_; }
-  // Memory that the weights take: the file, widened tensors, and with Winograd its weights, less
-  // what those give back of the file.
-  size_t bytes(bool winograd) const;
+  // Memory that the weights take: the file and widened tensors.
+  size_t bytes() const;
+  // Numbers in all tensors.
+  size_t values() const;
 
   // All by the names of the schema; `name` is a module's, without .weight.
   // A row-major tensor as fp32.
@@ -36,9 +37,6 @@ class Weights {
   PackedMatrix packed(const std::string& name) const;
   Linear linear(const std::string& name) const;
   Conv conv(const std::string& name, size_t stride, size_t padding) const;
-  // 3x3 with stride 1 and padding 1, for pictures of about `side` x `side`: by Winograd's filtering
-  // where that pays.
-  Conv conv3x3(const std::string& name, size_t side);
   LayerNorm layer_norm(const std::string& name) const;  // eps of the configuration
 
  private:
@@ -51,7 +49,6 @@ class Weights {
   Block widened_;
   size_t widened_bytes_ = 0;
   std::unordered_map<const TensorEntry*, const float*> widened_at_;
-  std::vector<std::unique_ptr<WinogradWeights>> winograd_;
 };
 
 }  // namespace lightcap

@@ -29,6 +29,8 @@ class Arena {
   // Ends planning: makes memory of the peak seen so far. Throws std::bad_alloc.
   void allocate();
   bool planning() const { return memory_ == nullptr; }
+  // Forgets what was planned so far. Only while planning.
+  void restart() { used_ = peak_ = 0; }
   size_t peak_bytes() const { return peak_; }
 
   // `count` floats, 64-byte aligned, not initialised. Throws Error(kInternal) where the plan was

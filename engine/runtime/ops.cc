@@ -69,14 +69,14 @@ LayerWork linear_work(const Linear& weights, size_t rows, const Fused& fused) {
 
 // `written` is the output, or what is pooled from it.
 LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& output,
-                    const Tensor& written, const Fused& fused, bool winograd) {
+                    const Tensor& written, const Fused& fused, const WinogradWeights* winograd) {
   const double taps = static_cast<double>(weights.kernel * weights.kernel);
   const double channels = static_cast<double>(weights.in * weights.out());
   const double outputs = floats_of(written) * (fused.residual == nullptr ? 1 : 2);
   constexpr const char* kWinograd[2][2] = {{"winograd2", "winograd2+pool"},
                                            {"winograd4", "winograd4+pool"}};
   const bool pooled = written.height != output.height;
-  const char* kernel = winograd ? kWinograd[weights.winograd->tile() == 4][pooled] : "conv";
+  const char* kernel = winograd == nullptr ? "conv" : kWinograd[winograd->tile() == 4][pooled];
   return {.name = weights.name,
           .kernel = kernel,
           .height = output.height,
@@ -87,7 +87,7 @@ LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& outp
           .out = weights.out(),
           .macs = static_cast<double>(output.height * output.width) * taps * channels,
           .bytes = moved_bytes(floats_of(input) + outputs,
-                               winograd ? weights.winograd->all() : weights.weights)};
+                               winograd == nullptr ? weights.weights : winograd->all())};
 }
 
 // Of layers that compute next to nothing.
@@ -102,6 +102,14 @@ LayerWork moving_work(std::string_view name, std::string_view kernel, const Tens
           .stride = stride,
           .out = output.channels,
           .bytes = (floats_of(input) + floats_of(output)) * kFloatBytes};
+}
+
+// The session's choice for a convolution: null for a direct one. While the session is still to
+// choose, the convolution is shown to its plan and counts as direct.
+const WinogradWeights* winograd_for(const Runtime& runtime, const Conv& conv, const Tensor& input) {
+  if (runtime.convs == nullptr) return nullptr;
+  if (!runtime.convs->is_chosen()) runtime.convs->see(conv, input);
+  return runtime.convs->winograd(conv);
 }
 
 template <class F>
@@ -140,12 +148,12 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
     linear(runtime, as_linear, input.pixels(), output.pixels(), fused);
     return;
   }
-  const bool winograd = weights.winograd != nullptr && runtime.winograd;
+  const WinogradWeights* winograd = winograd_for(runtime, weights, input);
   const Observed observed(
       runtime, [&] { return conv_work(weights, input, output, output, fused, winograd); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
-  if (winograd) {
-    winograd_conv2d(runtime, {weights, input, output, epilogue, false});
+  if (winograd != nullptr) {
+    winograd_conv2d(runtime, {weights, *winograd, input, output, epilogue, false});
     return;
   }
   for_each_tile(
@@ -174,14 +182,16 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
 void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
                    const Tensor& whole, const Tensor& pooled, Activation activation) {
   const Fused fused = {.activation = activation};
-  if (weights.winograd == nullptr || !runtime.winograd) {
+  const WinogradWeights* winograd = winograd_for(runtime, weights, input);
+  if (winograd == nullptr) {
     conv2d(runtime, weights, input, whole, fused);
     average_pool(runtime, whole, 2, pooled);
     return;
   }
-  const Observed observed(runtime,
-                          [&] { return conv_work(weights, input, whole, pooled, fused, true); });
-  winograd_conv2d(runtime, {weights, input, pooled, epilogue_of(weights.bias, fused), true});
+  const Observed observed(
+      runtime, [&] { return conv_work(weights, input, whole, pooled, fused, winograd); });
+  winograd_conv2d(runtime,
+                  {weights, *winograd, input, pooled, epilogue_of(weights.bias, fused), true});
 }
 
 namespace {

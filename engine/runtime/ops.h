@@ -7,10 +7,10 @@
 #include <string_view>
 
 #include "engine/runtime/arena.h"
+#include "engine/runtime/conv_plan.h"
 #include "engine/runtime/observer.h"
 #include "engine/runtime/tensor.h"
 #include "engine/runtime/thread_pool.h"
-#include "engine/runtime/winograd.h"
 #include "kernels/kernels.h"
 
 namespace lightcap {
@@ -20,7 +20,7 @@ struct Runtime {
   const KernelTable& kernels;
   ThreadPool& pool;
   Arena& arena;
-  bool winograd = true;  // for the convolutions that have such weights
+  ConvPlan* convs = nullptr;  // null: every convolution is direct
   Observer* observer = nullptr;
 
   bool planning() const { return arena.planning(); }
@@ -73,7 +73,6 @@ struct Conv {
   PackedMatrix weights;
   const float* bias = nullptr;
   size_t in = 0, kernel = 1, stride = 1, padding = 0;
-  WinogradWeights* winograd = nullptr;  // null where direct convolution is better
   std::string_view name = {};
 
   size_t out() const { return weights.outputs; }
@@ -104,7 +103,7 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
             const Fused& fused = {});
 
 // pooled [h'/2][w'/2][out] = the means of 2 x 2 pixels of what conv2d makes; h' and w' are even.
-// `whole` is room for that, which Winograd's filtering doesn't need and leaves as it is.
+// `whole` [h'][w'][out] is scratch, which Winograd's filtering doesn't need and leaves as it is.
 void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
                    const Tensor& whole, const Tensor& pooled, Activation activation);
 

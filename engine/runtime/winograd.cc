@@ -22,6 +22,17 @@ size_t WinogradWeights::freed_bytes() const {
   return file_ == nullptr ? 0 : file_->pages_within(weights_.data, weights_.bytes()).size;
 }
 
+std::shared_ptr<WinogradWeights> WinogradCache::get(const PackedMatrix& weights, size_t tile) {
+  const std::lock_guard lock(mutex_);
+  std::weak_ptr<WinogradWeights>& entry = weights_[{weights.data, tile}];
+  std::shared_ptr<WinogradWeights> shared = entry.lock();
+  if (shared == nullptr) {
+    shared = std::make_shared<WinogradWeights>(weights, tile, file_);
+    entry = shared;
+  }
+  return shared;
+}
+
 PackedMatrix WinogradWeights::all() const {
   return {memory_.get(), winograd_components(tile_) * weights_.outputs, channels_, DataType::kF32};
 }

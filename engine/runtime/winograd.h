@@ -1,9 +1,12 @@
-// A 3x3 convolution's weights in Winograd's form, see kernels/simd/winograd.inl.
+// 3x3 convolutions' weights in Winograd's form, see kernels/simd/winograd.inl.
 #ifndef LIGHTCAP_ENGINE_RUNTIME_WINOGRAD_H_
 #define LIGHTCAP_ENGINE_RUNTIME_WINOGRAD_H_
 
 #include <cstddef>
+#include <map>
+#include <memory>
 #include <mutex>
+#include <utility>
 
 #include "engine/runtime/block.h"
 #include "engine/runtime/thread_pool.h"
@@ -13,33 +16,51 @@ namespace lightcap {
 
 class WeightsFile;
 
-// Made from the panels on first use, which opening a model needn't wait for. The memory is taken
-// when the object is made, but costs nothing before it is written. Sessions share it.
+// One layer's transformed weights. The memory is taken when the object is made, but costs nothing
+// before prepare() writes it.
 class WinogradWeights {
  public:
   // Tiles of `tile` x `tile` outputs. `weights`, of depth 9 * channels, lie in `file`, unless that
-  // is null: then they are resident in any case.
+  // is null: then they are resident in any case. Both must outlive this.
   WinogradWeights(const PackedMatrix& weights, size_t tile, const WeightsFile* file);
 
   size_t tile() const { return tile_; }
-  // The components one after the other, as one matrix of fp32: [components * outputs][channels].
-  PackedMatrix all() const;
+  // Transforms on the pool if nobody has yet; safe on several threads. Afterwards the weights'
+  // pages of a mapped file are given back: most sessions read the transformed ones only.
+  void prepare(ThreadPool& pool);
   // Component `index`, after prepare(): [outputs][channels].
   PackedMatrix component(size_t index) const;
-  // Transforms on the pool if nobody has yet. Afterwards the weights' pages of a mapped file are
-  // given back: nobody reads both forms.
-  void prepare(ThreadPool& pool);
+  // The components one after the other, as one matrix of fp32: [components * outputs][channels].
+  PackedMatrix all() const;
 
   // Memory that this takes, less what it gives back of the file.
+  size_t extra_bytes() const { return bytes() - freed_bytes(); }
+
+ private:
   size_t bytes() const;
   size_t freed_bytes() const;
 
- private:
   PackedMatrix weights_;
   size_t channels_, tile_, component_stride_;  // in floats
   const WeightsFile* file_;
   Block memory_;
   std::once_flag filled_;
+};
+
+// The transformed weights of one model, shared by its sessions and freed with the last that uses
+// them. Safe on several threads.
+class WinogradCache {
+ public:
+  // `file` holds the weights and must outlive this; null where they are in other memory.
+  explicit WinogradCache(const WeightsFile* file) : file_(file) {}
+
+  // Not transformed yet, unless another session has done so.
+  std::shared_ptr<WinogradWeights> get(const PackedMatrix& weights, size_t tile);
+
+ private:
+  const WeightsFile* file_;
+  std::mutex mutex_;
+  std::map<std::pair<const void*, size_t>, std::weak_ptr<WinogradWeights>> weights_;
 };
 
 }  // namespace lightcap

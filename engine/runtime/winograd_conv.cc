@@ -34,7 +34,7 @@ struct Filtering {
   Filtering(const Runtime& run, const WinogradConv& what)
       : runtime(run),
         conv(what),
-        tile(what.weights.winograd->tile()),
+        tile(what.winograd.tile()),
         components(winograd_components(tile)),
         tiles(winograd_tiles(what.input.height, what.input.width, tile)) {}
 
@@ -57,17 +57,16 @@ struct Filtering {
   // `next` is the component whose weights this thread is likely to need next.
   void multiply(size_t component, size_t rows, const Components& from, const Components& to,
                 size_t next) const {
-    const WinogradWeights& winograd = *conv.weights.winograd;
     const Matrix a = from[component], c = to[component];
     runtime.kernels.gemm(
         {.a = a.data,
          .a_stride = a.stride,
-         .weights = winograd.component(component),
+         .weights = conv.winograd.component(component),
          .c = c.data,
          .c_stride = c.stride,
          .rows = rows,
          .epilogue = {},
-         .next_panels = next < components ? winograd.component(next).data : nullptr});
+         .next_panels = next < components ? conv.winograd.component(next).data : nullptr});
   }
 
   void transform_output(Piece part, const Components& from, size_t row) const {
@@ -116,7 +115,6 @@ void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
   const Components inputs(runtime.arena, components, chunks.largest(), weights.in);
   const Components outputs(runtime.arena, components, chunks.largest(), weights.out());
   if (runtime.planning()) return;
-  weights.winograd->prepare(runtime.pool);
   Piece done = {0, 0};
   for (size_t i = 0; i <= chunks.pieces; ++i) {
     const Piece chunk = i < chunks.pieces ? chunks[i] : Piece{tiles, 0};

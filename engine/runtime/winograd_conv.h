@@ -7,7 +7,8 @@
 namespace lightcap {
 
 struct WinogradConv {
-  const Conv& weights;  // with weights.winograd
+  const Conv& weights;
+  const WinogradWeights& winograd;  // of these weights, prepared
   const Tensor& input;
   const Tensor& output;  // of the input's height and width, or half of each where it is pooled
   Epilogue epilogue;

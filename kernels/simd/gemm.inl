@@ -59,18 +59,38 @@ template <size_t kRows, size_t kPanels, size_t kTurn, size_t kAhead, class Weigh
   const float* volatile far[kTileRows];
 #pragma GCC unroll 16
   for (size_t r = kNearRows; r < kRows; ++r) far[r] = rows[r];
-  const auto step = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
-    Floats weights[kPanels * kPanelVectors];
+  constexpr size_t kVectors = kPanels * kPanelVectors;
+  const auto weights_at = [&](const Weight* at, size_t v) __attribute__((always_inline)) {
+    return load_weights(at + v / kPanelVectors * panel_stride + v % kPanelVectors * kLanes);
+  };
+  // Where sums, weights and a factor do not fit into the registers, a step holds the rows' factors
+  // in registers and lets the weights pass: the other way round, 3 x 32 would need 17 of AVX2's 16
+  // registers, and the sum that is spilled then takes part in every step at the latency of a store
+  // and a load.
+  const auto step_of_few_rows = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
+    Floats x[kRows];
 #pragma GCC unroll 16
-    for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-      const Weight* panel = at + v / kPanelVectors * panel_stride;
-      weights[v] = load_weights(panel + v % kPanelVectors * kLanes);
+    for (size_t r = 0; r < kRows; ++r) x[r] = Floats(rows[r][k]);
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) {
+      const Floats weights = weights_at(at, v);
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r) add_product(acc[r][v], x[r], weights);
     }
+  };
+  const auto step = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
+    // Weights of fp32 need no register of their own: they are operands from memory.
+    constexpr bool kWidens = sizeof(Weight) < sizeof(float);
+    constexpr bool kSpills = kWidens && kLanes == 8 && kRows * kVectors + kVectors + 1 > 16;
+    if constexpr (kSpills && kRows > 1) return step_of_few_rows(k, at);
+    Floats weights[kVectors];
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) weights[v] = weights_at(at, v);
 #pragma GCC unroll 16
     for (size_t r = 0; r < kRows; ++r) {
       const Floats x((r < kNearRows ? rows[r] : far[r])[k]);
 #pragma GCC unroll 16
-      for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
+      for (size_t v = 0; v < kVectors; ++v) {
         if (kTurn == 1) {
           acc[r][v] = multiply_add(x, weights[v], acc[r][v]);
         } else {

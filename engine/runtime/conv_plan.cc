@@ -1,0 +1,87 @@
+#include "engine/runtime/conv_plan.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/runtime/ops.h"
+
+namespace lightcap {
+namespace {
+
+// The tile of outputs that Winograd's filtering should compute at a time over pictures of this
+// size; 0 for a direct convolution. Larger tiles save more arithmetic, but their transformed
+// weights are 4 times as large as the 3x3 weights, those of the smaller tile 16/9 times. Where
+// tiles are few, the time goes into reading weights, so below 16 pixels the smaller tile wins. At
+// 7x7 even that one takes more memory (14 MiB in LightCap) than it is worth (3 % of the encoder).
+size_t winograd_tile(size_t height, size_t width) {
+  const size_t side = std::min(height, width);
+  if (side < 14) return 0;
+  return side < 16 ? 2 : 4;
+}
+
+}  // namespace
+
+void ConvPlan::see(const Conv& conv, const Tensor& input) {
+  if (conv.kernel != 3 || conv.stride != 1 || conv.padding != 1) return;
+  Seen& seen = seen_[conv.weights.data];
+  seen.weights = conv.weights;
+  seen.height = std::max(seen.height, input.height);
+  seen.width = std::max(seen.width, input.width);
+}
+
+void ConvPlan::choose(WinogradCache& cache, size_t budget) {
+  struct Candidate {
+    std::shared_ptr<WinogradWeights> weights;
+    const void* key;
+    size_t extra_bytes;
+    double saved_per_byte;  // multiply-adds
+  };
+  std::vector<Candidate> candidates;
+  for (const auto& [key, seen] : seen_) {
+    const size_t tile = winograd_tile(seen.height, seen.width);
+    if (tile == 0) continue;
+    auto weights = cache.get(seen.weights, tile);
+    const size_t extra = weights->extra_bytes();
+    // Of the 9 multiplications for an output, components / tile^2 are left.
+    const double left =
+        static_cast<double>(winograd_components(tile)) / static_cast<double>(9 * tile * tile);
+    const double macs = static_cast<double>(seen.height * seen.width * seen.weights.outputs) *
+                        static_cast<double>(seen.weights.depth);
+    const double saved = macs * (1 - left) / static_cast<double>(std::max<size_t>(extra, 1));
+    candidates.push_back({std::move(weights), key, extra, saved});
+  }
+  // Equal layers are ordered by their place in the file, so that every run chooses the same.
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    if (a.saved_per_byte != b.saved_per_byte) return a.saved_per_byte > b.saved_per_byte;
+    return a.key < b.key;
+  });
+  for (Candidate& candidate : candidates) {
+    if (candidate.extra_bytes > budget) break;
+    budget -= candidate.extra_bytes;
+    winograd_[candidate.key] = std::move(candidate.weights);
+  }
+  seen_.clear();
+  is_chosen_ = true;
+}
+
+void ConvPlan::prepare(ThreadPool& pool) const {
+  for (const auto& [key, weights] : winograd_) weights->prepare(pool);
+}
+
+void ConvPlan::set(const PackedMatrix& weights, std::shared_ptr<WinogradWeights> winograd) {
+  winograd_[weights.data] = std::move(winograd);
+  is_chosen_ = true;
+}
+
+const WinogradWeights* ConvPlan::winograd(const Conv& conv) const {
+  const auto found = winograd_.find(conv.weights.data);
+  return found == winograd_.end() ? nullptr : found->second.get();
+}
+
+size_t ConvPlan::extra_bytes() const {
+  size_t total = 0;
+  for (const auto& [key, weights] : winograd_) total += weights->extra_bytes();
+  return total;
+}
+
+}  // namespace lightcap

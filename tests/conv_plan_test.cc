@@ -1,0 +1,85 @@
+// Which convolutions a session gives to Winograd's filtering.
+#include "engine/runtime/conv_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "engine/runtime/ops.h"
+#include "kernels/pack.h"
+
+namespace lightcap {
+namespace {
+
+constexpr size_t kChannels = 32;
+constexpr size_t kAnyBudget = size_t{1} << 40;
+
+// 3x3 convolutions with weights of their own, each seen by a plan over square pictures.
+class ConvPlanTest : public ::testing::Test {
+ protected:
+  const Conv& see(size_t side, size_t stride = 1, size_t kernel = 3) {
+    memory_.emplace_back(panel_elements(kChannels, kernel * kernel * kChannels));
+    convs_.push_back(
+        {.weights = {memory_.back().data(), kChannels, kernel * kernel * kChannels, DataType::kF32},
+         .in = kChannels,
+         .kernel = kernel,
+         .stride = stride,
+         .padding = kernel / 2});
+    plan_.see(convs_.back(), {nullptr, side, side, kChannels, side * kChannels, kChannels});
+    return convs_.back();
+  }
+  size_t tile(const Conv& conv) const {
+    const WinogradWeights* winograd = plan_.winograd(conv);
+    return winograd == nullptr ? 0 : winograd->tile();
+  }
+
+  std::vector<std::vector<float>> memory_;
+  std::list<Conv> convs_;
+  WinogradCache cache_{nullptr};
+  ConvPlan plan_;
+};
+
+TEST_F(ConvPlanTest, TilesGrowWithThePicture) {
+  const Conv &at13 = see(13), &at14 = see(14), &at15 = see(15), &at16 = see(16);
+  plan_.choose(cache_, kAnyBudget);
+  EXPECT_EQ(tile(at13), 0u);
+  EXPECT_EQ(tile(at14), 2u);
+  EXPECT_EQ(tile(at15), 2u);
+  EXPECT_EQ(tile(at16), 4u);
+}
+
+TEST_F(ConvPlanTest, OthersThan3x3OfStride1AreDirect) {
+  const Conv &strided = see(56, 2), &pointwise = see(56, 1, 1), &large = see(56, 1, 5);
+  plan_.choose(cache_, kAnyBudget);
+  for (const Conv* conv : {&strided, &pointwise, &large}) EXPECT_EQ(tile(*conv), 0u);
+  EXPECT_EQ(plan_.extra_bytes(), 0u);
+}
+
+TEST_F(ConvPlanTest, ABudgetGoesToThoseThatSaveMostForAByte) {
+  const Conv &small = see(16), &largest = see(112), &large = see(56);
+  ConvPlan all = plan_;
+  all.choose(cache_, kAnyBudget);
+  const size_t each = all.extra_bytes() / 3;
+  plan_.choose(cache_, 2 * each);
+  EXPECT_EQ(tile(largest), 4u);
+  EXPECT_EQ(tile(large), 4u);
+  EXPECT_EQ(tile(small), 0u);
+  EXPECT_EQ(plan_.extra_bytes(), 2 * each);
+}
+
+TEST_F(ConvPlanTest, SessionsShareTransformedWeightsAndFreeThemTogether) {
+  const Conv& conv = see(56);
+  {
+    ConvPlan first = plan_, second = plan_;
+    first.choose(cache_, kAnyBudget);
+    second.choose(cache_, kAnyBudget);
+    EXPECT_EQ(first.winograd(conv), second.winograd(conv));
+  }
+  const std::weak_ptr<WinogradWeights> kept = cache_.get(conv.weights, 4);
+  EXPECT_TRUE(kept.expired());
+}
+
+}  // namespace
+}  // namespace lightcap
