@@ -6,8 +6,7 @@
 // - strides and sizes are counted in floats; sizes may be 0, then nothing is written;
 // - outputs must not overlap inputs;
 // - no byte outside the rows and columns named is read or written: what lies between columns and
-// stride
-//   may be NaN or unmapped;
+//   stride may be NaN or unmapped;
 // - a value depends on its own inputs alone, never on how the caller split the work: a sum over k
 // is
 //   accumulated in ascending k, one accumulator a result, whatever the tile. So results are
@@ -274,9 +273,14 @@ struct ResizeRowArgs {
   size_t size;             // at least 1
 };
 
+inline constexpr size_t kMaxTileRows = 12;
+
 // The kernels of one instruction set.
 struct KernelTable {
   const char* isa;
+  // MR, the rows of the tallest register tile: a product whose rows are cut into multiples of it
+  // leaves no low tiles. At most kMaxTileRows.
+  size_t tile_rows;
 #define LIGHTCAP_KERNEL(name, Args) void (*name)(const Args& args);
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL

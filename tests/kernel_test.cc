@@ -32,12 +32,19 @@ TEST_P(KernelTest, EqualsReferenceOnEveryIsa) {
   }
 }
 
+TEST(KernelTables, SayHowTallTheirTilesAre) {
+  for (size_t i = 0; i < isa_count(); ++i) {
+    EXPECT_GE(isa_at(i).table->tile_rows, 1u) << isa_at(i).name;
+    EXPECT_LE(isa_at(i).table->tile_rows, kMaxTileRows) << isa_at(i).name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllKernels, KernelTest, ::testing::ValuesIn(kernel_rows()),
                          [](const auto& row) { return std::string(row.param.name); });
 
 // A contract of kernels.h: a value does not depend on how the caller split the work. Calls of 1 to
-// 25 rows or pixels cover every tile height (at most 12) and its remainders.
-constexpr size_t kMaxSplit = 2 * 12 + 1;
+// 25 rows or pixels cover every tile height and its remainders.
+constexpr size_t kMaxSplit = 2 * kMaxTileRows + 1;
 
 std::vector<float> random_floats(size_t count, Random& random) {
   std::vector<float> data(count);

@@ -22,14 +22,15 @@ struct Grid {
   size_t tasks() const { return rows.pieces * columns.pieces; }
 };
 
-constexpr size_t kRowsPerTask = 96;  // 8 tiles: weights are read from L2 once per 96 rows
+constexpr size_t kRowsPerTask = 96;  // weights are read from L2 once for so many
 constexpr size_t kColumnUnit = 2 * kPanelWidth;
 constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
 
-Grid grid(size_t rows, size_t depth, size_t columns) {
+Grid grid(const Runtime& runtime, size_t rows, size_t depth, size_t columns) {
   const size_t weights = depth * columns;
   const size_t tasks = std::max<size_t>({rows * weights / kTaskMacs, weights / kTaskWeights, 1});
-  const Split row_split = split(rows, kRowUnit, std::min(tasks, ceil_div(rows, kRowsPerTask)));
+  const Split row_split =
+      split(rows, runtime.kernels.tile_rows, std::min(tasks, ceil_div(rows, kRowsPerTask)));
   const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
   return {row_split, split(columns, kColumnUnit, columns_wanted)};
 }
@@ -129,7 +130,7 @@ void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, c
   const Observed observed(runtime, [&] { return linear_work(weights, a.rows, fused); });
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
   for_each_tile(
-      runtime, grid(a.rows, weights.in(), weights.out()),
+      runtime, grid(runtime, a.rows, weights.in(), weights.out()),
       [&](size_t row, size_t row_end, size_t column, size_t column_end) {
         runtime.kernels.gemm({.a = a.row(row),
                               .a_stride = a.stride,
@@ -157,7 +158,7 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
     return;
   }
   for_each_tile(
-      runtime, grid(output.height * output.width, weights.weights.depth, weights.out()),
+      runtime, grid(runtime, output.height * output.width, weights.weights.depth, weights.out()),
       [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
         runtime.kernels.conv({.input = input.data,
                               .input_row_stride = input.row_stride,

@@ -36,8 +36,6 @@ inline Split split(size_t total, size_t unit, size_t pieces) {
   return {total, unit, std::min(std::max<size_t>(pieces, 1), units)};
 }
 
-inline constexpr size_t kRowUnit = 12;  // the tallest register tile
-
 }  // namespace lightcap
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_SPLIT_H_

@@ -99,7 +99,7 @@ size_t chunk_tiles(const Filtering& filtering) {
   return std::max({kChunkTiles, kChunkFloats / filtering.tile_floats(), worth_weights});
 }
 
-// Of which a task transforms so many.
+// Floats of components that a task of a transform reads or writes: 64 KiB.
 constexpr size_t kTransformFloats = 16 * 1024;
 
 }  // namespace
@@ -111,7 +111,8 @@ void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
   const Conv& weights = conv.weights;
   const Filtering filtering(runtime, conv);
   const size_t components = filtering.components, tiles = filtering.tiles;
-  const Split chunks = split(tiles, kRowUnit, ceil_div(tiles, chunk_tiles(filtering)));
+  const Split chunks =
+      split(tiles, runtime.kernels.tile_rows, ceil_div(tiles, chunk_tiles(filtering)));
   const Components inputs(runtime.arena, components, chunks.largest(), weights.in);
   const Components outputs(runtime.arena, components, chunks.largest(), weights.out());
   if (runtime.planning()) return;

@@ -1,3 +1,5 @@
+// Direct convolution, as an implicit GEMM: a row of the product is what an output pixel's window
+// covers of the picture, tap by tap. Nothing of the picture is copied (no im2col).
 #ifndef LIGHTCAP_KERNELS_SIMD_CONV_INL_
 #define LIGHTCAP_KERNELS_SIMD_CONV_INL_
 
@@ -6,18 +8,15 @@
 namespace lightcap {
 namespace {
 
-// What taps outside the image read: zeros, for runs of at most this length.
-constexpr size_t kZeroRun = 512;
-alignas(64) constexpr float kZeros[kZeroRun] = {};
+// Taps outside the picture read these zeros, in segments of at most this length.
+constexpr size_t kMaxZeros = 512;
+alignas(64) constexpr float kZeros[kMaxZeros] = {};
 
-// A convolution is a GEMM whose rows are pixels: for each, what its window covers of the image, tap
-// by tap. Nothing of the image is copied.
-
-// Where an output pixel's window begins in the image. Coordinates left of or above it wrap around
-// to very large ones, so that one comparison sees both sides.
+// The place where an output pixel's window begins in the picture. Coordinates left of or above the
+// picture wrap around to very large ones, so that one comparison sees both sides.
 struct Window {
   size_t y, x;
-  size_t offset;  // from the image's first float
+  size_t offset;  // from the picture's first float
 
   Window(const ConvArgs& args, size_t output_y, size_t output_x)
       : y(output_y * args.stride - args.padding),
@@ -32,19 +31,20 @@ struct Window {
   }
 };
 
-// Where the taps of a kernel's row follow each other in memory they are one run: for a stem over 3
-// channels the difference between runs of 3 and of 18 floats.
+// Whether the taps of a kernel's row follow each other in memory and are one segment: for a stem
+// over 3 channels that makes segments of 18 floats instead of 3.
 inline bool taps_are_dense(const ConvArgs& args) {
   return args.input_pixel_stride == args.channels;
 }
 
-// The runs of a tile of any pixels, of which each tap may be outside the image.
-struct ConvRuns {
+// The row source of a tile at the border: its pixels may lie in several rows of the output, and
+// each tap of each window may be outside the picture.
+struct BorderWindows {
   const ConvArgs& args;
-  size_t y[kTileRows], x[kTileRows], offset[kTileRows];  // the pixels' windows
+  size_t y[kMR], x[kMR], offset[kMR];  // the pixels' windows
   bool merged;
 
-  ConvRuns(const ConvArgs& a, size_t output_y, size_t output_x, size_t count)
+  BorderWindows(const ConvArgs& a, size_t output_y, size_t output_x, size_t count)
       : args(a), merged(taps_are_dense(a)) {
     for (size_t r = 0; r < count; ++r) {
       const Window window(args, output_y, output_x);
@@ -65,51 +65,51 @@ struct ConvRuns {
     for (size_t ky = 0; ky < args.kernel_height; ++ky) {
       for (size_t kx = 0; kx < taps; ++kx) {
         const size_t tap = ky * args.input_row_stride + kx * args.input_pixel_stride;
-        for (size_t done = 0; done < length; done += kZeroRun) {
+        for (size_t done = 0; done < length; done += kMaxZeros) {
           const float* rows[kRows];
 #pragma GCC unroll 16
           for (size_t r = 0; r < kRows; ++r) {
             const bool in = y[r] + ky < args.height && x[r] + kx < args.width;
             rows[r] = in ? args.input + (offset[r] + tap + done) : kZeros;
           }
-          f(rows, min_size(kZeroRun, length - done));
+          f(rows, min_size(kMaxZeros, length - done));
         }
       }
     }
   }
 };
 
-// Whether a tile's pixels are of one row, so that their windows lie a fixed step apart, and all of
-// these are inside the image.
-inline bool is_even(const ConvArgs& args, size_t output_y, size_t output_x, size_t count) {
+// Whether a tile is interior: its pixels are of one row, so that their windows are equidistant, and
+// all windows are inside the picture.
+inline bool is_interior(const ConvArgs& args, size_t output_y, size_t output_x, size_t count) {
   if (output_x + count > args.output_width) return false;
   const Window first(args, output_y, output_x), last(args, output_y, output_x + count - 1);
   return first.rows_inside(args) && first.columns_inside(args) && last.columns_inside(args);
 }
 
-// The runs of such a tile. All follow from one pointer, in which alone tiles differ; that leaves
-// the registers to the sums.
-struct EvenRuns {
+// The row source of an interior tile. One pointer, the only thing in which tiles differ, gives the
+// place of every tap of every window, which leaves the registers to the sums.
+struct InteriorWindows {
   const float* first = nullptr;
   size_t row_stride;
   size_t length;
-  size_t lines, line_runs;
-  size_t to_next, to_next_line;  // from a run's first float, or from a line's last run's
+  size_t lines, line_segments;   // of a window: kernel rows, and segments in each
+  size_t to_next, to_next_line;  // floats from a segment to the next, and from a line's last one
 
-  explicit EvenRuns(const ConvArgs& args)
+  explicit InteriorWindows(const ConvArgs& args)
       : row_stride(args.stride * args.input_pixel_stride),
         length(taps_are_dense(args) ? args.kernel_width * args.channels : args.channels),
         lines(args.kernel_height),
-        line_runs(taps_are_dense(args) ? 1 : args.kernel_width),
+        line_segments(taps_are_dense(args) ? 1 : args.kernel_width),
         to_next(args.input_pixel_stride),
-        to_next_line(args.input_row_stride - (line_runs - 1) * args.input_pixel_stride) {}
+        to_next_line(args.input_row_stride - (line_segments - 1) * args.input_pixel_stride) {}
 
   template <size_t kRows, class F>
   [[gnu::always_inline]] void for_each(const F& f) const {
-    GemmRuns run = {first, row_stride, length};
-    for (size_t line = lines;; run.first += to_next_line) {
-      for (size_t left = line_runs;; run.first += to_next) {
-        run.for_each<kRows>(f);
+    DenseRows segment = {first, row_stride, length};
+    for (size_t line = lines;; segment.first += to_next_line) {
+      for (size_t left = line_segments;; segment.first += to_next) {
+        segment.for_each<kRows>(f);
         if (--left == 0) break;
       }
       if (--line == 0) break;
@@ -119,19 +119,18 @@ struct EvenRuns {
 
 void conv(const ConvArgs& args) {
   if (args.pixels == 0) return;
-  EvenRuns even(args);
-  const auto with_runs = [&](size_t pixel, size_t count, const auto& f) {
+  InteriorWindows interior(args);
+  const auto source = [&](size_t pixel, size_t count, const auto& f) {
     const size_t output_y = (args.first_pixel + pixel) / args.output_width;
     const size_t output_x = (args.first_pixel + pixel) % args.output_width;
-    if (!is_even(args, output_y, output_x, count))
-      return f(ConvRuns(args, output_y, output_x, count));
-    even.first = args.input + Window(args, output_y, output_x).offset;
-    f(even);
+    if (!is_interior(args, output_y, output_x, count))
+      return f(BorderWindows(args, output_y, output_x, count));
+    interior.first = args.input + Window(args, output_y, output_x).offset;
+    f(interior);
   };
   const Output output = {args.output, args.output_pixel_stride, args.weights.outputs,
                          args.epilogue};
-  multiply_packed(with_runs, args.pixels, args.weights, nullptr,
-                  part_of(output, args.first_pixel, 0));
+  multiply_packed(source, args.pixels, args.weights, nullptr, part_of(output, args.first_pixel, 0));
 }
 
 }  // namespace

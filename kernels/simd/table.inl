@@ -34,6 +34,7 @@ namespace lightcap::isa {
 extern const KernelTable LIGHTCAP_ISA_NAME;
 const KernelTable LIGHTCAP_ISA_NAME = {
     LIGHTCAP_ISA_STRING(LIGHTCAP_ISA_NAME),
+    lightcap::kMR,
 #define LIGHTCAP_KERNEL(name, Args) lightcap::name,
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL

@@ -65,14 +65,14 @@ struct Filtering<4> {
   }
 };
 
-// Tile `index` of a picture in rows of `across` tiles.
+// Tile `index` of a picture that is cut into rows of `across` tiles.
 struct TilePlace {
   size_t y, x;  // its first output pixel
   TilePlace(size_t index, size_t across, size_t tile)
       : y(index / across * tile), x(index % across * tile) {}
 };
 
-// Where a tile's inputs begin, or zeros for those outside the picture.
+// Pointers to a tile's inputs; those outside the picture point to zeros.
 template <size_t kSide>
 using TileInputs = const float* [kSide][kSide];
 
@@ -115,7 +115,7 @@ void winograd_input_with(const WinogradInputArgs& args) {
     const TilePlace place(args.first_tile + tile, across, kTile);
     // Coordinates left of or above the picture wrap around to very large ones.
     const size_t top = place.y - 1, left = place.x - 1;
-    for (size_t first = 0; first < args.channels; first += kZeroRun) {
+    for (size_t first = 0; first < args.channels; first += kMaxZeros) {
       TileInputs<kSide> inputs;
 #pragma GCC unroll 6
       for (size_t y = 0; y < kSide; ++y) {
@@ -128,7 +128,7 @@ void winograd_input_with(const WinogradInputArgs& args) {
         }
       }
       float* out = args.output + tile * args.tile_stride + first;
-      const size_t channels = min_size(kZeroRun, args.channels - first);
+      const size_t channels = min_size(kMaxZeros, args.channels - first);
       size_t channel = 0;
       for (; channel + kLanes <= channels; channel += kLanes) {
         transform_input<kTile, true>(inputs, channel, kLanes, out + channel, args.component_stride);
@@ -176,7 +176,7 @@ inline Floats mean_of(Floats a, Floats b, Floats c, Floats d) {
   return (((a + b) + c) + d) * Floats(0.25f);
 }
 
-// Where a tile's pixels go: the picture, or one of half its size.
+// The output pixels of a tile: in the picture, or where pooled in one of half its size.
 struct TilePixels {
   size_t row_pixels, first;  // of a row of the picture; the tile's first
   TilePixels(const WinogradOutputArgs& args, TilePlace place) {
@@ -209,8 +209,8 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
   const size_t rows = min_size(kTile, args.height - place.y);
   const size_t pixels = min_size(kTile, args.width - place.x);
   if (args.pooled) {
-    finish_sums(sums, kWinogradColumns, kTile * kTile, kWinogradColumns,
-                {sums, kWinogradColumns, columns, out.epilogue});
+    finish_spilled(sums, kWinogradColumns, kTile * kTile, kWinogradColumns,
+                   {sums, kWinogradColumns, columns, out.epilogue});
     average_pool({.input = sums,
                   .input_row_stride = kRowStride,
                   .input_pixel_stride = kWinogradColumns,
@@ -229,13 +229,13 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
     return;
   }
   for (size_t i = 0; i < rows; ++i) {
-    finish_sums(sums + i * kRowStride, kWinogradColumns, pixels, kWinogradColumns,
-                part_of(out, to.first + i * to.row_pixels, 0));
+    finish_spilled(sums + i * kRowStride, kWinogradColumns, pixels, kWinogradColumns,
+                   part_of(out, to.first + i * to.row_pixels, 0));
   }
 }
 
-// The same for whole tiles and vectors with a bias, whose sums needn't be put down. `out` is at the
-// tile's first pixel; the next row's is row_pixels further.
+// The same for whole tiles and vectors with a bias, finished in registers. `out` is at the tile's
+// first pixel; the first pixel of the tile's next row is row_pixels further.
 template <size_t kTile, Activation kActivation, ResidualPlace kResidual, bool kPooled>
 void transform_whole(const float* products, size_t component_stride, size_t row_pixels,
                      const Output& out) {
@@ -252,7 +252,7 @@ void transform_whole(const float* products, size_t component_stride, size_t row_
       for (size_t x = 0; x < kTile; ++x) {
         const size_t pixel = i * row_pixels + x;
         y[x] = activate_value(y[x] + bias, kActivation);
-        if (kResidual == ResidualPlace::kAfter)
+        if (kResidual == ResidualPlace::kAfterActivation)
           y[x] += load(epilogue.residual + pixel * epilogue.residual_stride + column);
         if (!kPooled) {
           store(out.c + pixel * out.stride + column, y[x]);
@@ -267,16 +267,18 @@ void transform_whole(const float* products, size_t component_stride, size_t row_
   }
 }
 
-// transform_whole for the networks' epilogues; null for others, and where vectors aren't whole.
+// The instance of transform_whole for an epilogue, or null where there is none or vectors are not
+// whole. ReLU, SiLU, and SiLU before a residual are compiled.
 template <size_t kTile>
 auto whole_transform(const WinogradOutputArgs& args)
     -> decltype(&transform_whole<kTile, Activation::kNone, ResidualPlace::kNone, false>) {
   const Epilogue& epilogue = args.epilogue;
   if (epilogue.bias == nullptr || args.columns % kLanes != 0) return nullptr;
   if (epilogue.residual != nullptr) {
-    const bool is_detectors = epilogue.activation == Activation::kSilu && epilogue.residual_after;
-    return is_detectors ? transform_whole<kTile, Activation::kSilu, ResidualPlace::kAfter, false>
-                        : nullptr;
+    const bool is_silu_before = epilogue.activation == Activation::kSilu && epilogue.residual_after;
+    return is_silu_before
+               ? transform_whole<kTile, Activation::kSilu, ResidualPlace::kAfterActivation, false>
+               : nullptr;
   }
   const auto with = [&]<Activation kActivation>() {
     return args.pooled ? transform_whole<kTile, kActivation, ResidualPlace::kNone, true>

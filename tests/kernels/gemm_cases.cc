@@ -165,7 +165,7 @@ void add_model_shapes(std::vector<CaseFactory>& cases) {
 std::vector<CaseFactory> gemm_cases() {
   std::vector<CaseFactory> cases;
   // Twice the largest tile and one more, rows and columns; the tile's depth is a plain loop.
-  constexpr size_t kRows = 25, kColumns = 65;
+  constexpr size_t kRows = 2 * kMaxTileRows + 1, kColumns = 65;
   constexpr size_t kDepths[] = {1, 2, 3, 8, 17, 33};
   size_t i = 0;
   for (size_t rows = 1; rows <= kRows; ++rows) {
