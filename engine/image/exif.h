@@ -1,4 +1,4 @@
-// The one thing of EXIF that captions need.
+// The one thing of EXIF and XMP that captions need.
 #ifndef LIGHTCAP_ENGINE_IMAGE_EXIF_H_
 #define LIGHTCAP_ENGINE_IMAGE_EXIF_H_
 
@@ -7,8 +7,10 @@
 
 namespace lightcap {
 
-// The orientation, 1 to 8, of a JPEG (APP1) or PNG (eXIf) file; 1, upright, where there is none or
-// the block is damaged. Never reads outside [data, data + size).
+// The orientation, 1 to 8, of a JPEG or PNG file: that of its EXIF block (APP1, eXIf, or a text
+// chunk as ImageMagick writes it) or, if that has none, of its XMP packet (APP1 or a text chunk);
+// 1, upright, where neither has one or it is damaged. This is Pillow's order too. Never reads
+// outside [data, data + size). Throws std::bad_alloc.
 int exif_orientation(const uint8_t* data, size_t size);
 
 }  // namespace lightcap

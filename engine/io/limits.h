@@ -53,6 +53,21 @@ constexpr uint64_t proportional(uint64_t base, uint64_t factor, uint64_t bytes) 
 }
 
 // ---- Pictures ----
+// Sizes in pixels and bytes are the caller's to set: ImageLimits in engine/image/image.h.
+
+// How many blocks of 8 x 8 samples the scans of a JPEG with `blocks` blocks may go over together: a
+// progressive scan need not hold more than a few bytes to visit all of them. Encoders write about
+// ten scans, each of one component or of few bits, which visit a block six to ten times. Small
+// pictures may have more, so that the limit is about time, not about taste.
+constexpr uint64_t jpeg_block_visits(uint64_t blocks, uint64_t file_bytes) {
+  constexpr uint64_t kVisitsOfABlock = 32, kAlways = uint64_t{1} << 22;
+  const uint64_t visits = kVisitsOfABlock * blocks;
+  return (visits > kAlways ? visits : kAlways) + file_bytes;
+}
+
+// The most bytes that a PNG's compressed text, which may say how to turn the picture, is unpacked
+// to; one that is longer is not read. EXIF has at most 64 KB, XMP seldom more than that.
+constexpr uint64_t kUnpackedText = uint64_t{1} << 24;
 
 // ---- Models (.lcw) ----
 
