@@ -24,10 +24,12 @@ for target in "$@"; do
   [ -x "$build/tests/fuzz/$name" ] && [ -f "$build/tests/fuzz/$name" ] || continue
   mkdir -p "$corpus/$name"
   echo "== $name"
-  # Inputs are small, so is what reading them may take. A model's directory alone is larger.
+  # Inputs are small, so is what reading them may take: limits.h counts it for each input. These
+  # flags are for what it cannot see, one huge allocation, a leak from input to input, and an input
+  # that never returns. A model's directory alone is larger than 16 KiB.
   longest=16384
   [ "$name" = fuzz_weights ] && longest=1048576
   "$build/tests/fuzz/$name" "$corpus/$name" -artifact_prefix="$corpus/$name-" \
     -max_total_time="$seconds" -max_len=$longest -timeout=10 -rss_limit_mb=1024 \
-    -print_final_stats=1 2>&1 | tee "$corpus/$name.log" | tail -n 12
+    -malloc_limit_mb=256 -report_slow_units=2 -print_final_stats=1 2>&1 | tee "$corpus/$name.log" | tail -n 12
 done
