@@ -125,8 +125,9 @@ LIGHTCAP_API void lightcap_session_close(lightcap_session* session);
 LIGHTCAP_API const char* lightcap_session_isa(const lightcap_session* session);
 LIGHTCAP_API int lightcap_session_threads(const lightcap_session* session);
 /* Memory that the session and its model take, weights included: known when the session opens, the
- * same for every caption. Decoding an image file comes on top: about 3 bytes a pixel, given back at
- * once. */
+ * same for every caption. Decoding an image file comes on top: 6 bytes a pixel for most, up to 15 for
+ * a progressive JPEG and 28 for an interlaced PNG of 16 bits, and twice the file; given back at once,
+ * but for 3 bytes a pixel until the caption is there. */
 LIGHTCAP_API size_t lightcap_session_peak_bytes(const lightcap_session* session);
 
 /* ---- Captions ---- */

@@ -129,8 +129,8 @@ Image upright(Image image, int orientation) {
 
 Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, bool apply_exif,
                    const std::string& source) {
-  const size_t max_bytes =
-      std::min(limits.max_bytes, size_t{INT_MAX / 2});  // stb_image counts in int
+  // stb_image counts bytes in int, and its buffers grow by doubling.
+  const size_t max_bytes = std::min(limits.max_bytes, size_t{INT_MAX / 2});
   const EncodedImage file = {data, size, limits, source};
   if (size > max_bytes) {
     file.refuse("the picture has " + std::to_string(size) + " bytes, the limit is " +

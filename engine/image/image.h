@@ -35,9 +35,11 @@ struct ImageLimits {
 };
 
 // Decodes JPEG, PNG, BMP or PNM as Pillow's convert("RGB") would: grey expanded, palette resolved,
-// alpha dropped, 16-bit reduced to its high byte; then turned upright by its EXIF orientation if
-// `apply_exif`. `source` names the picture in messages. Throws Error(kInput): other formats are
-// named, damaged and truncated files are refused, checksums of PNG included.
+// alpha dropped, 16-bit reduced to its high byte; then turned upright if `apply_exif`, as
+// exif_orientation says. `source` names the picture in messages. Throws Error(kInput): other
+// formats are named, limits are said, damaged and truncated files are refused, checksums of PNG
+// included; and std::bad_alloc. Time and memory are in proportion to the file's bytes and the
+// pixels.
 Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, bool apply_exif,
                    const std::string& source = "the image");
 Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif);

@@ -67,7 +67,7 @@ constexpr uint64_t jpeg_block_visits(uint64_t blocks, uint64_t file_bytes) {
 
 // The most bytes that a PNG's compressed text, which may say how to turn the picture, is unpacked
 // to; one that is longer is not read. EXIF has at most 64 KB, XMP seldom more than that.
-constexpr uint64_t kUnpackedText = uint64_t{1} << 24;
+constexpr uint64_t kUnpackedText = uint64_t{1} << 22;
 
 // ---- Models (.lcw) ----
 

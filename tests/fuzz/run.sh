@@ -12,6 +12,8 @@ corpus=$build/corpus
 mkdir -p "$corpus"/fuzz_{image,weights}
 LIGHTCAP_FUZZ_SEEDS=$corpus "$build/tests/checkpoint_corruption_test" \
   --gtest_filter='*WritesSeeds*' > "$corpus/seeds.log"
+LIGHTCAP_FUZZ_SEEDS=$corpus "$build/tests/image_test" --gtest_filter='*WritesSeeds*' \
+  >> "$corpus/seeds.log"
 cp "$goldens"/picture.png "$goldens"/rotated.jpg "$corpus/fuzz_image"
 "$build/lightcap-convert" --lightcap "$goldens/model.pt" --vocab "$goldens/vocab.txt" \
   --concepts "$goldens/concepts.txt" --config "$goldens/configs/stretch-mask-mean_probability.json" \
