@@ -81,6 +81,18 @@ TEST(ImageCost, PngsThatUnpackToMoreThanTheirPixelsAreRefused) {
   EXPECT_EQ(error_of(png_of(2048, 2048, 8, 0, Buffer(size_t{5} << 20))), "");
 }
 
+// Empty blocks of fixed codes, ten bits each, cost microseconds and hold nothing.
+TEST(ImageCost, PngsWhoseDataAreFarMoreThanTheirPicturesAreRefused) {
+  Buffer file = bytes_of("\x89PNG\r\n\x1a\n");
+  append_chunk(file, "IHDR", {0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0});
+  Buffer data = {0x78, 0x01};
+  while (data.size() < 1'000'000) append(data, {0x02, 0x08, 0x20, 0x80, 0x00});
+  append(data, {0x03, 0x00});
+  append_chunk(file, "IDAT", data);
+  append_chunk(file, "IEND", {});
+  EXPECT_SAYS(error_of(file), "1000004 bytes of compressed data, the limit for a picture of this");
+}
+
 // The memory that decoding may take is computed from the header: no kind of PNG may need more.
 TEST(ImageCost, EveryKindOfPngFitsItsLimit) {
   struct Kind {

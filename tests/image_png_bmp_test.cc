@@ -81,7 +81,7 @@ Buffer bmp_of(const BmpParts& parts) {
     for (int i = 0; i < bytes; ++i) file.push_back(static_cast<uint8_t>(value >> (8 * i)));
   };
   const size_t headers = 14 + parts.header_bytes + parts.masks.size() + parts.palette.size();
-  number(0, 8);
+  append(file, Buffer(8));
   number(static_cast<uint32_t>(headers), 4);
   number(parts.header_bytes, 4);
   const int size_bytes = parts.header_bytes == 12 ? 2 : 4;

@@ -9,6 +9,7 @@
 
 #include "engine/image/decoders.h"
 #include "engine/io/crc32.h"
+#include "engine/io/limits.h"
 
 namespace lightcap {
 namespace {
@@ -26,6 +27,7 @@ struct PngHeader {
   bool transparent_colour = false;  // tRNS: stb_image makes an alpha channel of it
   bool apple = false;               // CgBI
   size_t palette_at = 0, palette_bytes = 0;
+  uint64_t packed_bytes = 0;  // of all IDAT chunks
 
   size_t channels() const {
     switch (colour) {
@@ -93,6 +95,8 @@ PngHeader read_chunks(const EncodedImage& file) {
     } else if (is("PLTE")) {
       header.palette_at = at;
       header.palette_bytes = length;
+    } else if (is("IDAT")) {
+      header.packed_bytes += length;
     } else if (is("tRNS")) {
       header.transparent_colour = header.colour != kPalette;
     } else if (is("IEND")) {
@@ -139,22 +143,31 @@ uint64_t memory_limit(const EncodedImage& file, const PngHeader& header, uint64_
                                                    ((header.width * header.bits + 7) / 8) +
                                                header.height);
   const uint64_t packed = 2 * uint64_t{file.size};
+  const uint64_t rows = 2 * uint64_t{header.width} * stored_channels * value_bytes;  // from 2.30 on
   // In order: inflating; taking filters off; changing channels; 16 bits to 8.
-  return kSlack + std::max({packed + unpacked,
-                            unpacked + values * (header.interlaced ? 2 : 1) +
-                                (header.colour == kPalette ? out_channels * pixels : 0),
-                            values + out_channels * pixels * value_bytes,
-                            out_channels * pixels * (value_bytes + 1)});
+  return kSlack + rows +
+         std::max({packed + unpacked,
+                   unpacked + values * (header.interlaced ? 2 : 1) +
+                       (header.colour == kPalette ? out_channels * pixels : 0),
+                   values + out_channels * pixels * value_bytes,
+                   out_channels * pixels * (value_bytes + 1)});
 }
 
-// stb_image counts bytes in int, which only limits far above the usual ones allow to exceed.
-void check_counts(const EncodedImage& file, const PngHeader& header) {
+void check_bytes(const EncodedImage& file, const PngHeader& header) {
   const uint64_t channels = header.channels() + (header.transparent_colour ? 1 : 0);
   const uint64_t values =
       uint64_t{header.width} * header.height * channels * (header.bits == 16 ? 2 : 1);
-  if (values > INT_MAX || unpacked_bytes(header) > INT_MAX) {
+  const uint64_t unpacked = unpacked_bytes(header);
+  // stb_image counts in int, which only limits far above the usual ones allow to exceed.
+  if (values > INT_MAX || unpacked > INT_MAX) {
     file.refuse("the PNG has " + std::to_string(values) + " bytes of pixels, the limit is " +
                 std::to_string(INT_MAX));
+  }
+  const uint64_t most_packed = limits::png_packed_bytes(unpacked);
+  if (header.packed_bytes > most_packed) {
+    file.refuse("the PNG has " + std::to_string(header.packed_bytes) +
+                " bytes of compressed data, the limit for a picture of this size is " +
+                std::to_string(most_packed));
   }
 }
 
@@ -191,7 +204,7 @@ Image from_apple(const StbPicture& picture, size_t channels) {
 
 Image decode_png(const EncodedImage& file) {
   const PngHeader header = read_chunks(file);
-  check_counts(file, header);
+  check_bytes(file, header);
   std::vector<uint8_t> repaired;
   const uint8_t* bytes = file.data;
   size_t size = file.size;
