@@ -86,11 +86,11 @@ TEST(ImageCost, PngsWhoseDataAreFarMoreThanTheirPicturesAreRefused) {
   Buffer file = bytes_of("\x89PNG\r\n\x1a\n");
   append_chunk(file, "IHDR", {0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0});
   Buffer data = {0x78, 0x01};
-  while (data.size() < 1'000'000) append(data, {0x02, 0x08, 0x20, 0x80, 0x00});
+  while (data.size() < 2'000'000) append(data, {0x02, 0x08, 0x20, 0x80, 0x00});
   append(data, {0x03, 0x00});
   append_chunk(file, "IDAT", data);
   append_chunk(file, "IEND", {});
-  EXPECT_SAYS(error_of(file), "1000004 bytes of compressed data, the limit for a picture of this");
+  EXPECT_SAYS(error_of(file), "2000004 bytes of compressed data, the limit for a picture of this");
 }
 
 // The memory that decoding may take is computed from the header: no kind of PNG may need more.

@@ -69,7 +69,7 @@ constexpr uint64_t jpeg_block_visits(uint64_t blocks, uint64_t file_bytes) {
 // that do not compress grow by a few bytes a row at most; blocks of nothing, of which each costs
 // microseconds, could fill a file.
 constexpr uint64_t png_packed_bytes(uint64_t unpacked) {
-  return proportional(uint64_t{1} << 16, 2, unpacked);
+  return proportional(uint64_t{1} << 20, 2, unpacked);
 }
 
 // The most bytes that a PNG's compressed text, which may say how to turn the picture, is unpacked
