@@ -41,11 +41,13 @@ struct Runtime {
 };
 
 // Reports a layer to the runtime's observer for as long as this lives; work() -> LayerWork is
-// called only if there is one.
+// called only if there is one. Layers are not reported while it is still open what computes them.
 class Observed {
  public:
   template <class F>
-  Observed(const Runtime& runtime, F&& work) : observer_(runtime.observer) {
+  Observed(const Runtime& runtime, F&& work)
+      : observer_(runtime.convs != nullptr && !runtime.convs->is_chosen() ? nullptr
+                                                                          : runtime.observer) {
     if (observer_ != nullptr) observer_->begin(work());
   }
   ~Observed() {
