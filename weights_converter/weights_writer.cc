@@ -6,10 +6,10 @@
 #include <cstring>
 
 #include "engine/io/crc32.h"
+#include "engine/io/output_file.h"
 #include "engine/io/weights_file.h"
 #include "engine/runtime/error.h"
 #include "kernels/pack.h"
-#include "weights_converter/output_file.h"
 
 namespace lightcap {
 namespace {

@@ -1,4 +1,4 @@
-#include "weights_converter/output_file.h"
+#include "engine/io/output_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,6 +1,6 @@
 // A file that appears complete or not at all.
-#ifndef LIGHTCAP_WEIGHTS_CONVERTER_OUTPUT_FILE_H_
-#define LIGHTCAP_WEIGHTS_CONVERTER_OUTPUT_FILE_H_
+#ifndef LIGHTCAP_ENGINE_IO_OUTPUT_FILE_H_
+#define LIGHTCAP_ENGINE_IO_OUTPUT_FILE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -43,4 +43,4 @@ class OutputFile {
 
 }  // namespace lightcap
 
-#endif  // LIGHTCAP_WEIGHTS_CONVERTER_OUTPUT_FILE_H_
+#endif  // LIGHTCAP_ENGINE_IO_OUTPUT_FILE_H_
