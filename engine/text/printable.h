@@ -1,0 +1,20 @@
+// Texts from files, for people to read on a terminal or in a log.
+#ifndef LIGHTCAP_ENGINE_TEXT_PRINTABLE_H_
+#define LIGHTCAP_ENGINE_TEXT_PRINTABLE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace lightcap {
+
+// `text` with everything escaped that could do more than show itself: control characters (C0, DEL,
+// C1) and the line separators and bidirectional overrides of Unicode as \n, \t, \r, \x1b or
+// \u202e, bytes that are not UTF-8 as \xff. Printable UTF-8 stays as it is. Of a text longer than
+// `most` bytes only the beginning is shown, cut between characters, and "..." behind it.
+std::string printable(std::string_view text, size_t most = SIZE_MAX);
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_ENGINE_TEXT_PRINTABLE_H_
