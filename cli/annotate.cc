@@ -1,157 +1,142 @@
 #include "cli/annotate.h"
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
-
-#include "engine/runtime/error.h"
-
-// Static, so that a host with stb of its own sees no second copy.
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#define STB_IMAGE_WRITE_STATIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-function"
-#include <stb_easy_font.h>
-#include <stb_image_write.h>
-#pragma GCC diagnostic pop
 
 namespace lightcap::cli {
 namespace {
-
-using Color = std::array<uint8_t, 3>;
 
 constexpr Color kWhite = {255, 255, 255};
 constexpr Color kBlack = {0, 0, 0};
 // Told apart by colour-blind readers too (Okabe and Ito's palette, without its black).
 constexpr Color kBoxColors[] = {{230, 159, 0}, {86, 180, 233}, {0, 158, 115},  {240, 228, 66},
                                 {0, 114, 178}, {213, 94, 0},   {204, 121, 167}};
-constexpr int kGlyphHeight = 7;  // of stb_easy_font at scale 1, descenders left out
-constexpr int kLineHeight = 12;
-constexpr int kSmallestSide = 640;  // pictures are enlarged by a whole factor to about this
+constexpr int64_t kSmallestSide = 640;  // pictures are enlarged by a whole factor to about this
+constexpr int64_t kNarrowest = 320;     // room for a line even under a sliver of a picture
+constexpr std::string_view kMore = "...";
 
-class Canvas {
- public:
-  Canvas(int columns, int rows)
-      : width(columns),
-        height(rows),
-        pixels_(static_cast<size_t>(columns) * static_cast<size_t>(rows) * 3, 255) {}
+// A picture's size and the size at which it is drawn.
+struct Scaling {
+  int64_t width, height;
+  int64_t drawn_width, drawn_height;
 
-  const int width, height;
-  const uint8_t* data() const { return pixels_.data(); }
-
-  void fill(int x1, int y1, int x2, int y2, const Color& color) {
-    for (int y = std::max(y1, 0); y < std::min(y2, height); ++y) {
-      for (int x = std::max(x1, 0); x < std::min(x2, width); ++x) set(x, y, color.data());
-    }
-  }
-  void frame(int x1, int y1, int x2, int y2, int thickness, const Color& color) {
-    fill(x1, y1, x2, y1 + thickness, color);
-    fill(x1, y2 - thickness, x2, y2, color);
-    fill(x1, y1, x1 + thickness, y2, color);
-    fill(x2 - thickness, y1, x2, y2, color);
-  }
-  void set(int x, int y, const uint8_t* color) {
-    std::memcpy(&pixels_[3 * (static_cast<size_t>(y) * static_cast<size_t>(width) +
-                              static_cast<size_t>(x))],
-                color, 3);
-  }
-  // Text with its upper left corner at (x, y); a glyph's pixel is `scale` pixels wide.
-  void text(int x, int y, std::string line, int scale, const Color& color) {
-    struct Vertex {
-      float x, y, z;
-      uint8_t color[4];
+  explicit Scaling(const ImageView& image)
+      : width(static_cast<int64_t>(image.width)), height(static_cast<int64_t>(image.height)) {
+    const int64_t longest = std::max({width, height, int64_t{1}});
+    const int64_t zoom = std::max<int64_t>(1, (kSmallestSide + longest / 2) / longest);
+    const auto drawn = [&](int64_t side) {
+      if (longest <= AnnotationLimits::kLongestSide) return side * zoom;
+      return std::max<int64_t>(1, side * AnnotationLimits::kLongestSide / longest);
     };
-    std::vector<Vertex> vertices(line.size() * 68 + 68);  // 17 quads a character are plenty
-    const int quads = stb_easy_font_print(0, 0, line.data(), nullptr, vertices.data(),
-                                          static_cast<int>(vertices.size() * sizeof(Vertex)));
-    const auto place = [&](int origin, float at) {
-      return origin + static_cast<int>(std::lround(at)) * scale;
-    };
-    for (int i = 0; i < quads; ++i) {
-      const Vertex& from = vertices[static_cast<size_t>(4 * i)];
-      const Vertex& to = vertices[static_cast<size_t>(4 * i + 2)];
-      fill(place(x, from.x), place(y, from.y), place(x, to.x), place(y, to.y), color);
-    }
+    drawn_width = drawn(width);
+    drawn_height = drawn(height);
   }
 
- private:
-  std::vector<uint8_t> pixels_;
+  // Where a coordinate of the picture is drawn, within the drawn picture.
+  static int64_t place(float at, int64_t side, int64_t drawn_side) {
+    const float scale = static_cast<float>(drawn_side) / static_cast<float>(side);
+    const float scaled = at * scale;
+    if (!(scaled > 0)) return 0;  // NaN as well
+    return std::lround(std::min(scaled, static_cast<float>(drawn_side)));
+  }
+  int64_t x(float at) const { return place(at, width, drawn_width); }
+  int64_t y(float at) const { return place(at, height, drawn_height); }
 };
 
-int text_width(std::string line, int scale) { return stb_easy_font_width(line.data()) * scale; }
-
-// The font has ASCII only.
-std::string printable(const std::string& text) {
-  std::string out = text;
-  for (char& c : out) c = c >= ' ' && c < 127 ? c : '?';
-  return out;
+// Each pixel is the mean of those that it stands for: one where the picture is enlarged.
+void draw_image(Canvas& canvas, const ImageView& image, const Scaling& scaling) {
+  const auto begin = [](int64_t at, int64_t side, int64_t drawn) {
+    return static_cast<size_t>(at * side / drawn);
+  };
+  const auto end = [&](int64_t at, int64_t side, int64_t drawn) {
+    return std::max(begin(at, side, drawn) + 1, begin(at + 1, side, drawn));
+  };
+  for (int64_t y = 0; y < scaling.drawn_height; ++y) {
+    const size_t top = begin(y, scaling.height, scaling.drawn_height);
+    const size_t bottom = end(y, scaling.height, scaling.drawn_height);
+    for (int64_t x = 0; x < scaling.drawn_width; ++x) {
+      const size_t left = begin(x, scaling.width, scaling.drawn_width);
+      const size_t right = end(x, scaling.width, scaling.drawn_width);
+      std::array<size_t, 3> sum = {};
+      for (size_t row = top; row < bottom; ++row) {
+        const uint8_t* from = image.data + row * image.row_bytes + 3 * left;
+        for (size_t i = 0; i < 3 * (right - left); i += 3) {
+          for (size_t c = 0; c < 3; ++c) sum[c] += from[i + c];
+        }
+      }
+      const size_t count = (bottom - top) * (right - left);
+      Color mean;
+      for (size_t c = 0; c < 3; ++c) mean[c] = static_cast<uint8_t>((sum[c] + count / 2) / count);
+      canvas.set(x, y, mean);
+    }
+  }
 }
 
-std::vector<std::string> wrap(const std::string& text, int width, int scale) {
-  std::vector<std::string> lines(1);
-  size_t begin = 0;
-  while (begin < text.size()) {
-    const size_t end = std::min(text.find(' ', begin), text.size());
-    const std::string word = text.substr(begin, end - begin);
-    const std::string longer = lines.back().empty() ? word : lines.back() + " " + word;
-    if (lines.back().empty() || text_width(longer, scale) <= width) {
-      lines.back() = longer;
-    } else {
-      lines.push_back(word);
+// The text if it is at most `width` wide, else its beginning and dots.
+std::string clipped(std::string_view text, int64_t width) {
+  const size_t fits = fitting_length(text, width);
+  if (fits == text.size()) return std::string(text);
+  const size_t begins = fitting_length(text.substr(0, fits), width - text_width(kMore));
+  return std::string(text.substr(0, begins)).append(kMore);
+}
+
+// Lines of at most `width`, broken at spaces, or within words that are wider than a line. Text
+// beyond the last line is not looked at.
+std::vector<std::string> wrap(std::string_view text, int64_t width, size_t max_lines) {
+  std::vector<std::string> lines;
+  while (!text.empty() || lines.empty()) {
+    if (lines.size() + 1 == max_lines) {
+      lines.push_back(clipped(text, width));
+      break;
     }
-    begin = end + 1;
+    size_t length = fitting_length(text, width);
+    if (length < text.size()) {
+      const size_t space = text.rfind(' ', length);
+      if (space != std::string_view::npos && space > 0) length = space;
+      length = std::max<size_t>(length, 1);
+    }
+    lines.emplace_back(text.substr(0, length));
+    text.remove_prefix(length);
+    if (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   }
   return lines;
 }
 
-void draw_image(Canvas& canvas, const Image& image, int zoom) {
-  const ImageView view = image.view();
-  for (int y = 0; y < static_cast<int>(view.height) * zoom; ++y) {
-    for (int x = 0; x < static_cast<int>(view.width) * zoom; ++x) {
-      canvas.set(x, y,
-                 view.data + static_cast<size_t>(y / zoom) * view.row_bytes +
-                     3 * static_cast<size_t>(x / zoom));
-    }
-  }
+std::string label_text(const lightcap_concept& found, int64_t width) {
+  char similarity[16];
+  std::snprintf(similarity, sizeof similarity, " %.2f", static_cast<double>(found.similarity));
+  // Each glyph takes a column at least.
+  const size_t length = strnlen(found.label, static_cast<size_t>(width) + 1);
+  return clipped({found.label, length}, width - text_width(similarity)) + similarity;
 }
 
 // Labels stand inside their box's upper edge, and move down where another label is already.
-void draw_concepts(Canvas& canvas, const lightcap_result& result, int zoom, int text_scale,
-                   int image_height) {
+void draw_labels(Canvas& canvas, const lightcap_result& result, const Scaling& scaling,
+                 int64_t text_scale, size_t count) {
   struct Taken {
-    int x1, y1, x2, y2;
+    int64_t x1, y1, x2, y2;
   };
   std::vector<Taken> taken;
-  const int thickness = std::max(2, canvas.width / 320);
-  for (size_t i = result.concept_count; i-- > 0;) {  // the best proposal last, on top
+  for (size_t i = 0; i < count; ++i) {
     const lightcap_concept& found = result.concepts[i];
-    const Color& color = kBoxColors[i % std::size(kBoxColors)];
-    const auto at = [&](int k) {
-      return static_cast<int>(std::lround(found.box[k] * static_cast<float>(zoom)));
-    };
-    canvas.frame(at(0), at(1), at(2), at(3), thickness, color);
-  }
-  for (size_t i = 0; i < result.concept_count; ++i) {
-    const lightcap_concept& found = result.concepts[i];
-    char similarity[16];
-    std::snprintf(similarity, sizeof similarity, " %.2f", static_cast<double>(found.similarity));
-    const std::string line = printable(found.label) + similarity;
-    const int pad = 2 * text_scale;
-    const int width = text_width(line, text_scale) + 2 * pad,
-              height = kGlyphHeight * text_scale + 3 * pad;
-    int x = static_cast<int>(std::lround(found.box[0] * static_cast<float>(zoom)));
-    int y = static_cast<int>(std::lround(found.box[1] * static_cast<float>(zoom)));
-    x = std::clamp(x, 0, std::max(canvas.width - width, 0));
-    y = std::clamp(y, 0, std::max(image_height - height, 0));
+    const int64_t pad = 2 * text_scale;
+    const std::string line = label_text(found, (canvas.width() - 2 * pad) / text_scale);
+    const int64_t width = text_width(line) * text_scale + 2 * pad;
+    const int64_t height = kGlyphHeight * text_scale + 3 * pad;
+    const int64_t x = std::clamp<int64_t>(scaling.x(found.box[0]), 0,
+                                          std::max<int64_t>(canvas.width() - width, 0));
+    int64_t y = std::clamp<int64_t>(scaling.y(found.box[1]), 0,
+                                    std::max<int64_t>(scaling.drawn_height - height, 0));
     const auto overlaps = [&](const Taken& t) {
       return x < t.x2 && t.x1 < x + width && y < t.y2 && t.y1 < y + height;
     };
-    while (y + 2 * height <= image_height && std::any_of(taken.begin(), taken.end(), overlaps))
+    while (y + 2 * height <= scaling.drawn_height &&
+           std::any_of(taken.begin(), taken.end(), overlaps))
       y += height;
     taken.push_back({x, y, x + width, y + height});
     canvas.fill(x, y, x + width, y + height, kBoxColors[i % std::size(kBoxColors)]);
@@ -159,40 +144,42 @@ void draw_concepts(Canvas& canvas, const lightcap_result& result, int zoom, int 
   }
 }
 
+void draw_boxes(Canvas& canvas, const lightcap_result& result, const Scaling& scaling,
+                size_t count) {
+  const int64_t thickness = std::max<int64_t>(2, canvas.width() / 320);
+  for (size_t i = count; i-- > 0;) {  // the best proposal last, on top
+    const float* box = result.concepts[i].box;
+    canvas.frame(scaling.x(box[0]), scaling.y(box[1]), scaling.x(box[2]), scaling.y(box[3]),
+                 thickness, kBoxColors[i % std::size(kBoxColors)]);
+  }
+}
+
 }  // namespace
 
-void write_annotated(const std::string& path, const Image& image, const lightcap_result& result) {
-  const int width = static_cast<int>(image.width), height = static_cast<int>(image.height);
-  const int zoom =
-      std::max(1, (kSmallestSide + std::max(width, height) / 2) / std::max({width, height, 1}));
-  // Room for a line even under a sliver of a picture.
-  const int canvas_width = std::max(width * zoom, 320);
-  const int text_scale = std::max(2, canvas_width / 320);
-  const int margin = 4 * text_scale;
+Canvas annotated(const ImageView& image, const lightcap_result& result) {
+  const Scaling scaling(image);
+  const int64_t width = std::max(scaling.drawn_width, kNarrowest);
+  const int64_t text_scale = std::max<int64_t>(2, width / 320);
+  const int64_t margin = 4 * text_scale;
+  const int64_t columns = (width - 2 * margin) / text_scale;
+  // Each glyph takes a column at least, and a line a space.
+  const size_t visible = strnlen(
+      result.caption, AnnotationLimits::kCaptionLines * static_cast<size_t>(columns + 1) + 1);
   const std::vector<std::string> lines =
-      wrap(printable(result.caption), canvas_width - 2 * margin, text_scale);
-  const int strip = static_cast<int>(lines.size()) * kLineHeight * text_scale + 2 * margin;
-  Canvas canvas(canvas_width, height * zoom + strip);
-  draw_image(canvas, image, zoom);
-  draw_concepts(canvas, result, zoom, std::max(1, text_scale - 1), height * zoom);
-  canvas.fill(0, height * zoom, canvas_width, canvas.height, kWhite);
+      wrap({result.caption, visible}, columns, AnnotationLimits::kCaptionLines);
+  const int64_t strip = static_cast<int64_t>(lines.size()) * kLineHeight * text_scale + 2 * margin;
+  const int64_t bottom = scaling.drawn_height;
+  Canvas canvas(width, bottom + strip);
+  draw_image(canvas, image, scaling);
+  const size_t count = std::min(result.concept_count, AnnotationLimits::kBoxes);
+  draw_boxes(canvas, result, scaling, count);
+  draw_labels(canvas, result, scaling, std::max<int64_t>(1, text_scale - 1), count);
+  canvas.fill(0, bottom, width, canvas.height(), kWhite);
   for (size_t i = 0; i < lines.size(); ++i) {
-    canvas.text(margin, height * zoom + margin + static_cast<int>(i) * kLineHeight * text_scale,
+    canvas.text(margin, bottom + margin + static_cast<int64_t>(i) * kLineHeight * text_scale,
                 lines[i], text_scale, kBlack);
   }
-  int size = 0;
-  const std::unique_ptr<unsigned char, decltype(&std::free)> png(
-      stbi_write_png_to_mem(canvas.data(), 3 * canvas.width, canvas.width, canvas.height, 3, &size),
-      &std::free);
-  if (png == nullptr) throw std::bad_alloc();
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "wb"), &std::fclose);
-  if (file == nullptr ||
-      std::fwrite(png.get(), 1, static_cast<size_t>(size), file.get()) !=
-          static_cast<size_t>(size) ||
-      std::fflush(file.get()) != 0) {
-    throw Error(ErrorCode::kOutput,
-                path + ": cannot write the annotated picture: " + std::strerror(errno));
-  }
+  return canvas;
 }
 
 }  // namespace lightcap::cli

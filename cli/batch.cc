@@ -2,13 +2,17 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <exception>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "cli/output.h"
 
 namespace lightcap::cli {
 namespace {
@@ -72,6 +76,7 @@ class Jobs {
   Jobs(const Jobs&) = delete;
   Jobs& operator=(const Jobs&) = delete;
 
+  // Throws std::system_error where the system has no more threads for us.
   void start(size_t job, const std::function<Line(size_t, size_t)>& work) {
     threads_.emplace_back([this, job, &work] {
       try {
@@ -88,18 +93,36 @@ class Jobs {
   std::vector<std::thread> threads_;
 };
 
+using Work = std::function<Line(size_t job, size_t index)>;
+
+// How many could be started: limits on processes may allow fewer than were wanted.
+size_t start_jobs(Jobs& running, size_t jobs, const Work& work) {
+  for (size_t job = 0; job < jobs; ++job) {
+    try {
+      running.start(job, work);
+    } catch (const std::system_error& error) {
+      report("captioning " + std::to_string(std::max<size_t>(job, 1)) +
+             " pictures at a time, not " + std::to_string(jobs) +
+             ": cannot start more threads: " + error.code().message());
+      return job;
+    }
+  }
+  return jobs;
+}
+
+void run_one_by_one(size_t count, const Work& work, const std::function<void(const Line&)>& print) {
+  for (size_t i = 0; i < count; ++i) print(work(0, i));
+}
+
 }  // namespace
 
 void run_in_order(size_t count, size_t jobs,
                   const std::function<Line(size_t job, size_t index)>& work,
                   const std::function<void(const Line&)>& print) {
-  if (jobs <= 1) {
-    for (size_t i = 0; i < count; ++i) print(work(0, i));
-    return;
-  }
+  if (jobs <= 1) return run_one_by_one(count, work, print);
   Queue queue(count);
   Jobs running(queue);
-  for (size_t job = 0; job < jobs; ++job) running.start(job, work);
+  if (start_jobs(running, jobs, work) == 0) return run_one_by_one(count, work, print);
   for (size_t i = 0; i < count; ++i) print(queue.wait_for(i));
 }
 

@@ -16,8 +16,8 @@ struct Line {
 
 // work(job, i) for every i in [0, count), with up to `jobs` at a time, each job one after the
 // other; print(line) on the calling thread, in the order of i, each as soon as all before it are
-// done. With one job everything runs on the calling thread. The first exception ends it all and is
-// thrown on.
+// done. With one job everything runs on the calling thread; where the system refuses threads, there
+// are fewer jobs and a warning. The first exception ends it all and is thrown on.
 void run_in_order(size_t count, size_t jobs,
                   const std::function<Line(size_t job, size_t index)>& work,
                   const std::function<void(const Line&)>& print);

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -12,10 +11,11 @@
 #include <vector>
 
 #include "cli/cli.h"
+#include "cli/inputs.h"
+#include "cli/output.h"
 #include "cli/peaks.h"
 #include "cli/profile.h"
 #include "cli/shapes.h"
-#include "engine/io/file.h"
 #include "engine/runtime/error.h"
 #include "kernels/dispatch.h"
 #include "lightcap.h"
@@ -73,7 +73,7 @@ ordered_json measure(int repeat, F&& stage) {
 }
 
 std::shared_ptr<const Model> open_model(const Options& options) {
-  return std::make_shared<const Model>(WeightsFile::open(find_model(options.model)));
+  return std::make_shared<const Model>(WeightsFile::open(options.model));
 }
 
 SessionOptions session_options_of(const Options& options) {
@@ -85,7 +85,8 @@ SessionOptions session_options_of(const Options& options) {
 }
 
 std::vector<uint8_t> picture_of(const Options& options) {
-  return options.image.empty() ? made_up_picture() : read_file(options.image, ErrorCode::kInput);
+  if (options.image.empty()) return made_up_picture();
+  return read_input(options.image, ImageLimits{}.max_bytes);
 }
 
 ordered_json bench(const Options& options) {
@@ -131,9 +132,7 @@ ordered_json bench(const Options& options) {
 }
 
 void write_text(const std::filesystem::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  if (!(file << text).flush())
-    throw Error(ErrorCode::kOutput, path.string() + ": cannot be written");
+  write_output(path.string(), {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
 // Runs of every stage, layer by layer; then one more as a trace of threads.
@@ -162,7 +161,7 @@ ordered_json profile(const Options& options) {
     // After the report: recording tasks takes a little time of its own.
     profile.trace(true);
     caption();
-    write_text(options.chrome_trace, profile.chrome_trace().dump() + "\n");
+    write_text(options.chrome_trace, json_text(profile.chrome_trace()) + "\n");
   }
   return result;
 }
@@ -219,15 +218,18 @@ Command add_bench(CLI::App& app) {
                    "and head.txt")
       ->type_name("DIR")
       ->excludes(profile_option);
-  command->add_option("IMAGE", options->image, "A picture [a made-up one of 640 x 480 pixels]");
+  command->add_option("IMAGE", options->image,
+                      "A picture, - for standard input [a made-up one of 640 x 480 pixels]");
   return [options] {
+    options->model = find_model(options->model);
     if (!options->shapes.empty()) {
       write_shapes(*options);
       return 0;
     }
+    refuse_input_as_output(options->chrome_trace, {options->image, options->model});
     const ordered_json result = options->profile ? profile(*options) : bench(*options);
     if (options->json) {
-      std::cout << result.dump() << "\n";
+      std::cout << json_text(result) << "\n";
     } else if (options->profile) {
       print_profile(result);
     } else {

@@ -1,22 +1,26 @@
-// lightcap caption: through the C API alone, as any host would.
+// lightcap caption: sessions of the C API, as any host would open them.
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <vector>
 
 #include "cli/annotate.h"
 #include "cli/batch.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
+#include "cli/output.h"
+#include "engine/image/image.h"
 #include "engine/io/npy.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "lightcap.h"
+#include "models/lightcap.h"
 
 namespace lightcap::cli {
 namespace {
@@ -29,6 +33,7 @@ struct Options {
   int jobs = 0;
   bool json = false;
   bool low_memory = false;
+  bool recursive = false;
   std::string exif = "apply";
   std::string trace;
   std::string annotate;
@@ -38,6 +43,11 @@ struct Options {
 
 void check(lightcap_status status) {
   if (status != LIGHTCAP_OK) throw Error(static_cast<ErrorCode>(status), lightcap_last_error());
+}
+
+// The library's warnings, as ours; what it says beside those is for hosts.
+void log_warning(void*, int level, const char* message) {
+  if (level > 0) report(std::string("warning: ") + message);
 }
 
 struct Close {
@@ -57,8 +67,7 @@ struct Shares {
 // One picture can't keep all threads busy all the time; as many pictures as threads can. So by
 // default each thread has a picture of its own.
 Shares share_threads(const Options& options, size_t pictures) {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  const int threads = options.threads != 0 ? options.threads : std::clamp(cores, 1, 8);
+  const int threads = options.threads != 0 ? options.threads : default_threads();
   const auto wanted = static_cast<size_t>(options.jobs != 0 ? options.jobs : threads);
   const size_t jobs = std::clamp<size_t>(wanted, 1, std::max<size_t>(pictures, 1));
   if (jobs == 1) return {1, options.threads};
@@ -66,9 +75,10 @@ Shares share_threads(const Options& options, size_t pictures) {
 }
 
 // Sessions that share one model; it is closed before they are used: they keep what they need of it.
-std::vector<Session> open_sessions(const Options& options, const Shares& shares) {
+std::vector<Session> open_sessions(const std::string& model_path, const Options& options,
+                                   const Shares& shares) {
   lightcap_model* model = nullptr;
-  check(lightcap_model_open(find_model(options.model).c_str(), nullptr, &model));
+  check(lightcap_model_open(model_path.c_str(), nullptr, &model));
   const std::unique_ptr<lightcap_model, Close> owned_model(model);
   lightcap_session_options session_options = LIGHTCAP_SESSION_OPTIONS_INIT;
   session_options.threads = shares.threads;
@@ -109,11 +119,6 @@ ordered_json to_json(const std::string& image, const lightcap_result& result) {
             {"total", ms.total}}}};
 }
 
-// Paths may hold bytes that are no UTF-8, which JSON can't: those become U+FFFD.
-std::string json_line(const ordered_json& line) {
-  return line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
-
 // Writes each stage to `folder`/name.npy. Errors can't cross the C callback: they are kept for
 // later.
 struct Tracer {
@@ -143,35 +148,69 @@ void make_folder(const std::string& path) {
 }
 
 Line failure(const Options& options, const Input& input, const std::string& error) {
-  Line line = {"", "lightcap: " + error + "\n", true};
-  if (options.json) line.out = json_line({{"image", input.path}, {"error", error}});
+  Line line = {"", message_line(error), true};
+  if (options.json) line.out = json_text({{"image", input.path}, {"error", error}}) + "\n";
   return line;
+}
+
+// Captions a picture of any source; the result's times are those of a file's caption.
+lightcap_status caption_image(lightcap_session* session, const Options& options, const Image& image,
+                              double read_ms, lightcap_result& result) {
+  const lightcap_status status = lightcap_caption_pixels(
+      session, image.pixels.get(), image.width, image.height, 0, &options.caption, &result);
+  result.timings_ms.read_image = read_ms;
+  result.timings_ms.total += read_ms;
+  return status;
+}
+
+Image read_picture(const Options& options, const Input& input) {
+  ImageLimits limits;
+  limits.max_pixels = options.caption.max_pixels;
+  const std::vector<uint8_t> bytes = read_input(input.path, limits.max_bytes);
+  return decode_image(bytes.data(), bytes.size(), limits, options.caption.ignore_exif == 0,
+                      name_of_input(input.path));
 }
 
 Line caption_one(lightcap_session* session, const Options& options, const Input& input,
                  bool one_of_several) {
   if (!input.error.empty()) return failure(options, input, input.error);
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  Image image;
+  try {
+    image = read_picture(options, input);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInput) throw;
+    return failure(options, input, error.what());
+  }
+  const double read_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   lightcap_result result = {};
   result.struct_size = sizeof result;
-  const lightcap_status status =
-      lightcap_caption_file(session, input.path.c_str(), &options.caption, &result);
-  if (status == LIGHTCAP_ERROR_INPUT) return failure(options, input, lightcap_last_error());
+  const lightcap_status status = caption_image(session, options, image, read_ms, result);
+  if (status == LIGHTCAP_ERROR_INPUT)
+    return failure(options, input, name_of_input(input.path) + ": " + lightcap_last_error());
   check(status);
   if (!options.annotate.empty()) {
-    const bool apply_exif = options.caption.ignore_exif == 0;
-    write_annotated(options.annotate, read_image(input.path, {}, apply_exif), result);
+    const Canvas canvas = annotated(image.view(), result);
+    image = {};  // a large one takes more memory than all that follows
+    write_output(options.annotate, canvas.png());
   }
-  if (options.json) return {json_line(to_json(input.path, result)), "", false};
-  return {(one_of_several ? input.path + ": " : "") + result.caption + "\n", "", false};
+  if (options.json) return {json_text(to_json(input.path, result)) + "\n", "", false};
+  const std::string name = one_of_several ? printable(input.path) + ": " : "";
+  return {name + printable(result.caption) + "\n", "", false};
 }
 
 // The exit code: 0, or 1 if an image failed.
 int caption_all(const Options& options) {
-  const std::vector<Input> inputs = expand_inputs(options.images);
+  const Inputs expanded = expand_inputs(options.images, options.recursive);
+  const std::vector<Input>& inputs = expanded.pictures;
   refuse_several("--trace", options.trace, inputs.size());
   refuse_several("--annotate", options.annotate, inputs.size());
+  for (const std::string& note : expanded.notes) report(note);
+  const std::string model = find_model(options.model);
+  if (inputs.size() == 1) refuse_input_as_output(options.annotate, {inputs[0].path, model});
   const Shares shares = share_threads(options, inputs.size());
-  const std::vector<Session> sessions = open_sessions(options, shares);
+  const std::vector<Session> sessions = open_sessions(model, options, shares);
   Tracer tracer = {options.trace, ""};
   if (!options.trace.empty()) {
     make_folder(options.trace);
@@ -226,6 +265,13 @@ Command add_caption(CLI::App& app) {
   command->add_option("--exif", options->exif, "EXIF orientation: apply or ignore")
       ->check(CLI::IsMember({"apply", "ignore"}))
       ->capture_default_str();
+  command
+      ->add_option("--max-pixels", options->caption.max_pixels,
+                   "Pictures with more are refused before they are decoded")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
+      ->capture_default_str();
+  command->add_flag("-r,--recursive", options->recursive,
+                    "Of folders, caption the pictures in sub-folders too");
   command->add_flag("--json", options->json,
                     "Print one JSON object a line, with concepts and timings");
   command->add_option("--trace", options->trace,
@@ -233,10 +279,13 @@ Command add_caption(CLI::App& app) {
   command->add_option("--annotate", options->annotate,
                       "Write one image with its boxes, concepts and caption to this PNG file");
   command
-      ->add_option("IMAGE", options->images,
-                   "JPEG, PNG, BMP or PNM files, folders of such, or patterns like 'shots/*.jpg'")
+      ->add_option(
+          "IMAGE", options->images,
+          "JPEG, PNG, BMP or PNM files, folders of such, patterns like 'shots/*.jpg', or - for "
+          "one picture on standard input")
       ->required();
   return [options] {
+    lightcap_set_log(log_warning, nullptr);
     options->caption.ignore_exif = options->exif == "ignore" ? 1 : 0;
     return caption_all(*options);
   };

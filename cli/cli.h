@@ -16,11 +16,9 @@ Command add_bench(CLI::App& app);
 Command add_inspect(CLI::App& app);
 
 // --model, else $LIGHTCAP_MODEL, else the model that ships with the engine: scenes.lcw beside the
-// program or in ../share/lightcap. Throws Error(kModel) where there is none.
+// program, in ../share/lightcap, where it is installed, or one folder up, where a build of several
+// configurations has it. Throws Error(kModel) where there is none.
 std::string find_model(const std::string& given);
-
-// Throws Error where output to stdout did not arrive, such as on a full disk.
-void flush_results();
 
 }  // namespace lightcap::cli
 

@@ -1,12 +1,20 @@
 #include "cli/inputs.h"
 
+#include <fcntl.h>
 #include <glob.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <string_view>
 #include <system_error>
+
+#include "engine/runtime/error.h"
 
 namespace lightcap::cli {
 namespace {
@@ -22,50 +30,163 @@ bool is_picture(const fs::path& path) {
   return std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
 }
 
-void add_folder(const std::string& folder, std::vector<Input>& inputs) {
+// What a folder holds.
+struct Folder {
+  std::vector<std::string> pictures, folders;
+  size_t linked_folders = 0;
   std::error_code error;
-  std::vector<std::string> pictures;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-       entry.increment(error)) {
-    std::error_code unknown;  // such as of a link to nowhere, which is no file
-    if (is_picture(entry->path()) && entry->is_regular_file(unknown))
-      pictures.push_back(entry->path().string());
+};
+
+Folder list_folder(const std::string& path) {
+  Folder found;
+  for (fs::directory_iterator entry(path, found.error), end; !found.error && entry != end;
+       entry.increment(found.error)) {
+    std::error_code unknown;  // such as of a link to nowhere, which is neither
+    if (entry->is_directory(unknown)) {
+      // A link may lead back to a folder that it lies in.
+      if (entry->is_symlink(unknown)) {
+        ++found.linked_folders;
+      } else {
+        found.folders.push_back(entry->path().string());
+      }
+    } else if (is_picture(entry->path()) && entry->is_regular_file(unknown)) {
+      found.pictures.push_back(entry->path().string());
+    }
   }
-  if (error) {
-    inputs.push_back({folder, folder + ": cannot list the folder: " + error.message()});
-  } else if (pictures.empty()) {
-    std::string endings;
-    for (const std::string_view ending : kEndings) endings.append(" ").append(ending);
-    inputs.push_back({folder, folder + ": the folder holds no pictures; looked for" + endings});
-  }
-  std::sort(pictures.begin(), pictures.end());
-  for (std::string& picture : pictures) inputs.push_back({std::move(picture), ""});
+  return found;
 }
 
-void add_matches(const std::string& pattern, std::vector<Input>& inputs) {
+std::string counted(size_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+void add_folder(const std::string& argument, bool recursive, Inputs& inputs) {
+  std::vector<std::string> pictures, waiting = {argument};
+  size_t skipped = 0, linked = 0, unreadable = 0;
+  while (!waiting.empty()) {
+    const std::string path = std::move(waiting.back());
+    waiting.pop_back();
+    Folder found = list_folder(path);
+    if (found.error) {
+      inputs.pictures.push_back(
+          {path, path + ": cannot list the folder: " + found.error.message()});
+      ++unreadable;
+    }
+    std::move(found.pictures.begin(), found.pictures.end(), std::back_inserter(pictures));
+    if (recursive) {
+      std::move(found.folders.begin(), found.folders.end(), std::back_inserter(waiting));
+      linked += found.linked_folders;
+    } else {
+      skipped += found.folders.size() + found.linked_folders;
+    }
+  }
+  if (skipped > 0) {
+    inputs.notes.push_back(argument + ": " + counted(skipped, "sub-folder") +
+                           " skipped; -r captions the pictures in sub-folders too");
+  }
+  if (linked > 0)
+    inputs.notes.push_back(argument + ": " + counted(linked, "link") + " to folders skipped");
+  if (pictures.empty() && unreadable == 0) {
+    std::string endings;
+    for (const std::string_view ending : kEndings) endings.append(" ").append(ending);
+    inputs.pictures.push_back(
+        {argument, argument + ": the folder holds no pictures; looked for" + endings});
+  }
+  std::sort(pictures.begin(), pictures.end());
+  for (std::string& picture : pictures) inputs.pictures.push_back({std::move(picture), ""});
+}
+
+void add_matches(const std::string& pattern, std::vector<Input>& pictures) {
   glob_t matches = {};
   if (glob(pattern.c_str(), 0, nullptr, &matches) != 0)
-    inputs.push_back({pattern, pattern + ": no file matches"});
-  for (size_t i = 0; i < matches.gl_pathc; ++i) inputs.push_back({matches.gl_pathv[i], ""});
+    pictures.push_back({pattern, pattern + ": no file matches"});
+  for (size_t i = 0; i < matches.gl_pathc; ++i) pictures.push_back({matches.gl_pathv[i], ""});
   globfree(&matches);
+}
+
+// Whatever is left to read, at most max_bytes of it.
+std::vector<uint8_t> read_to_end(int file, const std::string& name, size_t max_bytes) {
+  const auto refuse = [&](const std::string& size) {
+    throw Error(ErrorCode::kInput, name + ": the picture has " + size + " bytes, the limit is " +
+                                       std::to_string(max_bytes));
+  };
+  constexpr size_t kPiece = size_t{1} << 16;
+  size_t room = kPiece;
+  struct stat info = {};
+  if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
+    const auto size = static_cast<size_t>(info.st_size);
+    if (size > max_bytes) refuse(std::to_string(size));
+    room = size + 1;  // in the one byte more the file's end shows
+  }
+  std::vector<uint8_t> bytes;
+  while (true) {
+    const size_t before = bytes.size();
+    bytes.resize(before + room);
+    const ssize_t got = read(file, bytes.data() + before, room);
+    if (got < 0 && errno != EINTR) {
+      throw Error(ErrorCode::kInput, name + ": cannot read it: " + std::strerror(errno));
+    }
+    bytes.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    if (got == 0) return bytes;
+    if (bytes.size() > max_bytes) refuse("more than " + std::to_string(max_bytes));
+    room = std::max(bytes.capacity() - bytes.size(), kPiece);
+  }
+}
+
+bool examine(const std::string& path, struct stat& info) {
+  return path == kStandardInput ? fstat(STDIN_FILENO, &info) == 0 : stat(path.c_str(), &info) == 0;
 }
 
 }  // namespace
 
-std::vector<Input> expand_inputs(const std::vector<std::string>& arguments) {
-  std::vector<Input> inputs;
+Inputs expand_inputs(const std::vector<std::string>& arguments, bool recursive) {
+  if (std::count(arguments.begin(), arguments.end(), kStandardInput) > 1) {
+    throw Error(ErrorCode::kUsage, "-, which is standard input, can be given once only");
+  }
+  Inputs inputs;
   for (const std::string& argument : arguments) {
     std::error_code error;
     const fs::file_status status = fs::status(argument, error);
-    if (fs::is_directory(status)) {
-      add_folder(argument, inputs);
+    if (argument == kStandardInput) {
+      inputs.pictures.push_back({argument, ""});
+    } else if (fs::is_directory(status)) {
+      add_folder(argument, recursive, inputs);
     } else if (!fs::exists(status) && argument.find_first_of("*?[") != std::string::npos) {
-      add_matches(argument, inputs);
+      add_matches(argument, inputs.pictures);
     } else {
-      inputs.push_back({argument, ""});
+      inputs.pictures.push_back({argument, ""});
     }
   }
   return inputs;
+}
+
+std::vector<uint8_t> read_input(const std::string& path, size_t max_bytes) {
+  const std::string name = name_of_input(path);
+  if (path == kStandardInput) return read_to_end(STDIN_FILENO, name, max_bytes);
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  if (file < 0) {
+    throw Error(ErrorCode::kInput, name + ": cannot open the file: " + std::strerror(errno));
+  }
+  struct Close {
+    int file;
+    ~Close() { close(file); }
+  } const closing{file};
+  return read_to_end(file, name, max_bytes);
+}
+
+std::string name_of_input(const std::string& path) {
+  return path == kStandardInput ? "standard input" : path;
+}
+
+void refuse_input_as_output(const std::string& output, const std::vector<std::string>& inputs) {
+  struct stat to = {};
+  if (output.empty() || stat(output.c_str(), &to) != 0 || !S_ISREG(to.st_mode)) return;
+  for (const std::string& input : inputs) {
+    struct stat from = {};
+    if (!examine(input, from) || from.st_dev != to.st_dev || from.st_ino != to.st_ino) continue;
+    throw Error(ErrorCode::kUsage, output + ": is also an input (" + name_of_input(input) +
+                                       "), which writing would replace");
+  }
 }
 
 }  // namespace lightcap::cli

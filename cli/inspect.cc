@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "engine/io/crc32.h"
 #include "engine/io/weights_file.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "models/weights.h"
 
 namespace lightcap::cli {
@@ -27,7 +29,11 @@ ordered_json to_json(const Value& value) {
 
 ordered_json describe(const WeightsFile& file, const std::string& path) {
   ordered_json keys = ordered_json::object();
-  for (const auto& [key, value] : file.key_values()) keys[std::string(key)] = to_json(value);
+  // To look each key up among those before it would take quadratic time; the file has none twice.
+  auto& entries = keys.get_ref<ordered_json::object_t&>();
+  for (const auto& [key, value] : file.key_values()) {
+    entries.emplace_back(std::string(key), to_json(value));
+  }
   ordered_json tensors = ordered_json::array();
   uint64_t parameters = 0, bytes = 0;
   for (const TensorEntry& tensor : file.tensors()) {
@@ -52,22 +58,24 @@ ordered_json describe(const WeightsFile& file, const std::string& path) {
 }
 
 void print_text(const ordered_json& all) {
-  std::cout << all["file"].get<std::string>() << ": " << all["file_bytes"] << " bytes, "
-            << all["tensors"].size() << " tensors, " << all["parameters"] << " parameters\n\n";
+  std::cout << printable(all["file"].get_ref<const std::string&>()) << ": " << all["file_bytes"]
+            << " bytes, " << all["tensors"].size() << " tensors, " << all["parameters"]
+            << " parameters\n\n";
   for (const auto& [key, value] : all["key_values"].items()) {
     const bool counted = value.is_object();
-    std::cout << key << " = " << (counted ? value["strings"].dump() + " strings" : value.dump())
-              << "\n";
+    std::cout << printable(key) << " = "
+              << (counted ? value["strings"].dump() + " strings" : json_text(value)) << "\n";
   }
   std::cout << "\n";
   for (const ordered_json& tensor : all["tensors"]) {
     std::string shape;
     for (const ordered_json& dim : tensor["shape"])
       shape += (shape.empty() ? "[" : ", ") + dim.dump();
-    std::cout << std::left << std::setw(62) << tensor["name"].get_ref<const std::string&>()
-              << std::setw(5) << tensor["type"].get_ref<const std::string&>() << std::setw(22)
-              << shape + "]" << std::setw(13) << tensor["layout"].get_ref<const std::string&>()
-              << std::right << std::setw(12) << tensor["bytes"].dump() << "\n";
+    std::cout << std::left << std::setw(62)
+              << printable(tensor["name"].get_ref<const std::string&>()) << std::setw(5)
+              << tensor["type"].get_ref<const std::string&>() << std::setw(22) << shape + "]"
+              << std::setw(13) << tensor["layout"].get_ref<const std::string&>() << std::right
+              << std::setw(12) << tensor["bytes"].dump() << "\n";
   }
 }
 
@@ -90,10 +98,11 @@ int inspect(const std::string& path, bool verify, bool json) {
     all["damaged"] = damaged;
   }
   if (json) {
-    std::cout << all.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+    std::cout << json_text(all, 2) << "\n";
   } else {
     print_text(all);
   }
+  flush_results();  // what follows may be an error of its own
   if (!damaged.empty()) {
     std::string names;
     for (const std::string& name : damaged) names += "\n  " + name;

@@ -1,16 +1,19 @@
 // lightcap: caption | bench | inspect. Results go to stdout, everything else to stderr; exit codes
 // are those of lightcap_status.
+#include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <utility>
 #include <vector>
 
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "engine/runtime/error.h"
 #include "lightcap.h"
 
@@ -33,7 +36,20 @@ std::string version_text() {
   return text + "instruction set: " + best + "\nbuilt in:" + built_in + "\n";
 }
 
+// Makes failures of output errors, rather than a silent end or somebody else's damaged file.
+void prepare_process() {
+  // A file that grows beyond `ulimit -f` is an error then, not the end of the program.
+  std::signal(SIGXFSZ, SIG_IGN);
+  // The next file that is opened would get a closed stream's number, and what is printed. Each is
+  // opened the wrong way round, so that using it remains an error.
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    if (fcntl(stream, F_GETFD) >= 0) continue;
+    if (open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+  }
+}
+
 int run(int argc, char** argv) {
+  prepare_process();
   CLI::App app("LightCap: captions for images, on any CPU");
   app.require_subcommand(0, 1);
   app.get_formatter()->column_width(34);
@@ -43,7 +59,9 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
-    return app.exit(help, std::cout, std::cerr);
+    const int code = app.exit(help, std::cout, std::cerr);
+    flush_results();
+    return code;
   } catch (const CLI::ParseError& error) {
     throw Error(ErrorCode::kUsage, std::string(error.what()) + "; see --help");
   }
@@ -68,28 +86,20 @@ std::string find_model(const std::string& given) {
   if (!given.empty()) return given;
   const char* variable = std::getenv("LIGHTCAP_MODEL");
   if (variable != nullptr && *variable != '\0') return variable;
-  std::array<char, 4096> program;
-  const ssize_t length = readlink("/proc/self/exe", program.data(), program.size());
-  std::string folder(program.data(), length > 0 ? static_cast<size_t>(length) : 0);
-  folder.resize(folder.find_last_of('/') == std::string::npos ? 0 : folder.find_last_of('/') + 1);
-  for (const char* place : {"scenes.lcw", "../share/lightcap/scenes.lcw"}) {
-    const std::string path = folder + place;
+  std::error_code unknown;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unknown);
+  for (const char* place : {"scenes.lcw", "../share/lightcap/scenes.lcw", "../scenes.lcw"}) {
+    if (unknown) break;
+    const std::filesystem::path path = program.parent_path() / place;
     if (access(path.c_str(), R_OK) != 0) continue;
-    std::fprintf(stderr,
-                 "lightcap: the model that ships with the engine knows illustrated scenes only; "
-                 "--model takes your own\n");
-    return path;
+    report(
+        "the model that ships with the engine knows illustrated scenes only; --model takes your "
+        "own");
+    return path.string();
   }
   throw Error(
       ErrorCode::kModel,
       "no model: give one with --model or LIGHTCAP_MODEL, or put scenes.lcw beside the program");
-}
-
-void flush_results() {
-  std::cout.flush();
-  if (!std::cout || std::fflush(stdout) != 0) {
-    throw Error(ErrorCode::kOutput, "cannot write to standard output");
-  }
 }
 
 }  // namespace lightcap::cli
@@ -99,13 +109,13 @@ int main(int argc, char** argv) {
   try {
     return lightcap::cli::run(argc, argv);
   } catch (const lightcap::Error& error) {
-    std::fprintf(stderr, "lightcap: %s\n", error.what());
+    lightcap::cli::report(error.what());
     return static_cast<int>(error.code());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "lightcap: out of memory\n");
     return static_cast<int>(ErrorCode::kMemory);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "lightcap: internal error: %s\n", error.what());
+    lightcap::cli::report(std::string("internal error: ") + error.what());
     return static_cast<int>(ErrorCode::kInternal);
   }
 }
