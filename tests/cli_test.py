@@ -81,7 +81,9 @@ class Caption(unittest.TestCase):
                 return code, [Path(line["image"]).name for line in lines if "caption" in line], err
 
             everything = ["[1].png", "a.PNG", "b.png", "c.jpeg"]
-            self.assertEqual(captioned(folder), (0, everything, ""))
+            code, names, err = captioned(folder)
+            self.assertEqual((code, names), (0, everything))
+            self.assertIn("1 sub-folder skipped", err)
             self.assertEqual(captioned(folder + "/?.png"), (0, ["b.png"], ""))
             self.assertEqual(captioned(folder + "/[1].png"), (0, ["[1].png"], ""))  # a file's own name
             code, names, err = captioned(folder + "/*.gif", IMAGE, folder + "/inner/..")
