@@ -7,8 +7,10 @@ Usage: demo_evaluation_test.py    (exit code 77, skipped, without PyTorch, NumPy
 import contextlib
 import io
 import json
+import shutil
 import sys
 import tempfile
+import types
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -123,6 +125,72 @@ class Evaluate(unittest.TestCase):
         self.assertNotIn("BLEU-4", results)
         self.assertIn("CIDEr and BLEU-4 are left out", self.stderr)
         self.assertIn("pip install pycocoevalcap", self.stderr)
+
+    def run_with_stubs(self, java):
+        """The results with scorers that count words in common, beside a jar and with this `java`."""
+        stubs = {name: types.ModuleType(name) for name in (
+            "pycocoevalcap", "pycocoevalcap.bleu", "pycocoevalcap.bleu.bleu", "pycocoevalcap.cider",
+            "pycocoevalcap.cider.cider", "pycocoevalcap.tokenizer",
+            "pycocoevalcap.tokenizer.ptbtokenizer")}  # fmt: skip
+        self.scored = []
+
+        class Scorer:
+            def __init__(self, *_):
+                pass
+
+            def compute_score(scorer, truth, tried, verbose=0):
+                self.scored.append((truth, tried))
+                return [0.0] * 4, [[0.0]] * 4
+
+        class Cider(Scorer):
+            def compute_score(scorer, truth, tried):
+                self.scored.append((truth, tried))
+                return 0.0, [0.0] * len(truth)
+
+        stubs["pycocoevalcap.bleu.bleu"].Bleu = Scorer
+        stubs["pycocoevalcap.cider.cider"].Cider = Cider
+        stubs["pycocoevalcap.tokenizer.ptbtokenizer"].PUNCTUATIONS = ["."]
+        stubs["pycocoevalcap"].tokenizer = stubs["pycocoevalcap.tokenizer"]
+        with tempfile.TemporaryDirectory() as folder:
+            stubs["pycocoevalcap.tokenizer"].__path__ = [folder]
+            (Path(folder) / "stanford-corenlp-3.4.1.jar").write_bytes(b"")
+            if java:
+                (Path(folder) / "java").write_text("#!/bin/sh\n" + java)
+                (Path(folder) / "java").chmod(0o755)
+            path = f"{folder}:/bin:/usr/bin" if java else folder
+            with mock.patch.dict(sys.modules, stubs), mock.patch.dict("os.environ", PATH=path):
+                return self.run_main(COCO, GOOD)
+
+    def test_the_tokenizer_is_cocos_where_java_is(self):
+        # Splits the final stop off, as the real one does; fails without the options that it needs.
+        java = """case "$*" in
+            *"-cp "*stanford-corenlp-3.4.1.jar*PTBTokenizer*-preserveLines*-lowerCase*) ;;
+            *) exit 1 ;;
+        esac
+        exec sed 's/\\.$/ ./; s/^A /the /'
+        """
+        self.assertEqual(self.run_with_stubs(java)["tokenizer"], "PTBTokenizer")
+        self.assertNotIn("split by", self.stderr)
+        truth, tried = self.scored[0]
+        self.assertEqual(truth[40], ["the bowl of soup with a silver spoon"])
+        self.assertEqual(len(truth[7]), 2)
+        self.assertEqual(tried[9], ["two zebras stand in tall dry grass"])
+
+    def test_a_tokenizer_that_fails_is_an_error(self):
+        for java in ("exit 3\n", "head -n 2\n"):
+            with self.assertRaisesRegex(SystemExit, "PTBTokenizer failed"):
+                self.run_with_stubs(java)
+
+    def test_without_java_the_own_splitter_is_named(self):
+        self.assertEqual(self.run_with_stubs("")["tokenizer"], "models.reference.text.words")
+        self.assertIn("do not compare with published figures", self.stderr)
+        self.assertEqual(self.scored[0][1][9], ["two zebras stand in tall dry grass ."])
+
+    @unittest.skipUnless(pycocoevalcap and shutil.which("java"), "needs pycocoevalcap and java")
+    def test_cocos_own_tokenizer(self):
+        said = ["A man's dog, isn't it?", "", "two\u2028zebras\r\n GRASS. Caf\u00e9"]
+        self.assertEqual(evaluate.tokenize(said), (
+            ["a man 's dog is n't it", "", "two zebras grass caf\u00e9"], "PTBTokenizer"))  # fmt: skip
 
     def test_same_tokens(self):
         self.assertEqual(self.run_main(COCO, GOOD, against=POOR)["same tokens"], 1 / 4)

@@ -3,7 +3,9 @@
 CAPTIONS.json is any COCO captions file; P.jsonl is what `lightcap caption --json` printed for its
 images (the order is free), or what `python -m models.reference.caption --json` did: same fields.
 CIDEr and BLEU-4 need pycocoevalcap and are left out without it; images without a reference caption
-have no part in them. Images that carry a `scene` (see scenes.py) are checked for facts, boxes and
+have no part in them. They compare with published figures where captions are split into words by
+COCO's PTBTokenizer, which needs `java`; without it, words are split by the reference model's own
+splitter. The results name the one that was used as `tokenizer`. Images that carry a `scene` (see scenes.py) are checked for facts, boxes and
 concepts too. With --against Q.jsonl, counts the images with equal tokens.
 Writes RESULTS.json and RESULTS.md.
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,6 +29,10 @@ from . import grammar
 from .scenes import Group, Scene
 
 Record = dict[str, Any]
+Results = dict[str, "float | str"]
+
+PTB_TOKENIZER = "PTBTokenizer"
+OWN_TOKENIZER = "models.reference.text.words"
 
 
 def read_predictions(path: Path) -> dict[str, Record]:
@@ -33,10 +41,41 @@ def read_predictions(path: Path) -> dict[str, Record]:
     return {Path(r["image"]).name: r for r in records if "caption" in r}
 
 
+def ptb_tokens(texts: list[str], jar: Path) -> list[str]:
+    """The texts' words with spaces between, as COCO's evaluation splits them: lower case, without
+    punctuation."""
+    from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
+
+    lines = [" ".join(text.split()) for text in texts]  # a text a line, whatever it holds
+    done = subprocess.run(
+        ["java", "-Dfile.encoding=UTF-8", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer",
+         "-preserveLines", "-lowerCase"],
+        input="\n".join([*lines, ""]), capture_output=True, encoding="utf-8", check=False)  # fmt: skip
+    split = done.stdout.split("\n")[:-1]
+    if done.returncode != 0 or len(split) != len(lines):
+        raise SystemExit(f"java's PTBTokenizer failed: {done.stderr.strip()}")
+    return [" ".join(w for w in line.split() if w not in PUNCTUATIONS) for line in split]
+
+
+def tokenize(texts: list[str]) -> tuple[list[str], str]:
+    """The texts' words with spaces between, and the tokenizer's name: COCO's where it can be run."""
+    import pycocoevalcap.tokenizer
+
+    folders = [Path(folder) for folder in pycocoevalcap.tokenizer.__path__]
+    jars = sorted(jar for folder in folders for jar in folder.glob("stanford-corenlp-*.jar"))
+    if jars and shutil.which("java"):
+        return ptb_tokens(texts, jars[0]), PTB_TOKENIZER
+    print(f"words are split by {OWN_TOKENIZER}: COCO's PTBTokenizer needs `java` and "
+          "pycocoevalcap's jar, and without it CIDEr and BLEU-4 do not compare with published "
+          "figures", file=sys.stderr)  # fmt: skip
+    return [" ".join(words(text)) for text in texts], OWN_TOKENIZER
+
+
 def caption_scores(
     said: dict[int, str], references: dict[int, list[str]]
-) -> tuple[dict[str, float], np.ndarray]:
-    """CIDEr and BLEU-4 of one caption an image, and every image's own CIDEr.
+) -> tuple[Results, np.ndarray]:
+    """CIDEr and BLEU-4 of one caption an image with the tokenizer's name, and every image's own
+    CIDEr.
 
     An image without a caption counts as empty. Nothing without pycocoevalcap.
     """
@@ -48,11 +87,14 @@ def caption_scores(
         print(f"CIDEr and BLEU-4 are left out: {error} {hint}", file=sys.stderr)
         return {}, np.zeros(0)
 
-    truth = {i: [" ".join(words(text)) for text in texts] for i, texts in references.items()}
-    tried = {i: [" ".join(words(said.get(i, "")))] for i in truth}
+    flat = [text for texts in references.values() for text in texts]
+    split, tokenizer = tokenize([said.get(i, "") for i in references] + flat)
+    tried = {i: [text] for i, text in zip(references, split)}
+    rest = iter(split[len(references) :])
+    truth = {i: [next(rest) for _ in texts] for i, texts in references.items()}
     cider, each = Cider().compute_score(truth, tried)
     bleu = Bleu(4).compute_score(truth, tried, verbose=0)[0][3]
-    return {"CIDEr": float(cider), "BLEU-4": float(bleu)}, np.asarray(each)
+    return {"tokenizer": tokenizer, "CIDEr": float(cider), "BLEU-4": float(bleu)}, np.asarray(each)
 
 
 def fact_scores(said: dict[int, str], scenes: dict[int, Scene]) -> dict[str, float]:
@@ -134,17 +176,17 @@ def same_tokens(
     return same / max(len(names), 1)
 
 
-def score(coco: Record, predictions: dict[str, Record]) -> dict[str, float]:
+def score(coco: Record, predictions: dict[str, Record]) -> Results:
     """Every measure that the file's images allow; predictions by file name without folders."""
     return score_each(coco, predictions)[0]
 
 
-def score_each(coco: Record, predictions: dict[str, Record]) -> tuple[dict[str, float], np.ndarray]:
+def score_each(coco: Record, predictions: dict[str, Record]) -> tuple[Results, np.ndarray]:
     """The measures, and every image's own CIDEr (empty where there is none)."""
     ids = {image["id"]: Path(image["file_name"]).name for image in coco["images"]}
     records = {i: predictions[name] for i, name in ids.items() if name in predictions}
     said = {i: record["caption"] for i, record in records.items()}
-    results: dict[str, float] = {"images": len(ids), "captioned": len(said)}
+    results: Results = {"images": len(ids), "captioned": len(said)}
     each = np.zeros(0)
     references = {i: texts for i, texts in references_of(coco).items() if i in ids}
     if references:
@@ -169,7 +211,8 @@ def main() -> None:
     if args.against:
         names = [Path(image["file_name"]).name for image in coco["images"]]
         results["same tokens"] = same_tokens(predictions, read_predictions(args.against), names)
-    rows = [f"| {name} | {value:.4g} |" for name, value in results.items()]
+    rows = [f"| {name} | {value if isinstance(value, str) else format(value, '.4g')} |"
+            for name, value in results.items()]  # fmt: skip
     table = "\n".join(["| measure | value |", "|---|---|", *rows])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")

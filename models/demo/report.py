@@ -24,7 +24,7 @@ from .evaluate import read_predictions, same_tokens, score, score_each
 from .training_data import TRAIN_SEED
 
 Record = dict[str, Any]
-Scores = dict[str, float]
+Scores = dict[str, Any]  # numbers, and the tokenizer's name
 MEASURES = ("CIDEr", "BLEU-4", "facts true", "captions true throughout", "things named",
             "detector AP50", "concept precision", "concept recall")  # fmt: skip
 TORCH = "PyTorch"
@@ -118,6 +118,8 @@ def text_of(results: Record) -> str:
              if name.endswith(" facts true")}  # fmt: skip
     heading = (f"{results['scenes']} scenes of seed {results['seed']} (training: seed {TRAIN_SEED}),"
                " greedy search.")  # fmt: skip
+    if "tokenizer" in scored[best]:
+        heading += f" Words of CIDEr and BLEU-4 are split by {scored[best]['tokenizer']}."
     if "content seen in training" in results:
         share = 100 * results["content seen in training"]
         heading += (f" {share:.1f} % of them have the content of a training scene (setting, things,"
