@@ -48,31 +48,43 @@ struct Scaling {
   int64_t y(float at) const { return place(at, height, drawn_height); }
 };
 
+// The pixels of a picture's row or column that one drawn pixel stands for.
+struct Range {
+  size_t begin, end;
+};
+
+std::vector<Range> ranges(int64_t side, int64_t drawn_side) {
+  std::vector<Range> all;
+  for (int64_t at = 0; at < drawn_side; ++at) {
+    const int64_t begin = at * side / drawn_side;
+    const int64_t end = std::max(begin + 1, (at + 1) * side / drawn_side);
+    all.push_back({static_cast<size_t>(begin), static_cast<size_t>(end)});
+  }
+  return all;
+}
+
+Color mean(const ImageView& image, const Range& rows, const Range& columns) {
+  std::array<size_t, 3> sum = {};
+  for (size_t y = rows.begin; y < rows.end; ++y) {
+    const uint8_t* row = image.data + y * image.row_bytes;
+    for (size_t i = 3 * columns.begin; i < 3 * columns.end; i += 3) {
+      for (size_t c = 0; c < 3; ++c) sum[c] += row[i + c];
+    }
+  }
+  const size_t count = (rows.end - rows.begin) * (columns.end - columns.begin);
+  Color color;
+  for (size_t c = 0; c < 3; ++c) color[c] = static_cast<uint8_t>((sum[c] + count / 2) / count);
+  return color;
+}
+
 // Each pixel is the mean of those that it stands for: one where the picture is enlarged.
 void draw_image(Canvas& canvas, const ImageView& image, const Scaling& scaling) {
-  const auto begin = [](int64_t at, int64_t side, int64_t drawn) {
-    return static_cast<size_t>(at * side / drawn);
-  };
-  const auto end = [&](int64_t at, int64_t side, int64_t drawn) {
-    return std::max(begin(at, side, drawn) + 1, begin(at + 1, side, drawn));
-  };
-  for (int64_t y = 0; y < scaling.drawn_height; ++y) {
-    const size_t top = begin(y, scaling.height, scaling.drawn_height);
-    const size_t bottom = end(y, scaling.height, scaling.drawn_height);
-    for (int64_t x = 0; x < scaling.drawn_width; ++x) {
-      const size_t left = begin(x, scaling.width, scaling.drawn_width);
-      const size_t right = end(x, scaling.width, scaling.drawn_width);
-      std::array<size_t, 3> sum = {};
-      for (size_t row = top; row < bottom; ++row) {
-        const uint8_t* from = image.data + row * image.row_bytes + 3 * left;
-        for (size_t i = 0; i < 3 * (right - left); i += 3) {
-          for (size_t c = 0; c < 3; ++c) sum[c] += from[i + c];
-        }
-      }
-      const size_t count = (bottom - top) * (right - left);
-      Color mean;
-      for (size_t c = 0; c < 3; ++c) mean[c] = static_cast<uint8_t>((sum[c] + count / 2) / count);
-      canvas.set(x, y, mean);
+  const std::vector<Range> rows = ranges(scaling.height, scaling.drawn_height);
+  const std::vector<Range> columns = ranges(scaling.width, scaling.drawn_width);
+  for (size_t y = 0; y < rows.size(); ++y) {
+    for (size_t x = 0; x < columns.size(); ++x) {
+      canvas.set(static_cast<int64_t>(x), static_cast<int64_t>(y),
+                 mean(image, rows[y], columns[x]));
     }
   }
 }
