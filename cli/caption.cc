@@ -45,10 +45,25 @@ void check(lightcap_status status) {
   if (status != LIGHTCAP_OK) throw Error(static_cast<ErrorCode>(status), lightcap_last_error());
 }
 
-// The library's warnings, as ours; what it says beside those is for hosts.
-void log_warning(void*, int level, const char* message) {
-  if (level > 0) report(std::string("warning: ") + message);
-}
+// While it lives, the library's warnings are ours; what it says beside those is for hosts. Sessions
+// that open one after the other warn of the same. For one thread.
+class Warnings {
+ public:
+  Warnings() { lightcap_set_log(show, this); }
+  ~Warnings() { lightcap_set_log(nullptr, nullptr); }
+  Warnings(const Warnings&) = delete;
+  Warnings& operator=(const Warnings&) = delete;
+
+ private:
+  static void show(void* context, int level, const char* message) {
+    std::string& last = static_cast<Warnings*>(context)->last_;
+    if (level <= 0 || last == message) return;
+    last = message;
+    report("warning: " + last);
+  }
+
+  std::string last_;
+};
 
 struct Close {
   void operator()(lightcap_model* model) const { lightcap_model_close(model); }
@@ -77,6 +92,7 @@ Shares share_threads(const Options& options, size_t pictures) {
 // Sessions that share one model; it is closed before they are used: they keep what they need of it.
 std::vector<Session> open_sessions(const std::string& model_path, const Options& options,
                                    const Shares& shares) {
+  const Warnings shown;
   lightcap_model* model = nullptr;
   check(lightcap_model_open(model_path.c_str(), nullptr, &model));
   const std::unique_ptr<lightcap_model, Close> owned_model(model);
@@ -285,7 +301,6 @@ Command add_caption(CLI::App& app) {
           "one picture on standard input")
       ->required();
   return [options] {
-    lightcap_set_log(log_warning, nullptr);
     options->caption.ignore_exif = options->exif == "ignore" ? 1 : 0;
     return caption_all(*options);
   };

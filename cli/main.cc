@@ -88,7 +88,8 @@ std::string find_model(const std::string& given) {
   if (variable != nullptr && *variable != '\0') return variable;
   std::error_code unknown;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unknown);
-  for (const char* place : {"scenes.lcw", "../share/lightcap/scenes.lcw", "../scenes.lcw"}) {
+  for (const char* place : {"scenes.lcw", LIGHTCAP_DATA_DIR "/scenes.lcw",
+                            "../share/lightcap/scenes.lcw", "../scenes.lcw"}) {
     if (unknown) break;
     const std::filesystem::path path = program.parent_path() / place;
     if (access(path.c_str(), R_OK) != 0) continue;

@@ -21,9 +21,9 @@ LIGHTCAP, MODEL, IMAGE = sys.argv[1:4]
 EMULATOR = os.environ.get("LIGHTCAP_EMULATOR", "").split()
 DEMO = Path(__file__).resolve().parent.parent / "models/demo"
 SPECIAL = [b"[PAD]", b"[UNK]", b"[CLS]", b"[SEP]", b"[MASK]"]
-# A window's title, a colour, a line of another picture; DEL, C1's CSI, an override of direction, and a
-# byte that is not UTF-8.
-HOSTILE = b"\x1b]0;owned\x07\x1b[31m\nother.jpg: a forged line\r\x7f\xc2\x9b2J\xe2\x80\xae\xff"
+# A window's title, a colour, a line of another picture; DEL, C1's CSI, an override of direction.
+HOSTILE = b"\x1b]0;owned\x07\x1b[31m\nother.jpg: a forged line\r\x7f\xc2\x9b2J\xe2\x80\xae"
+NOT_UTF8 = HOSTILE + b"\xff"
 
 
 def run(*arguments, program=LIGHTCAP, text=True, environment=None, **options):
@@ -87,7 +87,7 @@ class Texts(InFolder):
         code, out, err = run("caption", "--model", self.model(change), "--json", IMAGE, IMAGE)
         self.assertEqual((code, err), (0, ""))
         self.assertEqual(obeyed(out), set())
-        shown = HOSTILE.decode(errors="replace")
+        shown = HOSTILE.decode()
         for line in map(json.loads, out.splitlines()):
             self.assertIn(shown, line["caption"])
             for concept in line["concepts"]:
@@ -114,7 +114,7 @@ class Texts(InFolder):
             self.assertEqual((out, obeyed(err), len(err.splitlines())), ("", set(), 1), err)
 
     def test_inspect_shows_any_text(self):
-        model = self.model(lambda file: (file.set(b"producer", STRING, HOSTILE),
+        model = self.model(lambda file: (file.set(b"producer", STRING, NOT_UTF8),
                                          file.set(b"licenses", STRINGS, [b"\xff\xfe", HOSTILE])))
         code, out, err = run("inspect", model)
         self.assertEqual((code, err), (0, ""))
@@ -123,7 +123,7 @@ class Texts(InFolder):
         code, out, err = run("inspect", model, "--json")
         self.assertEqual((code, err), (0, ""))
         self.assertEqual(obeyed(out), set())
-        self.assertEqual(json.loads(out)["key_values"]["producer"], HOSTILE.decode(errors="replace"))
+        self.assertEqual(json.loads(out)["key_values"]["producer"], NOT_UTF8.decode(errors="replace"))
 
     def test_inspect_takes_time_proportional_to_the_keys(self):
         def change(file):

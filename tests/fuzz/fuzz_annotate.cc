@@ -8,7 +8,7 @@
 #include "cli/annotate.h"
 #include "cli/canvas.h"
 #include "engine/image/image.h"
-#include "engine/runtime/error.h"
+#include "tests/fuzz/limits.h"
 
 namespace {
 
@@ -27,7 +27,7 @@ class Input {
     next_ += size;
     return value;
   }
-  // Up to a byte 0, repeated, so that short inputs make long texts.
+  // Up to a byte 0, repeated, so that short inputs make long texts; some MiB in all.
   std::string text() {
     const uint16_t times = take<uint16_t>();
     const uint8_t* end = std::find(next_, end_, uint8_t{0});
@@ -35,7 +35,8 @@ class Input {
     next_ = std::min(end + 1, end_);
     if (end == end_) next_ = end_;
     std::string all;
-    for (uint32_t i = 0; i <= times && all.size() < (size_t{1} << 20); ++i) all += once;
+    for (uint32_t i = 0; i <= times && all.size() + once.size() <= text_left_; ++i) all += once;
+    text_left_ -= all.size();
     return all;
   }
   size_t left() const { return static_cast<size_t>(end_ - next_); }
@@ -43,6 +44,7 @@ class Input {
  private:
   const uint8_t* next_;
   const uint8_t* end_;
+  size_t text_left_ = size_t{4} << 20;
 };
 
 }  // namespace
@@ -71,6 +73,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   result.concepts = concepts.data();
   result.concept_count = concepts.size();
 
+  // The largest canvas is 4096 pixels wide and holds twelve lines; nothing else grows.
+  const lightcap::fuzz::InputLimits limits(size, size_t{32} << 20, 16, 2.0);
   const lightcap::cli::Canvas canvas =
       lightcap::cli::annotated({pixels.data(), width, height, 3 * width}, result);
   if (canvas.width() > AnnotationLimits::kLongestSide ||
