@@ -37,7 +37,7 @@ struct Scaling {
     drawn_height = drawn(height);
   }
 
-  // Where a coordinate of the picture is drawn, within the drawn picture.
+  // The place at which a coordinate of the picture is drawn, within the drawn picture.
   static int64_t place(float at, int64_t side, int64_t drawn_side) {
     const float scale = static_cast<float>(drawn_side) / static_cast<float>(side);
     const float scaled = at * scale;

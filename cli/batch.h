@@ -8,7 +8,7 @@
 
 namespace lightcap::cli {
 
-// What is known of one picture once it is done.
+// The output about one picture, once it is done.
 struct Line {
   std::string out, err;  // for stdout and stderr, line ends included
   bool failed = false;

@@ -42,7 +42,7 @@ class Canvas {
   std::vector<uint8_t> pixels_;
 };
 
-// Of the font at scale 1.
+// Measures of the font at scale 1.
 constexpr int64_t kGlyphHeight = 7;  // descenders left out
 constexpr int64_t kLineHeight = 12;
 int64_t text_width(std::string_view line);

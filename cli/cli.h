@@ -1,4 +1,4 @@
-// What the subcommands of `lightcap` share.
+// Declarations that the subcommands of `lightcap` share.
 #ifndef LIGHTCAP_CLI_CLI_H_
 #define LIGHTCAP_CLI_CLI_H_
 

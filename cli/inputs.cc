@@ -30,7 +30,7 @@ bool is_picture(const fs::path& path) {
   return std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
 }
 
-// What a folder holds.
+// The contents of one folder.
 struct Folder {
   std::vector<std::string> pictures, folders;
   size_t linked_folders = 0;
@@ -104,7 +104,7 @@ void add_matches(const std::string& pattern, std::vector<Input>& pictures) {
   globfree(&matches);
 }
 
-// Whatever is left to read, at most max_bytes of it.
+// Reads to the end; more than max_bytes are an error.
 std::vector<uint8_t> read_to_end(int file, const std::string& name, size_t max_bytes) {
   const auto refuse = [&](const std::string& size) {
     throw Error(ErrorCode::kInput, name + ": the picture has " + size + " bytes, the limit is " +

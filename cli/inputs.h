@@ -1,4 +1,4 @@
-// Which pictures the arguments of `lightcap caption` mean, and how they are read.
+// The pictures that the arguments of `lightcap caption` mean, and how they are read.
 #ifndef LIGHTCAP_CLI_INPUTS_H_
 #define LIGHTCAP_CLI_INPUTS_H_
 
@@ -19,7 +19,7 @@ struct Input {
 
 struct Inputs {
   std::vector<Input> pictures;
-  // What was passed over, for people to know: a line each.
+  // Notes for people on folders that were passed over: a line each.
   std::vector<std::string> notes;
 };
 

@@ -1,4 +1,4 @@
-// What the program writes: messages, JSON, files.
+// The output of the program: messages, JSON, files.
 #ifndef LIGHTCAP_CLI_OUTPUT_H_
 #define LIGHTCAP_CLI_OUTPUT_H_
 
