@@ -3,7 +3,7 @@
     python bench/arm64_cycles.py [--cpu cortex-a76 neoverse-n1] [--compiler aarch64-linux-gnu-g++]
         [--llvm-mca llvm-mca-19] [--profile PROFILE.json --cores 4 --ghz 2.6 --gb-s 14]
 
-Compiles kernels/isa/neon.cc as the build does, finds the innermost loops with vector multiply-adds and
+Compiles kernels/simd/table.cc as the build does, finds the innermost loops with vector multiply-adds and
 has llvm-mca count their cycles. The bound is what the core's FMA pipes allow in llvm-mca's own view,
 from a loop of nothing else. With --profile, which `lightcap bench --profile --json` writes on any
 machine, it adds up a caption's time: for each layer the longer of its multiply-adds, at the cycles found
@@ -51,7 +51,8 @@ def assembly(compiler: str, headers: Path) -> str:
         (Path(folder) / "xsimd").symlink_to(headers / "xsimd")
         flags = ["-std=c++20", "-O3", "-DNDEBUG", "-fno-schedule-insns", "-fPIC", "-fvisibility=hidden"]
         command = [compiler, *flags, "-S", f"-I{ROOT}", f"-I{folder}",
-                   str(ROOT / "kernels/isa/neon.cc"), "-o", "-"]  # fmt: skip
+                   "-DLIGHTCAP_ISA_NAME=neon", "-DLIGHTCAP_ISA_ARCH=xsimd::neon64",
+                   str(ROOT / "kernels/simd/table.cc"), "-o", "-"]  # fmt: skip
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

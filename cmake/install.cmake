@@ -1,25 +1,56 @@
-# `cmake --install`: library, headers, package files for find_package(lightcap) and pkg-config, programs,
-# and the demo model.
+# `cmake --install`: library, headers, licences, package files for find_package(lightcap) and pkg-config,
+# programs, and the demo model. What is installed can be moved, unless CMAKE_INSTALL_LIBDIR or
+# CMAKE_INSTALL_INCLUDEDIR is an absolute path.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
+target_include_directories(lightcap PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 install(TARGETS lightcap EXPORT lightcapTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES api/lightcap.h api/lightcap.hpp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES LICENSE THIRD-PARTY-LICENSES
+  DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/lightcap)
+
+# What a C compiler has to link a static library of C++ with.
+if(lightcap_type STREQUAL "STATIC_LIBRARY")
+  set(cxx_runtime ${CMAKE_CXX_IMPLICIT_LINK_LIBRARIES})
+  list(REMOVE_ITEM cxx_runtime ${CMAKE_C_IMPLICIT_LINK_LIBRARIES} gcc gcc_s c)
+  list(REMOVE_DUPLICATES cxx_runtime)
+endif()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lightcap)
 install(EXPORT lightcapTargets NAMESPACE lightcap:: DESTINATION ${package_dir})
 configure_package_config_file(cmake/lightcapConfig.cmake.in ${PROJECT_BINARY_DIR}/lightcapConfig.cmake
   INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/lightcapConfigVersion.cmake
-  COMPATIBILITY SameMinorVersion)
+  VERSION ${PROJECT_VERSION} COMPATIBILITY ${LIGHTCAP_COMPATIBILITY})
 install(FILES
   ${PROJECT_BINARY_DIR}/lightcapConfig.cmake ${PROJECT_BINARY_DIR}/lightcapConfigVersion.cmake
   DESTINATION ${package_dir})
 
+# pkg-config's file says where things are from its own place, so that a prefix may be chosen or changed after
+# this. Paths are quoted for the sake of spaces in them.
+file(RELATIVE_PATH pc_up "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
+set(pc_prefix "\${pcfiledir}/${pc_up}")
+string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
+foreach(dir LIBDIR INCLUDEDIR)
+  set(pc_${dir} "\${prefix}/${CMAKE_INSTALL_${dir}}")
+  if(IS_ABSOLUTE "${CMAKE_INSTALL_${dir}}")
+    set(pc_${dir} "${CMAKE_INSTALL_${dir}}")
+  endif()
+endforeach()
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+  set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
+endif()
+# A static library is of no use without the rest, and whoever asks for it may forget --static.
+set(pc_runtime "")
+if(lightcap_type STREQUAL "STATIC_LIBRARY")
+  list(TRANSFORM cxx_runtime PREPEND " -l" OUTPUT_VARIABLE pc_runtime)
+  string(JOIN "" pc_runtime ${pc_runtime} " -pthread")
+endif()
 configure_file(cmake/lightcap.pc.in ${PROJECT_BINARY_DIR}/lightcap.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/lightcap.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

@@ -5,7 +5,9 @@ else()
   set(LIGHTCAP_STANDALONE OFF)
 endif()
 
-option(BUILD_SHARED_LIBS "Build liblightcap as a shared library" OFF)
+if(LIGHTCAP_STANDALONE)  # else it is the host's, or nobody's
+  option(BUILD_SHARED_LIBS "Build liblightcap as a shared library" OFF)
+endif()
 option(LIGHTCAP_BUILD_TOOLS "Build lightcap and lightcap-convert" ${LIGHTCAP_STANDALONE})
 option(LIGHTCAP_BUILD_TESTS "Build the tests (needs GoogleTest)" OFF)
 option(LIGHTCAP_BUILD_BENCH "Build the microbenchmarks (needs Google Benchmark)" OFF)
@@ -21,3 +23,11 @@ if(LIGHTCAP_STANDALONE AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPE
 endif()
 set(LIGHTCAP_HEADERS_DIR "" CACHE PATH
   "Folder that holds xsimd/, stb/, CLI/ and nlohmann/, to be used instead of packages (cross-compiling)")
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(LIGHTCAP_MACHINE x86_64)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  set(LIGHTCAP_MACHINE aarch64)
+else()
+  message(FATAL_ERROR "LightCap has kernels for x86-64 and AArch64, not ${CMAKE_SYSTEM_PROCESSOR}")
+endif()

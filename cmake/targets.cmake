@@ -1,12 +1,43 @@
-# What every LightCap target shares. Nothing here reaches a parent project: flags are per target.
+# What every LightCap target shares. Flags are per target: none reaches a host project, and what a host sets
+# for all of its code is answered here, where it would change results or not compile. Target options come
+# after CMAKE_CXX_FLAGS and the build type's, and compilers take the last word.
+
+# LightCap throws and catches, and its numbers are a contract: NaN must be seen, sums keep their order.
+# GCC's -fno-fast-math takes back no single part of it. Products and sums are contracted as each compiler does
+# left alone where FMA is the machine's baseline, and never in x86-64's own code, where a host's -march would
+# decide; kernels say otherwise (kernels/CMakeLists.txt).
+set(LIGHTCAP_LANGUAGE_OPTIONS
+  -fexceptions -frtti -fthreadsafe-statics
+  -fno-fast-math -fno-unsafe-math-optimizations -fno-associative-math -fno-reciprocal-math
+  -fno-finite-math-only -fsigned-zeros -fno-rounding-math)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Without unique symbols a host can unload a library that has LightCap in it.
+  list(APPEND LIGHTCAP_LANGUAGE_OPTIONS -fno-single-precision-constant -fno-gnu-unique)
+  set(LIGHTCAP_CONTRACT -ffp-contract=fast)
+else()
+  set(LIGHTCAP_CONTRACT -ffp-contract=on)
+endif()
+
 function(lightcap_configure_target target)
   target_compile_features(${target} PRIVATE cxx_std_20)
   set_target_properties(${target} PROPERTIES
-    CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden
-    VISIBILITY_INLINES_HIDDEN ON)
+    CXX_STANDARD 20 CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON
+    UNITY_BUILD OFF COMPILE_WARNING_AS_ERROR OFF AUTOMOC OFF AUTOUIC OFF AUTORCC OFF
+    CXX_CLANG_TIDY "" CXX_CPPCHECK "" CXX_CPPLINT "" CXX_INCLUDE_WHAT_YOU_USE "")
+  set(contract ${LIGHTCAP_CONTRACT})
+  if(LIGHTCAP_MACHINE STREQUAL "x86_64")
+    set(contract -ffp-contract=off)
+  endif()
   target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:CXX>:${LIGHTCAP_LANGUAGE_OPTIONS}> ${contract}
     -Wall -Wextra -Wundef -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wconversion>
-    $<$<BOOL:${LIGHTCAP_WERROR}>:-Werror>)
+    $<IF:$<BOOL:${LIGHTCAP_WERROR}>,-Werror,-Wno-error>)
+  if(NOT LIGHTCAP_STANDALONE)
+    # Who debugs a host does not debug LightCap, and a caption would take seconds.
+    target_compile_options(${target} PRIVATE
+      $<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>)
+  endif()
   if(LIGHTCAP_BUILD_FUZZERS)
     target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
   endif()

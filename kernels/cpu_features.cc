@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include <cstddef>
 #endif
 
 namespace lightcap {
@@ -21,24 +23,38 @@ uint64_t read_xcr0() {
   return (uint64_t{high} << 32) | low;
 }
 
+struct FeatureBit {
+  int index;
+  uint32_t feature;
+};
+constexpr FeatureBit kLeaf1Ecx[] = {{12, kFma}, {29, kF16c}};
+constexpr FeatureBit kLeaf7EbxYmm[] = {{5, kAvx2}};
+constexpr FeatureBit kLeaf7EbxZmm[] = {
+    {16, kAvx512f}, {17, kAvx512dq}, {28, kAvx512cd}, {30, kAvx512bw}, {31, kAvx512vl}};
+
+template <size_t kCount>
+uint32_t features_in(unsigned word, const FeatureBit (&bits)[kCount]) {
+  uint32_t features = 0;
+  for (const FeatureBit& known : bits) {
+    if (bit(word, known.index)) features |= known.feature;
+  }
+  return features;
+}
+
 }  // namespace
 
 uint32_t detect_cpu_features() noexcept {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return 0;
-  const bool osxsave = bit(ecx, 27);
-  const bool fma = bit(ecx, 12);
-  const bool f16c = bit(ecx, 29);
-  if (!osxsave) return 0;
+  constexpr int kOsxsave = 27;
   constexpr uint64_t kYmmState = 0x6;   // xmm and ymm
   constexpr uint64_t kZmmState = 0xe6;  // and opmask, upper zmm halves, zmm16..31
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || !bit(ecx, kOsxsave)) return 0;
   const uint64_t xcr0 = read_xcr0();
   if ((xcr0 & kYmmState) != kYmmState) return 0;
-  uint32_t features = (fma ? kFma : 0u) | (f16c ? kF16c : 0u);
+  uint32_t features = features_in(ecx, kLeaf1Ecx);
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return features;
-  if (bit(ebx, 5)) features |= kAvx2;
-  const bool avx512 = bit(ebx, 16) && bit(ebx, 17) && bit(ebx, 30) && bit(ebx, 31);  // F DQ BW VL
-  if (avx512 && (xcr0 & kZmmState) == kZmmState) features |= kAvx512;
+  features |= features_in(ebx, kLeaf7EbxYmm);
+  if ((xcr0 & kZmmState) == kZmmState) features |= features_in(ebx, kLeaf7EbxZmm);
   return features;
 }
 #else

@@ -6,12 +6,18 @@
 
 namespace lightcap {
 
-// A set, not a ranking: a CPU may have any of them without the others.
+// A set, not a ranking: a CPU may have any of them without the others. A feature has the name of
+// the compiler's flag: kAvx512bw is what code compiled with -mavx512bw needs. Each includes that
+// the operating system saves the registers that it works on.
 enum CpuFeature : uint32_t {
-  kAvx2 = 1u << 0,    // AVX2, and the OS saves ymm registers
-  kFma = 1u << 1,     // FMA3
-  kF16c = 1u << 2,    // conversions from and to half floats
-  kAvx512 = 1u << 3,  // AVX-512 F, DQ, BW, VL, and the OS saves zmm and mask registers
+  kAvx2 = 1u << 0,
+  kFma = 1u << 1,
+  kF16c = 1u << 2,  // conversions from and to half floats
+  kAvx512f = 1u << 3,
+  kAvx512cd = 1u << 4,
+  kAvx512dq = 1u << 5,
+  kAvx512bw = 1u << 6,
+  kAvx512vl = 1u << 7,
 };
 
 uint32_t detect_cpu_features() noexcept;

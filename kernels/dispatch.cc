@@ -17,7 +17,7 @@
 
 namespace lightcap {
 
-// The tables that kernels/isa/*.cc define.
+// The tables that kernels/simd/table.cc defines, once for each row.
 namespace isa {
 #define LIGHTCAP_ISA(name, machine, arch, features, flags) \
   LIGHTCAP_IF_##machine(extern const KernelTable name;)

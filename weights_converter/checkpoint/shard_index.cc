@@ -38,7 +38,9 @@ bool is_json(std::span<const uint8_t> file) {
 void read_shard_index(std::span<const uint8_t> file, Checkpoint& checkpoint) {
   checkpoint.format = "sharded index";
   if (file.size() > kMaxBytes) fail_checkpoint("a JSON file too large for an index of shards");
-  const auto index = nlohmann::json::parse(file.begin(), file.end(), nullptr, false);
+  // As characters: a library of strings need not know any of other bytes.
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+  const auto index = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
     fail_checkpoint(
         "a JSON file, but not the index of a sharded checkpoint (it has no \"weight_map\"); name "

@@ -1,7 +1,8 @@
-// The body of an instruction set's translation unit: all kernels, templates over the xsimd
-// architecture Arch, and the table of their instances. Everything is in an unnamed namespace and
-// calls no inline function of the standard library, so that the linker can't replace another unit's
-// copy of a function with one that uses this unit's instructions (tests/check_isa_symbols).
+// Compiled once for each row of isa.def, which gives LIGHTCAP_ISA_NAME, LIGHTCAP_ISA_ARCH and the
+// compiler flags: all kernels, over the xsimd architecture Arch, and the table of them. Everything
+// is in an unnamed namespace and calls no inline function of the standard library, so that the
+// linker can't replace another unit's copy of a function with one that uses this unit's
+// instructions (tests/check_isa_symbols).
 #include <cstddef>
 #include <cstdint>
 #include <xsimd/xsimd.hpp>

@@ -1,0 +1,5 @@
+#include <lightcap.h>
+
+/* A library's only function. */
+const char* host_version(void);
+const char* host_version(void) { return lightcap_version(); }
