@@ -14,13 +14,6 @@ install(FILES api/lightcap.h api/lightcap.hpp
 install(FILES LICENSE THIRD-PARTY-LICENSES
   DESTINATION ${CMAKE_INSTALL_DATAROOTDIR}/doc/lightcap)
 
-# What a C compiler has to link a static library of C++ with.
-if(lightcap_type STREQUAL "STATIC_LIBRARY")
-  set(cxx_runtime ${CMAKE_CXX_IMPLICIT_LINK_LIBRARIES})
-  list(REMOVE_ITEM cxx_runtime ${CMAKE_C_IMPLICIT_LINK_LIBRARIES} gcc gcc_s c)
-  list(REMOVE_DUPLICATES cxx_runtime)
-endif()
-
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lightcap)
 install(EXPORT lightcapTargets NAMESPACE lightcap:: DESTINATION ${package_dir})
 configure_package_config_file(cmake/lightcapConfig.cmake.in ${PROJECT_BINARY_DIR}/lightcapConfig.cmake
@@ -32,23 +25,22 @@ install(FILES
   DESTINATION ${package_dir})
 
 # pkg-config's file says where things are from its own place, so that a prefix may be chosen or changed after
-# this. Paths are quoted for the sake of spaces in them.
+# this. pkg-config escapes what is special in its place itself.
 file(RELATIVE_PATH pc_up "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
-set(pc_prefix "\${pcfiledir}/${pc_up}")
-string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
+string(REGEX REPLACE "/$" "" pc_prefix "\${pcfiledir}/${pc_up}")
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+  string(REPLACE " " "\\ " pc_prefix "${CMAKE_INSTALL_PREFIX}")
+endif()
 foreach(dir LIBDIR INCLUDEDIR)
   set(pc_${dir} "\${prefix}/${CMAKE_INSTALL_${dir}}")
   if(IS_ABSOLUTE "${CMAKE_INSTALL_${dir}}")
-    set(pc_${dir} "${CMAKE_INSTALL_${dir}}")
+    string(REPLACE " " "\\ " pc_${dir} "${CMAKE_INSTALL_${dir}}")
   endif()
 endforeach()
-if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
-  set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
-endif()
-# A static library is of no use without the rest, and whoever asks for it may forget --static.
+# A static library is of no use without the runtime, and whoever asks for it may forget --static.
 set(pc_runtime "")
 if(lightcap_type STREQUAL "STATIC_LIBRARY")
-  list(TRANSFORM cxx_runtime PREPEND " -l" OUTPUT_VARIABLE pc_runtime)
+  list(TRANSFORM lightcap_cxx_runtime PREPEND " -l" OUTPUT_VARIABLE pc_runtime)
   string(JOIN "" pc_runtime ${pc_runtime} " -pthread")
 endif()
 configure_file(cmake/lightcap.pc.in ${PROJECT_BINARY_DIR}/lightcap.pc @ONLY)
