@@ -30,9 +30,14 @@ function(lightcap_configure_target target)
     set(contract -ffp-contract=off)
   endif()
   target_compile_options(${target} PRIVATE
-    $<$<COMPILE_LANGUAGE:CXX>:${LIGHTCAP_LANGUAGE_OPTIONS}> ${contract}
-    -Wall -Wextra -Wundef -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wconversion>
-    $<IF:$<BOOL:${LIGHTCAP_WERROR}>,-Werror,-Wno-error>)
+    "$<$<COMPILE_LANGUAGE:CXX>:${LIGHTCAP_LANGUAGE_OPTIONS}>" ${contract})
+  if(LIGHTCAP_STANDALONE OR LIGHTCAP_WERROR)
+    target_compile_options(${target} PRIVATE
+      -Wall -Wextra -Wundef -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wconversion>
+      $<IF:$<BOOL:${LIGHTCAP_WERROR}>,-Werror,-Wno-error>)
+  else()
+    target_compile_options(${target} PRIVATE -w)  # what a host asks of its own code, some of it as errors
+  endif()
   if(NOT LIGHTCAP_STANDALONE)
     # Who debugs a host does not debug LightCap, and a caption would take seconds.
     target_compile_options(${target} PRIVATE

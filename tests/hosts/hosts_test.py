@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MODEL = ROOT / "models/demo/scenes.lcw"
 PICTURE = ROOT / "models/demo/pictures/room.png"
-HOSTILE = "-fno-exceptions -fno-rtti -ffast-math -fno-inline -march=native -Werror -Wold-style-cast"
+HOSTILE = "-fno-exceptions -fno-rtti -ffast-math -fno-inline -march=native -Werror=old-style-cast -Wall"
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror".split()
 
 
