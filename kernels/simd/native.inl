@@ -44,7 +44,37 @@ struct PlainNative {
   }
 };
 
+// load_half and load_bfloat: Vector::size IEEE halves or bfloat16 as floats, from an address
+// aligned to their size together.
+
 #if defined(__x86_64__)
+
+template <class Vector>
+struct Sse2Native : PlainNative<Vector> {
+  // SSE2 has no conversion of halves. The bits of normal numbers are moved into place; subnormals,
+  // which would take a microcode assist as operands, are converted as integers instead.
+  static Vector load_half(const uint16_t* p) {
+    const __m128i halves = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i bits = _mm_unpacklo_epi16(halves, _mm_setzero_si128());
+    const __m128i magnitude = _mm_and_si128(bits, _mm_set1_epi32(0x7fff));
+    const __m128i sign = _mm_slli_epi32(_mm_xor_si128(bits, magnitude), 16);
+    const __m128i rebias = _mm_set1_epi32((127 - 15) << 23);
+    const __m128i special =  // infinities and NaN have the highest exponent in both formats
+        _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x7bff)), rebias);
+    const __m128i normal =
+        _mm_add_epi32(_mm_add_epi32(_mm_slli_epi32(magnitude, 13), rebias), special);
+    const __m128i subnormal =
+        _mm_castps_si128(_mm_mul_ps(_mm_cvtepi32_ps(magnitude), _mm_set1_ps(0x1p-24f)));
+    const __m128i is_normal = _mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x3ff));
+    const __m128i chosen =
+        _mm_or_si128(_mm_and_si128(is_normal, normal), _mm_andnot_si128(is_normal, subnormal));
+    return _mm_castsi128_ps(_mm_or_si128(chosen, sign));
+  }
+  static Vector load_bfloat(const uint16_t* p) {
+    const __m128i halves = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), halves));
+  }
+};
 
 template <class Vector>
 struct Avx2Native : PlainNative<Vector> {
@@ -64,6 +94,13 @@ struct Avx2Native : PlainNative<Vector> {
         _mm256_set1_ps(rest), x,
         _mm256_loadu_ps(reinterpret_cast<const float*>(kFirstLanes + 8 - count)));
   }
+  static Vector load_half(const uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vector load_bfloat(const uint16_t* p) {
+    const __m128i halves = _mm_load_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  }
 
   // From kFirstLanes + 8 - n on: a mask of the first n lanes.
   alignas(64) static constexpr int32_t kFirstLanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
@@ -82,6 +119,13 @@ struct Avx512Native : PlainNative<Vector> {
   static void store_partial(float* p, Vector x, size_t count) {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), x);
   }
+  static Vector load_half(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Vector load_bfloat(const uint16_t* p) {
+    const __m256i halves = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  }
 };
 
 using Native =
@@ -89,7 +133,7 @@ using Native =
                        Avx512Native<xsimd::batch<float, Arch>>,
                        std::conditional_t<std::is_base_of<xsimd::fma3<xsimd::avx2>, Arch>::value,
                                           Avx2Native<xsimd::batch<float, Arch>>,
-                                          PlainNative<xsimd::batch<float, Arch>>>>;
+                                          Sse2Native<xsimd::batch<float, Arch>>>>;
 
 #elif defined(__aarch64__)
 
@@ -99,6 +143,12 @@ struct NeonNative : PlainNative<Vector> {
 
   // xsimd 8 makes two Newton steps from an estimate, six instructions that round as they go.
   static Vector divide(Vector x, Vector y) { return vdivq_f32(x, y); }
+  static Vector load_half(const uint16_t* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+  }
+  static Vector load_bfloat(const uint16_t* p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+  }
 };
 
 using Native = NeonNative<xsimd::batch<float, Arch>>;
