@@ -208,6 +208,16 @@ def headers_that_are_missing_or_too_old_are_named(hosts: Hosts) -> None:
         assert re.search(expected, said), said
 
 
+def a_row_of_isa_def_that_asks_less_than_its_flags_use_is_refused(hosts: Hosts) -> None:
+    copy = hosts.folder / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns("build*", ".git", "demo", "goldens"))
+    rows = (copy / "kernels/isa.def").read_text()
+    assert "kAvx512cd | " in rows
+    (copy / "kernels/isa.def").write_text(rows.replace("kAvx512cd | ", ""))
+    said = hosts.cmake(copy, copy / "build", "-DLIGHTCAP_BUILD_TOOLS=OFF", fails=True)
+    assert re.search(r"avx512\s+has\s+-mavx512cd\s+and\s+does\s+not\s+ask\s+for\s+kAvx512cd", said), said
+
+
 def the_demo_model_lies_beside_the_program_of_every_configuration(hosts: Hosts) -> None:
     build = hosts.folder / "multi"
     hosts.options = [option for option in hosts.options if not option.startswith("-G")]
@@ -227,6 +237,7 @@ CASES = [
     a_shared_library_exports_the_c_api_alone_and_can_be_unloaded,
     absolute_folders_are_said_as_they_are,
     headers_that_are_missing_or_too_old_are_named,
+    a_row_of_isa_def_that_asks_less_than_its_flags_use_is_refused,
     the_demo_model_lies_beside_the_program_of_every_configuration,
 ]
 
