@@ -80,8 +80,9 @@ template <class Vector>
 struct Avx2Native : PlainNative<Vector> {
   // The compiler would let many sums change registers, and spill some; this keeps each where it is.
   static void add_product(Vector& sum, Vector x, Vector y) {
-    const __m256 a = x, b = y;
-    __m256 in_place = sum;
+    // Not __m256: Clang would check the constraint in rows that have no such registers.
+    const typename Vector::register_type a = x, b = y;
+    typename Vector::register_type in_place = sum;
     asm("vfmadd231ps %1, %2, %0" : "+x"(in_place) : "x"(b), "x"(a));
     sum = in_place;
   }
