@@ -80,6 +80,34 @@ constexpr uint64_t kUnpackedText = uint64_t{1} << 22;
 
 // ---- Checkpoints ----
 
+// One budget a file. Charged are all bytes that reading its structure takes or goes through: values
+// of its pickles, names, paths, attributes, entries that are looked up again for each alias, and
+// what deflated entries unpack to; not the tensors' values as they lie in the file. Real
+// checkpoints take less than a tenth of their own bytes, those without tensors some 8 bytes for
+// each; the base is for small files with deflated entries.
+constexpr uint64_t kCheckpointBase = uint64_t{128} << 20;
+constexpr uint64_t kCheckpointFactor = 12;
+inline Budget checkpoint_budget(uint64_t file_bytes, uint64_t base = kCheckpointBase) {
+  return {ErrorCode::kCheckpoint, "bytes of names, values and unpacked data",
+          proportional(base, kCheckpointFactor, file_bytes)};
+}
+
+// A deflated pickle or code file may unpack to this many bytes, or to so many times its own. Real
+// ones are below 20.
+constexpr uint64_t kUnpackedBase = uint64_t{1} << 20;
+constexpr uint64_t kUnpackedFactor = 100;
+
+// Bytes of the name of a Python class with its module, and of a storage's key. Such names are
+// compared at each of thousands of uses; real ones have fewer than 200, keys are numbers.
+constexpr uint64_t kMaxClassName = 1024;
+constexpr uint64_t kMaxStorageKey = 1024;
+
+// PyTorch's own limit.
+constexpr uint64_t kMaxTensorDims = 64;
+
+// Brackets within brackets in the index of a sharded checkpoint, which has two levels.
+constexpr uint64_t kMaxIndexDepth = 64;
+
 // ---- Configurations, vocabularies and labels ----
 
 }  // namespace limits

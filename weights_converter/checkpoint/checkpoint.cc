@@ -40,18 +40,18 @@ void check_expansion(const Checkpoint& checkpoint) {
   }
 }
 
-void read_any(std::span<const uint8_t> file, Checkpoint& checkpoint) {
+void read_any(std::span<const uint8_t> file, Budget& budget, Checkpoint& checkpoint) {
   constexpr uint8_t kZip[] = {'P', 'K', 3, 4};
   if (file.size() >= 4 && std::equal(kZip, kZip + 4, file.begin())) {
-    read_torch_zip(file, checkpoint);
+    read_torch_zip(file, budget, checkpoint);
   } else if (is_torch_legacy(file)) {
-    read_torch_legacy(file, checkpoint);
+    read_torch_legacy(file, budget, checkpoint);
   } else if (is_tar(file)) {
-    read_torch_tar(file, checkpoint);
+    read_torch_tar(file, budget, checkpoint);
   } else if (is_safetensors(file)) {
-    read_safetensors(file, checkpoint);
+    read_safetensors(file, budget, checkpoint);
   } else if (is_json(file)) {
-    read_shard_index(file, checkpoint);
+    read_shard_index(file, budget, checkpoint);
   } else {
     fail_not_a_checkpoint(file);
   }
@@ -65,17 +65,23 @@ const CheckpointTensor* Checkpoint::find(std::string_view name) const {
   return found == tensors.end() ? nullptr : &*found;
 }
 
-Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& path) {
+Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& path, Budget& budget) {
   Checkpoint checkpoint;
   checkpoint.path = path;
   checkpoint.file_bytes = file.size();
   try {
-    read_any(file, checkpoint);
+    read_any(file, budget, checkpoint);
     check_expansion(checkpoint);
   } catch (const Error& error) {
     throw Error(error.code(), path + ": " + error.what());
   }
   return checkpoint;
+}
+
+Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& path,
+                           uint64_t budget_base) {
+  Budget budget = limits::checkpoint_budget(file.size(), budget_base);
+  return read_checkpoint(file, path, budget);
 }
 
 Checkpoint open_checkpoint(const std::string& path) {

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/io/limits.h"
 #include "weights_converter/checkpoint/element_type.h"
 #include "weights_converter/checkpoint/storage.h"
 
@@ -80,11 +81,14 @@ struct Checkpoint {
 
 // Opens any supported checkpoint, recognised by its content, never by its name. Throws
 // Error(kCheckpoint) that says what the file is instead, or what is wrong in it and where. Takes
-// time and memory proportional to the file's structure, not to its tensors' bytes.
+// time and memory proportional to the file, within the limits of engine/io/limits.h; tensors'
+// bytes stay where they are, but for deflated ones when they are first read.
 Checkpoint open_checkpoint(const std::string& path);
 
-// The same for a buffer that outlives the result. `path` is for messages.
-Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& path);
+// The same for a buffer that outlives the result. `path` is for messages. Tests give a lower
+// `budget_base`, so that small files show what grows out of proportion.
+Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& path,
+                           uint64_t budget_base = limits::kCheckpointBase);
 
 // "[64, 3, 7, 7]"
 std::string shape_text(const std::vector<uint64_t>& shape);

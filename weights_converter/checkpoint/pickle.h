@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "engine/io/limits.h"
+
 namespace lightcap {
 
 using NodeId = uint32_t;
@@ -37,26 +39,34 @@ enum class NodeKind : uint8_t {
   kPersistent,  // something outside the pickle, known by `arguments`
 };
 
+// A call's result, or something outside the pickle.
+struct Call {
+  NodeId callable;   // of an object
+  NodeId arguments;  // of an object (a tuple, or kNoNode), or of a persistent one
+  NodeId state;      // of an object, or kNoNode
+};
+
 struct Node {
   NodeKind kind = NodeKind::kNone;
-  NodeId callable = kNoNode;   // of an object
-  NodeId arguments = kNoNode;  // of an object (a tuple, or kNoNode), or of a persistent one
-  NodeId state = kNoNode;      // of an object
-  uint32_t items = 0;          // which of Pickle's item lists; 0 is the empty one
+  bool keyed = false;  // of an object: its items are keys and values
+  // Of a container or object: which of Pickle's lists are its items; 0 is the empty one. Of a
+  // string: its number, which equal texts of a pickle share.
+  uint32_t list = 0;
   union {
-    int64_t integer = 0;  // kInt, kBool; 1 for an object whose items are keys and values
-    double real;          // kFloat
+    std::string_view text = {};  // kBigInt, kString, kBytes, kGlobal
+    int64_t integer;             // kInt, kBool
+    double real;                 // kFloat
+    Call call;                   // kObject, kPersistent
   };
-  std::string_view text;
 };
 
 class Pickle {
  public:
   // Reads one pickle from the start of `bytes`, which outlives this. `where` names it in messages
   // and lives as long as this. Throws Error(kCheckpoint) for malformed ones and for what no
-  // checkpoint needs (extension codes, out-of-band buffers). Takes time and memory proportional to
-  // the pickle's size.
-  Pickle(std::span<const uint8_t> bytes, const char* where, size_t origin = 0);
+  // checkpoint needs (extension codes, out-of-band buffers). All memory that it takes is charged
+  // to `budget`, which outlives this too, and so is what questions below take.
+  Pickle(std::span<const uint8_t> bytes, const char* where, Budget& budget, size_t origin = 0);
 
   NodeId root() const { return root_; }
   // How many bytes it took.
@@ -66,7 +76,9 @@ class Pickle {
   const Node& operator[](NodeId id) const { return nodes_[id]; }
   // Of a tuple, list or set. Of a dictionary: key, value, key, value ... Of an object: what was
   // appended or set on it after it was made.
-  std::span<const NodeId> items(NodeId id) const { return lists_[nodes_[id].items]; }
+  std::span<const NodeId> items(NodeId id) const;
+  // Of a string: equal for equal texts of this pickle.
+  uint32_t text_number(NodeId id) const { return nodes_[id].list; }
 
   bool is(NodeId id, NodeKind kind) const { return id != kNoNode && nodes_[id].kind == kind; }
   bool is_global(NodeId id, std::string_view name) const {
@@ -81,7 +93,8 @@ class Pickle {
   std::optional<std::string_view> string(NodeId id) const;
 
   // Keys and values of a dictionary, an OrderedDict, or an object of a class derived from them; in
-  // order, with the last value of a repeated key. Nothing for anything else.
+  // order, with the last value of a repeated key. Nothing for anything else. Takes time for each
+  // entry and repetition, which is charged to the budget.
   using Entry = std::pair<NodeId, NodeId>;
   std::optional<std::vector<Entry>> entries(NodeId id) const;
   // The attributes of an object: its state, where that is a dictionary.
@@ -91,11 +104,22 @@ class Pickle {
 
  private:
   friend class PickleMachine;
-  Pickle() = default;
 
-  std::vector<Node> nodes_;
-  std::vector<std::vector<NodeId>> lists_;
+  // A run of items_.
+  struct List {
+    size_t begin = 0;
+    uint32_t count = 0, capacity = 0;
+  };
+
+  std::vector<Entry> merge(std::span<const NodeId> pairs, std::span<const NodeId> flat) const;
+
+  Budget& budget_;
+  std::deque<Node> nodes_;  // grows without moving what is there
+  std::vector<List> lists_;
+  std::vector<NodeId> items_;
   std::deque<std::string> texts_;  // those that are not in the pickle as they are
+  // By the number of a text: where merge() has put its entry, from 1 on. All 0 outside of it.
+  mutable std::vector<uint32_t> places_;
   NodeId root_ = kNoNode;
   size_t size_ = 0;
 };

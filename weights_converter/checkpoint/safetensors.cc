@@ -1,8 +1,10 @@
 // safetensors: a u64, a JSON header of that size, and the tensors' bytes.
 #include <algorithm>
+#include <deque>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/io/limits.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/readers.h"
 
@@ -10,7 +12,9 @@ namespace lightcap {
 namespace {
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
-constexpr size_t kMaxDims = 64;
+
+// What a tensor takes in memory while the header is read: its parts, and a name in a set.
+constexpr uint64_t kEntryCost = 400;
 
 std::optional<ElementType> element_type(std::string_view name) {
   constexpr std::pair<std::string_view, ElementType> kTypes[] = {
@@ -41,7 +45,9 @@ struct Entry {
 // of its own is not needed, nor a tree in memory.
 class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
  public:
-  std::vector<Entry> entries;
+  explicit HeaderHandler(Budget& budget) : budget_(budget) {}
+
+  std::deque<Entry> entries;  // names stay where they are
 
   bool null() override { fail_value("null"); }
   bool boolean(bool) override { fail_value("a boolean"); }
@@ -53,7 +59,9 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 
   bool number_unsigned(number_unsigned_t value) override {
     if (list_ == nullptr) fail_value("a number");
-    if (list_->size() >= kMaxDims) fail_header("a list in " + where() + " is too long");
+    if (list_->size() >= limits::kMaxTensorDims)
+      fail_header("a list in " + where() + " is too long");
+    budget_.charge(2 * sizeof value);
     list_->push_back(value);
     return true;
   }
@@ -61,6 +69,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     if (level_ != 2 || list_ != nullptr) fail_value("a text");
     if (metadata_) return true;
     if (key_ != "dtype") fail_value("a text");
+    budget_.charge(value.size());
     entries.back().dtype = value;
     entries.back().has_dtype = true;
     return true;
@@ -77,12 +86,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   }
   bool key(string_t& value) override {
     if (level_ == 1) {
-      metadata_ = value == "__metadata__";
-      if (!names_.insert(value).second) fail_header("the name '" + printable(value) + "' is twice");
-      if (!metadata_) {
-        entries.emplace_back();
-        entries.back().name = value;
-      }
+      start_entry(value);
     } else if (!metadata_) {
       const Entry& entry = entries.back();
       if ((value == "dtype" && entry.has_dtype) || (value == "shape" && entry.has_shape) ||
@@ -116,6 +120,19 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
+  void start_entry(const std::string& name) {
+    metadata_ = name == "__metadata__";
+    const bool twice = metadata_ ? has_metadata_ : names_.count(name) != 0;
+    if (twice) fail_header("the name '" + printable(name) + "' is twice");
+    if (metadata_) {
+      has_metadata_ = true;
+      return;
+    }
+    budget_.charge(kEntryCost + 2 * name.size());
+    entries.emplace_back();
+    entries.back().name = name;
+    names_.insert(entries.back().name);
+  }
   std::string where() const {
     if (level_ != 2) return "the top level";
     if (metadata_) return "__metadata__";
@@ -130,10 +147,11 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     }
   }
 
-  std::set<std::string> names_;
+  Budget& budget_;
+  std::set<std::string_view> names_;
   std::string key_;
   int level_ = 0;
-  bool metadata_ = false;
+  bool metadata_ = false, has_metadata_ = false;
   std::vector<uint64_t>* list_ = nullptr;
 };
 
@@ -175,8 +193,9 @@ CheckpointTensor make_tensor(const Entry& entry) {
 }
 
 // Tensors follow each other without gap or overlap and fill the file.
-void check_offsets(const std::vector<Entry>& entries, uint64_t size) {
+void check_offsets(const std::deque<Entry>& entries, uint64_t size) {
   std::vector<const Entry*> sorted;
+  sorted.reserve(entries.size());
   for (const Entry& entry : entries) sorted.push_back(&entry);
   std::sort(sorted.begin(), sorted.end(),
             [](const Entry* a, const Entry* b) { return a->offsets < b->offsets; });
@@ -205,17 +224,18 @@ bool is_safetensors(std::span<const uint8_t> file) {
   return ByteReader(file, "the file").u64("a length") <= kMaxHeader;
 }
 
-void read_safetensors(std::span<const uint8_t> file, Checkpoint& checkpoint) {
+void read_safetensors(std::span<const uint8_t> file, Budget& budget, Checkpoint& checkpoint) {
   checkpoint.format = "safetensors";
   ByteReader reader(file, "the safetensors file");
   const uint64_t header_size = reader.u64("the header's length");
   const std::string_view header = reader.text(header_size, "the header");
-  HeaderHandler handler;
+  HeaderHandler handler(budget);
   nlohmann::json::sax_parse(header.begin(), header.end(), &handler);
 
   const auto data = file.subspan(reader.position());
   check_offsets(handler.entries, data.size());
   checkpoint.storages.emplace_back(data);
+  checkpoint.tensors.reserve(handler.entries.size());
   for (const Entry& entry : handler.entries) checkpoint.tensors.push_back(make_tensor(entry));
 }
 

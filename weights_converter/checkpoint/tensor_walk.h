@@ -21,10 +21,10 @@ using ScriptClasses = std::map<std::string, ScriptClass, std::less<>>;
 
 // Adds the pickle's tensors and attributes to `checkpoint`. Dictionaries, lists, tuples and plain
 // objects give dotted paths; a torch.nn.Module gives what its state_dict() would. Throws
-// Error(kCheckpoint) for malformed tensors and where aliases inside the pickle would make the list
-// grow out of proportion to the file.
+// Error(kCheckpoint) for malformed tensors, and where aliases inside the pickle ask for more than
+// `budget` has.
 void collect_tensors(const Pickle& pickle, StorageSource& source, const ScriptClasses& classes,
-                     Checkpoint& checkpoint);
+                     Budget& budget, Checkpoint& checkpoint);
 
 }  // namespace lightcap
 

@@ -9,6 +9,9 @@ namespace {
 
 constexpr int64_t kProtocol = 1001;
 
+// What a storage takes in memory, with its place in a map.
+constexpr uint64_t kStorageCost = 192;
+
 bool is_magic(const Pickle& pickle) {
   const Node& root = pickle[pickle.root()];
   return root.kind == NodeKind::kBigInt &&
@@ -17,16 +20,18 @@ bool is_magic(const Pickle& pickle) {
 }
 
 struct Declared {
+  std::string_view key;
   size_t element_bytes;
   int64_t elements;
 };
 
-// Elements' sizes stand nowhere but in the object's references to the storages.
-std::map<std::string, Declared, std::less<>> declared_storages(const Pickle& object) {
-  std::map<std::string, Declared, std::less<>> storages;
+// Elements' sizes stand nowhere but in the object's references to the storages. By the number of
+// the key's text: there are more references than storages, and keys can be long.
+std::map<uint32_t, Declared> declared_storages(const Pickle& object, Budget& budget) {
+  std::map<uint32_t, Declared> storages;
   for (NodeId id = 0; id < object.node_count(); ++id) {
     if (!object.is(id, NodeKind::kPersistent)) continue;
-    const auto fields = object.items(object[id].arguments);
+    const auto fields = object.items(object[id].call.arguments);
     if (fields.size() < 5 || object.string(fields[0]) != "storage" ||
         !object.is(fields[1], NodeKind::kGlobal)) {
       continue;
@@ -36,7 +41,9 @@ std::map<std::string, Declared, std::less<>> declared_storages(const Pickle& obj
     if (!key || !elements) continue;
     const std::string_view name = object[fields[1]].text;
     const size_t bytes = storage_element_bytes(name.substr(name.rfind('.') + 1));
-    const auto [found, added] = storages.emplace(*key, Declared{bytes, *elements});
+    const auto [found, added] =
+        storages.emplace(object.text_number(fields[2]), Declared{*key, bytes, *elements});
+    if (added) budget.charge(kStorageCost);
     const Declared& known = found->second;
     if (!added && (known.element_bytes != bytes || known.elements != *elements)) {
       fail_checkpoint("storage '" + printable(*key) + "' is described in two ways");
@@ -47,13 +54,16 @@ std::map<std::string, Declared, std::less<>> declared_storages(const Pickle& obj
 
 class LegacyStorages : public StorageSource {
  public:
-  // Reads the list of keys and finds the storages behind it.
-  LegacyStorages(const Pickle& object, const Pickle& keys, ByteReader& reader,
+  // Reads the list of keys and finds the storages behind it. Both pickles outlive this.
+  LegacyStorages(const Pickle& object, const Pickle& keys, ByteReader& reader, Budget& budget,
                  Checkpoint& checkpoint) {
     if (!keys.is(keys.root(), NodeKind::kList)) {
       fail_checkpoint("the list of storage keys is no list");
     }
-    const auto declared = declared_storages(object);
+    std::map<std::string_view, Declared> declared;
+    for (const auto& [number, storage] : declared_storages(object, budget)) {
+      declared.emplace(storage.key, storage);
+    }
     for (const NodeId item : keys.items(keys.root())) {
       const auto key = keys.string(item);
       const auto found = key ? declared.find(*key) : declared.end();
@@ -61,21 +71,11 @@ class LegacyStorages : public StorageSource {
         fail_checkpoint("the list of storage keys names '" + printable(key.value_or("?")) +
                         "', which no tensor has");
       }
-      const auto elements = static_cast<int64_t>(reader.u64("a storage's size"));
-      const Declared& expected = found->second;
-      if (elements != expected.elements || elements < 0) {
-        fail_checkpoint("storage '" + printable(*key) + "' has " + std::to_string(elements) +
-                        " elements, expected " + std::to_string(expected.elements));
-      }
-      if (static_cast<uint64_t>(elements) > reader.left() / expected.element_bytes) {
-        fail_checkpoint("the file is truncated: storage '" + printable(*key) + "' of " +
-                        std::to_string(elements) + " elements reaches past its end; get it again");
-      }
-      const uint64_t bytes = static_cast<uint64_t>(elements) * expected.element_bytes;
       if (!indices_.emplace(*key, static_cast<uint32_t>(checkpoint.storages.size())).second) {
         fail_checkpoint("storage '" + printable(*key) + "' is there twice");
       }
-      checkpoint.storages.emplace_back(reader.take(bytes, "a storage"));
+      budget.charge(kStorageCost);
+      checkpoint.storages.emplace_back(read_storage(found->second, reader));
     }
   }
 
@@ -88,7 +88,20 @@ class LegacyStorages : public StorageSource {
   }
 
  private:
-  std::map<std::string, uint32_t, std::less<>> indices_;
+  static std::span<const uint8_t> read_storage(const Declared& expected, ByteReader& reader) {
+    const auto elements = static_cast<int64_t>(reader.u64("a storage's size"));
+    if (elements != expected.elements || elements < 0) {
+      fail_checkpoint("storage '" + printable(expected.key) + "' has " + std::to_string(elements) +
+                      " elements, expected " + std::to_string(expected.elements));
+    }
+    if (static_cast<uint64_t>(elements) > reader.left() / expected.element_bytes) {
+      fail_checkpoint("the file is truncated: storage '" + printable(expected.key) + "' of " +
+                      std::to_string(elements) + " elements reaches past its end; get it again");
+    }
+    return reader.take(static_cast<uint64_t>(elements) * expected.element_bytes, "a storage");
+  }
+
+  std::map<std::string_view, uint32_t> indices_;
 };
 
 }  // namespace
@@ -98,17 +111,19 @@ bool is_torch_legacy(std::span<const uint8_t> file) {
   if (file.empty() || (file[0] != 0x80 && file[0] != 'L')) return false;
   constexpr size_t kMagicMaxSize = 32;
   try {
-    return is_magic(Pickle(file.first(std::min(file.size(), kMagicMaxSize)), "the magic number"));
+    Budget budget = limits::checkpoint_budget(kMagicMaxSize);
+    return is_magic(
+        Pickle(file.first(std::min(file.size(), kMagicMaxSize)), "the magic number", budget));
   } catch (const Error&) {
     return false;
   }
 }
 
-void read_torch_legacy(std::span<const uint8_t> file, Checkpoint& checkpoint) {
+void read_torch_legacy(std::span<const uint8_t> file, Budget& budget, Checkpoint& checkpoint) {
   checkpoint.format = "torch.save (before 1.6)";
   size_t position = 0;
   const auto next = [&](const char* where) {
-    Pickle pickle(file.subspan(position), where, position);
+    Pickle pickle(file.subspan(position), where, budget, position);
     position += pickle.size();
     return pickle;
   };
@@ -121,8 +136,8 @@ void read_torch_legacy(std::span<const uint8_t> file, Checkpoint& checkpoint) {
   const Pickle object = next("the object's pickle");
   const Pickle keys = next("the list of storage keys");
   ByteReader reader(file.subspan(position), "the file", position);
-  LegacyStorages storages(object, keys, reader, checkpoint);
-  collect_tensors(object, storages, {}, checkpoint);
+  LegacyStorages storages(object, keys, reader, budget, checkpoint);
+  collect_tensors(object, storages, {}, budget, checkpoint);
 }
 
 }  // namespace lightcap

@@ -11,6 +11,11 @@ namespace {
 
 constexpr size_t kBlock = 512;
 
+// What these take in memory, with their places in maps.
+constexpr uint64_t kStorageCost = 192;
+constexpr uint64_t kRegionCost = 160;
+constexpr uint64_t kTensorCost = sizeof(CheckpointTensor) + 160;
+
 std::string_view as_text(std::span<const uint8_t> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   return text.substr(0, text.find('\0'));
@@ -78,11 +83,11 @@ std::map<std::string, Member> read_members(std::span<const uint8_t> file) {
 // Pickles and plain numbers one after the other.
 class Sequence {
  public:
-  Sequence(const Member& member, const char* where)
-      : bytes_(member.bytes), where_(where), origin_(member.origin) {}
+  Sequence(const Member& member, const char* where, Budget& budget)
+      : bytes_(member.bytes), where_(where), origin_(member.origin), budget_(budget) {}
 
   Pickle pickle() {
-    Pickle next(bytes_.subspan(position_), where_, origin_ + position_);
+    Pickle next(bytes_.subspan(position_), where_, budget_, origin_ + position_);
     position_ += next.size();
     return next;
   }
@@ -111,6 +116,7 @@ class Sequence {
   std::span<const uint8_t> bytes_;
   const char* where_;
   size_t origin_;
+  Budget& budget_;
   size_t position_ = 0;
 };
 
@@ -137,7 +143,7 @@ Header read_header(const Pickle& pickle, NodeId tuple, size_t min_numbers, const
 
 class TarTensors : public StorageSource {
  public:
-  explicit TarTensors(Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  TarTensors(Budget& budget, Checkpoint& checkpoint) : budget_(budget), checkpoint_(checkpoint) {}
 
   void read_storages(Sequence sequence) {
     for (size_t left = sequence.count(); left > 0; --left) {
@@ -145,6 +151,7 @@ class TarTensors : public StorageSource {
       const Header header = read_header(pickle, pickle.root(), 1, "a storage");
       const size_t width = storage_element_bytes(header.class_name);
       const auto elements = sequence.number<uint64_t>("a storage's size");
+      budget_.charge(kStorageCost);
       if (elements > UINT64_MAX / width) fail_checkpoint("a storage's size is absurd");
       const Region region{static_cast<uint32_t>(checkpoint_.storages.size()), 0, elements,
                           header.class_name};
@@ -184,6 +191,7 @@ class TarTensors : public StorageSource {
           make_view(*type, storage.storage, storage.elements, offset, std::span(shape).first(dims),
                     std::span(strides).first(dims));
       tensor.offset += storage.offset * element_bytes(*type);
+      budget_.charge(kTensorCost + 2 * sizeof(uint64_t) * dims);
       tensors_.insert_or_assign(std::to_string(header.numbers[0]), std::move(tensor));
     }
   }
@@ -212,11 +220,13 @@ class TarTensors : public StorageSource {
     return found->second;
   }
   void add_region(int64_t key, const Region& region) {
+    budget_.charge(kRegionCost);
     if (!regions_.emplace(key, region).second) {
       fail_checkpoint("storage " + std::to_string(key) + " is there twice");
     }
   }
 
+  Budget& budget_;
   Checkpoint& checkpoint_;
   std::map<int64_t, Region> regions_;
   std::map<std::string, CheckpointTensor, std::less<>> tensors_;
@@ -229,7 +239,7 @@ bool is_tar(std::span<const uint8_t> file) {
   return file.size() >= kBlock && as_text(file.subspan(kMagic, 5)) == "ustar";
 }
 
-void read_torch_tar(std::span<const uint8_t> file, Checkpoint& checkpoint) {
+void read_torch_tar(std::span<const uint8_t> file, Budget& budget, Checkpoint& checkpoint) {
   checkpoint.format = "torch.save (tar, before 0.2)";
   const auto members = read_members(file);
   const auto member = [&](const char* name) -> const Member& {
@@ -242,11 +252,11 @@ void read_torch_tar(std::span<const uint8_t> file, Checkpoint& checkpoint) {
     return found->second;
   };
   const Member& object = member("pickle");
-  TarTensors tensors(checkpoint);
-  tensors.read_storages(Sequence(member("storages"), "the tar's storages"));
-  tensors.read_tensors(Sequence(member("tensors"), "the tar's tensors"));
-  const Pickle pickle(object.bytes, "the tar's pickle", object.origin);
-  collect_tensors(pickle, tensors, {}, checkpoint);
+  TarTensors tensors(budget, checkpoint);
+  tensors.read_storages(Sequence(member("storages"), "the tar's storages", budget));
+  tensors.read_tensors(Sequence(member("tensors"), "the tar's tensors", budget));
+  const Pickle pickle(object.bytes, "the tar's pickle", budget, object.origin);
+  collect_tensors(pickle, tensors, {}, budget, checkpoint);
 }
 
 }  // namespace lightcap

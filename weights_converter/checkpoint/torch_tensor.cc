@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "engine/io/limits.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 
 namespace lightcap {
@@ -81,9 +82,8 @@ size_t storage_element_bytes(std::string_view class_name) {
 
 CheckpointTensor make_view(ElementType type, uint32_t storage, uint64_t elements, int64_t offset,
                            std::span<const int64_t> shape, std::span<const int64_t> strides) {
-  constexpr size_t kMaxDims = 64;  // PyTorch's own limit
   constexpr uint64_t kMaxElements = uint64_t{1} << 48;
-  if (shape.size() > kMaxDims || shape.size() != strides.size()) {
+  if (shape.size() > limits::kMaxTensorDims || shape.size() != strides.size()) {
     fail_checkpoint("a tensor has " + std::to_string(shape.size()) + " dimensions and " +
                     std::to_string(strides.size()) + " strides");
   }
@@ -141,15 +141,22 @@ std::vector<int64_t> TensorDecoder::integers(NodeId id, const char* what) const 
   if (!pickle_.is(id, NodeKind::kTuple) && !pickle_.is(id, NodeKind::kList)) {
     fail_checkpoint(std::string("a tensor's ") + what + " is not a tuple");
   }
+  const auto items = pickle_.items(id);
+  // Before they are gone through: many tensors may share one long list.
+  if (items.size() > limits::kMaxTensorDims) {
+    fail_checkpoint("a tensor's " + std::string(what) + " has " + std::to_string(items.size()) +
+                    " dimensions, the limit is " + std::to_string(limits::kMaxTensorDims));
+  }
   std::vector<int64_t> values;
-  for (const NodeId item : pickle_.items(id)) values.push_back(integer(item, what));
+  for (const NodeId item : items) values.push_back(integer(item, what));
   return values;
 }
 
 TensorDecoder::StorageView TensorDecoder::storage_view(NodeId id) {
   // ('storage', class, key, location, elements[, (key of the view, offset, elements) or None])
-  const auto fields = pickle_.is(id, NodeKind::kPersistent) ? pickle_.items(pickle_[id].arguments)
-                                                            : std::span<const NodeId>();
+  const auto fields = pickle_.is(id, NodeKind::kPersistent)
+                          ? pickle_.items(pickle_[id].call.arguments)
+                          : std::span<const NodeId>();
   if (fields.size() < 5 || pickle_.string(fields[0]) != "storage" ||
       !pickle_.is(fields[1], NodeKind::kGlobal)) {
     fail_checkpoint(
@@ -160,6 +167,10 @@ TensorDecoder::StorageView TensorDecoder::storage_view(NodeId id) {
   view.class_name = last_part(pickle_[fields[1]].text);
   std::string key;
   if (const auto text = pickle_.string(fields[2])) {
+    if (text->size() > limits::kMaxStorageKey) {
+      fail_checkpoint("a storage's key has " + std::to_string(text->size()) +
+                      " bytes, the limit is " + std::to_string(limits::kMaxStorageKey));
+    }
     key = *text;
   } else {
     key = std::to_string(integer(fields[2], "storage key"));
@@ -245,8 +256,8 @@ std::optional<CheckpointTensor> TensorDecoder::decode(NodeId id) {
   constexpr int kMaxWrappers = 16;
   for (int depth = 0; depth < kMaxWrappers; ++depth) {
     if (pickle_.is(id, NodeKind::kPersistent)) {
-      const auto text = pickle_.string(pickle_[id].arguments);
-      const auto number = pickle_.integer(pickle_[id].arguments);
+      const auto text = pickle_.string(pickle_[id].call.arguments);
+      const auto number = pickle_.integer(pickle_[id].call.arguments);
       const CheckpointTensor* tensor = text     ? source_.tensor(*text)
                                        : number ? source_.tensor(std::to_string(*number))
                                                 : nullptr;
@@ -260,7 +271,7 @@ std::optional<CheckpointTensor> TensorDecoder::decode(NodeId id) {
       id = arguments[0];
     } else if (function == "torch.nn.parameter.Parameter") {
       // Parameter(tensor), or from the state (tensor, ...) that versions before 0.4 wrote.
-      const NodeId state = pickle_[id].state;
+      const NodeId state = pickle_[id].call.state;
       const auto fields = pickle_.is(state, NodeKind::kTuple) ? pickle_.items(state) : arguments;
       if (fields.empty()) fail_checkpoint("a Parameter holds no tensor");
       id = fields[0];

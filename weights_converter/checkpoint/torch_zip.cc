@@ -3,6 +3,7 @@
 #include <charconv>
 #include <memory>
 
+#include "engine/io/limits.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/readers.h"
 #include "weights_converter/checkpoint/tensor_walk.h"
@@ -11,6 +12,8 @@
 namespace lightcap {
 namespace {
 
+// What a storage takes in memory, with its place in a map.
+constexpr uint64_t kStorageCost = 384;
 constexpr int kNewestVersion = 10;  // PyTorch's kMaxSupportedFileFormatVersion
 
 std::string_view as_text(std::span<const uint8_t> bytes) {
@@ -19,11 +22,12 @@ std::string_view as_text(std::span<const uint8_t> bytes) {
 
 class ZipStorages : public StorageSource {
  public:
-  ZipStorages(const ZipArchive& archive, std::string folder, bool big_endian,
+  ZipStorages(const ZipArchive& archive, std::string folder, bool big_endian, Budget& budget,
               Checkpoint& checkpoint)
       : archive_(archive),
         folder_(std::move(folder)),
         big_endian_(big_endian),
+        budget_(budget),
         checkpoint_(checkpoint) {}
 
   uint32_t storage(std::string_view key) override {
@@ -35,6 +39,9 @@ class ZipStorages : public StorageSource {
                       "' for a storage that its data.pkl names");
     }
     const auto index = static_cast<uint32_t>(checkpoint_.storages.size());
+    // Now rather than when it is read, which is when memory is taken: whether a file is refused
+    // does not depend on what is read of it.
+    budget_.charge(kStorageCost + key.size() + (entry->is_deflated() ? entry->size : 0));
     checkpoint_.storages.emplace_back(entry->size, big_endian_,
                                       [entry = *entry, held = std::make_shared<ZipBytes>()] {
                                         *held = read_zip_entry(entry);
@@ -48,6 +55,7 @@ class ZipStorages : public StorageSource {
   const ZipArchive& archive_;
   std::string folder_;
   bool big_endian_;
+  Budget& budget_;
   Checkpoint& checkpoint_;
   std::map<std::string, uint32_t, std::less<>> indices_;
 };
@@ -97,10 +105,25 @@ std::string find_root(const ZipArchive& archive) {
   return std::string(found->name.substr(0, found->name.size() - kName.size()));
 }
 
-void check_version(const ZipArchive& archive, const std::string& root) {
+// What is unpacked as a whole before the tensors are known: pickles, code, version numbers.
+ZipBytes read_part(const ZipEntry& entry, Budget& budget) {
+  if (entry.is_deflated()) {
+    const uint64_t most =
+        limits::proportional(limits::kUnpackedBase, limits::kUnpackedFactor, entry.packed.size());
+    if (entry.size > most) {
+      fail_checkpoint("zip entry '" + printable(entry.name) + "' unpacks from " +
+                      std::to_string(entry.packed.size()) + " to " + std::to_string(entry.size) +
+                      " bytes, the limit for it is " + std::to_string(most));
+    }
+    budget.charge(entry.size);
+  }
+  return read_zip_entry(entry);
+}
+
+void check_version(const ZipArchive& archive, const std::string& root, Budget& budget) {
   const ZipEntry* entry = archive.find(root + "version");
   if (entry == nullptr) return;
-  const ZipBytes bytes = read_zip_entry(*entry);
+  const ZipBytes bytes = read_part(*entry, budget);
   const std::string_view text = as_text(bytes.bytes);
   int version = 0;
   const auto result = std::from_chars(text.data(), text.data() + text.size(), version);
@@ -113,10 +136,10 @@ void check_version(const ZipArchive& archive, const std::string& root) {
   }
 }
 
-bool is_big_endian(const ZipArchive& archive, const std::string& root) {
+bool is_big_endian(const ZipArchive& archive, const std::string& root, Budget& budget) {
   const ZipEntry* entry = archive.find(root + "byteorder");
   if (entry == nullptr) return false;  // before PyTorch 2.1 there was none
-  const ZipBytes bytes = read_zip_entry(*entry);
+  const ZipBytes bytes = read_part(*entry, budget);
   const std::string_view order = as_text(bytes.bytes);
   if (order != "little" && order != "big") {
     fail_checkpoint("the archive's byte order is '" + printable(order) +
@@ -125,12 +148,18 @@ bool is_big_endian(const ZipArchive& archive, const std::string& root) {
   return order == "big";
 }
 
+// What a map or set takes for an entry, with a ScriptClass or a text.
+constexpr uint64_t kClassCost = sizeof(ScriptClass) + 96;
+constexpr uint64_t kTextCost = 96;
+
 // The strings of `["weight", "bias", ]`.
-void add_strings(std::string_view line, std::set<std::string, std::less<>>& strings) {
+void add_strings(std::string_view line, Budget& budget,
+                 std::set<std::string, std::less<>>& strings) {
   size_t quote = line.find('"');
   while (quote != std::string_view::npos) {
     const size_t end = line.find('"', quote + 1);
     if (end == std::string_view::npos) return;
+    budget.charge(kTextCost + end - quote);
     strings.emplace(line.substr(quote + 1, end - quote - 1));
     quote = line.find('"', end + 1);
   }
@@ -140,7 +169,9 @@ void add_strings(std::string_view line, std::set<std::string, std::less<>>& stri
 //   class Linear(Module):
 //     __parameters__ = ["weight", "bias", ]
 //     __buffers__ = []
-void add_classes(const std::string& module, std::string_view code, ScriptClasses& classes) {
+// Those whose name no pickle may have are left out.
+void add_classes(const std::string& module, std::string_view code, Budget& budget,
+                 ScriptClasses& classes) {
   ScriptClass* current = nullptr;
   while (!code.empty()) {
     const size_t end = std::min(code.find('\n'), code.size());
@@ -148,17 +179,23 @@ void add_classes(const std::string& module, std::string_view code, ScriptClasses
     code.remove_prefix(std::min(end + 1, code.size()));
     if (line.starts_with("class ")) {
       const size_t name_end = std::min(line.find_first_of("(:"), line.size());
-      current = &classes[module + "." + std::string(line.substr(6, name_end - 6))];
+      const std::string_view name = line.substr(6, name_end - 6);
+      current = nullptr;
+      if (module.size() + 1 + name.size() > limits::kMaxClassName) continue;
+      budget.charge(kClassCost + module.size() + 1 + name.size());
+      current = &classes[module + "." + std::string(name)];
       current->is_module = line.substr(name_end).starts_with("(Module)");
     } else if (current != nullptr) {
       const bool buffers = line.starts_with("  __buffers__ = ");
       if (buffers) current->declares_buffers = true;
-      if (buffers || line.starts_with("  __parameters__ = ")) add_strings(line, current->tensors);
+      if (buffers || line.starts_with("  __parameters__ = ")) {
+        add_strings(line, budget, current->tensors);
+      }
     }
   }
 }
 
-ScriptClasses read_classes(const ZipArchive& archive, const std::string& root) {
+ScriptClasses read_classes(const ZipArchive& archive, const std::string& root, Budget& budget) {
   const std::string folder = root + "code/";
   ScriptClasses classes;
   for (const ZipEntry& entry : archive.entries()) {
@@ -167,26 +204,27 @@ ScriptClasses read_classes(const ZipArchive& archive, const std::string& root) {
     for (char& c : module) {
       if (c == '/') c = '.';
     }
-    const ZipBytes code = read_zip_entry(entry);
-    add_classes(module, as_text(code.bytes), classes);
+    const ZipBytes code = read_part(entry, budget);
+    add_classes(module, as_text(code.bytes), budget, classes);
   }
   return classes;
 }
 
 }  // namespace
 
-void read_torch_zip(std::span<const uint8_t> file, Checkpoint& checkpoint) {
+void read_torch_zip(std::span<const uint8_t> file, Budget& budget, Checkpoint& checkpoint) {
   const ZipArchive archive(file);
   const std::string root = find_root(archive);
   const bool script = archive.find(root + "constants.pkl") != nullptr;
   checkpoint.format = script ? "TorchScript" : "torch.save (zip)";
-  check_version(archive, root);
+  check_version(archive, root, budget);
 
-  ZipStorages storages(archive, root + "data/", is_big_endian(archive, root), checkpoint);
-  const ZipBytes bytes = read_zip_entry(*archive.find(root + "data.pkl"));
-  const Pickle pickle(bytes.bytes, "data.pkl");
-  collect_tensors(pickle, storages, script ? read_classes(archive, root) : ScriptClasses(),
-                  checkpoint);
+  ZipStorages storages(archive, root + "data/", is_big_endian(archive, root, budget), budget,
+                       checkpoint);
+  const ZipBytes bytes = read_part(*archive.find(root + "data.pkl"), budget);
+  const Pickle pickle(bytes.bytes, "data.pkl", budget);
+  collect_tensors(pickle, storages, script ? read_classes(archive, root, budget) : ScriptClasses(),
+                  budget, checkpoint);
 }
 
 }  // namespace lightcap

@@ -19,6 +19,8 @@ struct ZipEntry {
   uint64_t size = 0;  // unpacked
   uint32_t crc32 = 0;
   uint16_t method = 0;
+
+  bool is_deflated() const { return method != 0; }  // the two methods that the archive lets pass
 };
 
 class ZipArchive {
