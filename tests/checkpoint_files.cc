@@ -19,6 +19,56 @@ std::string joined(const std::vector<std::pair<std::string, std::string>>& entri
   return result;
 }
 
+// Deflate's fixed codes (RFC 1951, 3.2.6).
+class FixedCodes {
+ public:
+  FixedCodes() { put(0b011, 3); }  // the last block, of fixed codes
+
+  void literal(uint8_t byte) {
+    if (byte < 144) {
+      put_reversed(0x30u + byte, 8);
+    } else {
+      put_reversed(0x190u + byte - 144u, 9);
+    }
+  }
+  // 258 bytes, the most that a code can mean, from `distance` bytes before.
+  void longest_match(uint32_t distance) {
+    put_reversed(0xC0 + 285 - 280, 8);
+    uint32_t code = 0, base = 1, extra = 0;
+    while (distance >= base + (1u << extra)) {
+      base += 1u << extra;
+      ++code;
+      extra = code < 4 ? 0 : code / 2 - 1;
+    }
+    put_reversed(code, 5);
+    put(distance - base, extra);
+  }
+  std::string end() {
+    put_reversed(0, 7);
+    put(0, 7);
+    return bytes_;
+  }
+
+ private:
+  void put(uint32_t bits, size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      if (free_ == 0) {
+        bytes_.push_back('\0');
+        free_ = 8;
+      }
+      const uint32_t bit = bits >> i & 1;
+      bytes_.back() = static_cast<char>(static_cast<uint8_t>(bytes_.back()) | bit << (8 - free_));
+      --free_;
+    }
+  }
+  void put_reversed(uint32_t bits, size_t count) {
+    for (size_t i = count; i-- > 0;) put(bits >> i, 1);
+  }
+
+  std::string bytes_;
+  size_t free_ = 0;
+};
+
 }  // namespace
 
 std::span<const uint8_t> as_bytes(const std::string& text) {
@@ -103,6 +153,36 @@ std::string tensor(const std::string& storage, int64_t offset, const std::vector
 
 std::string pickle(const std::string& value) { return kProto + value + "."; }
 
+std::string deflated(std::string_view data, size_t repeats, uint32_t period) {
+  constexpr size_t kLongest = 258, kWindow = 32768, kHashes = 4096;
+  FixedCodes codes;
+  std::vector<size_t> seen(kHashes, std::string_view::npos);
+  for (size_t at = 0; at < data.size();) {
+    size_t distance = 0;
+    if (data.size() - at >= kLongest) {
+      const std::string_view key = data.substr(at, 8);
+      size_t& before = seen[std::hash<std::string_view>()(key) % kHashes];
+      const bool near = before != std::string_view::npos && at - before <= kWindow;
+      if (near && data.substr(before, kLongest) == data.substr(at, kLongest))
+        distance = at - before;
+      before = at;
+    }
+    if (distance != 0) {
+      codes.longest_match(static_cast<uint32_t>(distance));
+      at += kLongest;
+    } else {
+      codes.literal(static_cast<uint8_t>(data[at++]));
+    }
+  }
+  for (size_t i = 0; i < repeats; ++i) codes.longest_match(period);
+  return codes.end();
+}
+
+ZipMember deflated_member(std::string name, std::string_view data) {
+  constexpr int kDeflated = 8;
+  return {std::move(name), deflated(data), kDeflated, data.size()};
+}
+
 std::string zip(const std::vector<ZipMember>& members) {
   std::string file, directory;
   for (const ZipMember& member : members) {
@@ -116,10 +196,17 @@ std::string zip(const std::vector<ZipMember>& members) {
     file += "PK\x03\x04" + little(0, 2) + common + little(local.size(), 2) + little(0, 2) + local +
             member.data;
   }
-  const std::string end = "PK\x05\x06" + little(0, 4) + little(members.size(), 2) +
-                          little(members.size(), 2) + little(directory.size(), 4) +
-                          little(file.size(), 4) + little(0, 2);
-  return file + directory + end;
+  const size_t directory_at = file.size(), end_at = directory_at + directory.size();
+  file += directory;
+  const bool many = members.size() > 0xFFFE;
+  if (many) {
+    file += "PK\x06\x06" + little(44, 8) + little(0, 12) + little(members.size(), 8) +
+            little(members.size(), 8) + little(directory.size(), 8) + little(directory_at, 8);
+    file += "PK\x06\x07" + little(0, 4) + little(end_at, 8) + little(1, 4);
+  }
+  const uint64_t count = many ? 0xFFFF : members.size();
+  return file + "PK\x05\x06" + little(0, 4) + little(count, 2) + little(count, 2) +
+         little(directory.size(), 4) + little(directory_at, 4) + little(0, 2);
 }
 
 std::string torch_zip(const std::string& value,

@@ -53,7 +53,13 @@ struct ZipMember {
   uint32_t crc32 = 0;           // 0: not checked
   std::string local_name = {};  // that of the directory where empty
 };
+// More than 65535 members get a zip64 directory.
 std::string zip(const std::vector<ZipMember>& members);
+// Deflated data that unpacks to `data` and then `repeats` times 258 bytes of what lies `period`
+// bytes before. Repetitions in `data` are found; codes are fixed.
+std::string deflated(std::string_view data, size_t repeats = 0, uint32_t period = 1);
+// A member that is deflated, with its true size.
+ZipMember deflated_member(std::string name, std::string_view data);
 // As torch.save: data.pkl with this value, and the storages by key.
 std::string torch_zip(const std::string& value,
                       const std::vector<std::pair<std::string, std::string>>& storages);

@@ -305,25 +305,14 @@ TEST(CheckpointHostile, CommandsAreNotRun) {
   EXPECT_FALSE(std::ifstream(marker).good());
 }
 
-// Deep graphs are read, walked and freed without recursion. A million levels would make names of a
-// million parts, and are refused for that alone.
+// Deep graphs are read, walked and freed without recursion.
 TEST(CheckpointHostile, NestingNeedsNoStack) {
-  const auto nested = [](size_t levels) {
-    return torch_zip(
-        std::string(levels, ']') + tensor(kStorage, 0, {6}, {1}) + std::string(levels, 'a'),
-        {{"0", kSix}});
-  };
-  EXPECT_EQ(names_of(read(nested(1000)))[0].size(), 2 * 1000 - 1u);
-  for (const std::string& file :
-       {nested(1'000'000),
-        torch_zip(std::string(1'000'000, '(') + std::string(1'000'000, 't'), {})}) {
-    try {
-      read(file);
-      ADD_FAILURE() << "a million levels were listed";
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("nested or repeated"), std::string::npos);
-    }
-  }
+  constexpr size_t kLevels = 1'000'000;
+  const std::string lists =
+      std::string(kLevels, ']') + tensor(kStorage, 0, {6}, {1}) + std::string(kLevels, 'a');
+  EXPECT_EQ(names_of(read(torch_zip(lists, {{"0", kSix}}))).at(0).size(), 2 * kLevels - 1);
+  const std::string tuples = std::string(kLevels, '(') + std::string(kLevels, 't');
+  EXPECT_EQ(names_of(read(torch_zip(tuples, {}))), Names{});
 }
 
 TEST(CheckpointHostile, CyclesEnd) {

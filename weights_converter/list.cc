@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "engine/io/crc32.h"
+#include "engine/io/limits.h"
 #include "engine/runtime/error.h"
 
 namespace lightcap {
@@ -19,8 +20,8 @@ struct Line {
 };
 
 std::vector<Line> make_lines(const Checkpoint& checkpoint) {
-  using Memory =
-      std::tuple<uint32_t, uint64_t, ElementType, std::vector<uint64_t>, std::vector<uint64_t>>;
+  using Memory = std::tuple<uint32_t, uint64_t, ElementType, const std::vector<uint64_t>&,
+                            const std::vector<uint64_t>&>;
   std::map<Memory, size_t> earlier;
   std::vector<Line> lines;
   for (const CheckpointTensor& tensor : checkpoint.tensors) {
@@ -41,7 +42,13 @@ std::vector<Line> make_lines(const Checkpoint& checkpoint) {
   return lines;
 }
 
-std::string json_text(const std::vector<Line>& lines) {
+// Appends a line, which may repeat the name of another tensor.
+void add_line(std::string& text, const std::string& line, Budget& budget) {
+  budget.charge(line.size());
+  text += line;
+}
+
+std::string json_text(const std::vector<Line>& lines, Budget& budget) {
   // One object a line: a list of thousands stays readable, and can be grepped.
   std::string text = "[";
   for (const Line& line : lines) {
@@ -50,14 +57,17 @@ std::string json_text(const std::vector<Line>& lines) {
                                      {"shape", line.tensor->shape},
                                      {"crc32", line.crc32}};
     if (line.same_as != nullptr) object["same_as"] = line.same_as->name;
-    text += text.size() > 1 ? ",\n " : "\n ";
     // Names from hostile files may be no UTF-8.
-    text += object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    add_line(text,
+             (text.size() > 1 ? ",\n " : "\n ") +
+                 object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+             budget);
   }
   return text + "\n]\n";
 }
 
-std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& lines) {
+std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& lines,
+                       Budget& budget) {
   size_t name_width = 4, shape_width = 5;
   uint64_t elements = 0;
   for (const Line& line : lines) {
@@ -65,8 +75,9 @@ std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& li
     shape_width = std::max(shape_width, shape_text(line.tensor->shape).size());
     if (line.same_as == nullptr) elements += line.tensor->elements();
   }
-  constexpr size_t kMaxNameWidth = 100;
+  constexpr size_t kMaxNameWidth = 100, kMaxShapeWidth = 40;
   name_width = std::min(name_width, kMaxNameWidth);
+  shape_width = std::min(shape_width, kMaxShapeWidth);
   const auto pad = [](std::string text, size_t width) {
     text.resize(std::max(text.size(), width), ' ');
     return text;
@@ -76,11 +87,11 @@ std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& li
   for (const Line& line : lines) {
     char crc[16];
     std::snprintf(crc, sizeof(crc), "%08x", line.crc32);
-    text += pad(line.tensor->name, name_width) + "  " +
-            pad(element_type_info(line.tensor->type).name, 5) + "  " +
-            pad(shape_text(line.tensor->shape), shape_width) + "  " + crc;
-    if (line.same_as != nullptr) text += "  " + line.same_as->name;
-    text += '\n';
+    std::string row = pad(line.tensor->name, name_width) + "  " +
+                      pad(element_type_info(line.tensor->type).name, 5) + "  " +
+                      pad(shape_text(line.tensor->shape), shape_width) + "  " + crc;
+    if (line.same_as != nullptr) row += "  " + line.same_as->name;
+    add_line(text, row + '\n', budget);
   }
   return text + checkpoint.format + ", " + std::to_string(lines.size()) + " tensors, " +
          std::to_string(elements) + " values\n";
@@ -89,8 +100,16 @@ std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& li
 }  // namespace
 
 std::string list_tensors(const Checkpoint& checkpoint, ListStyle style) {
+  Budget budget(
+      ErrorCode::kCheckpoint, "bytes of listing",
+      limits::proportional(limits::kListingBase, limits::kListingFactor, checkpoint.file_bytes));
   const std::vector<Line> lines = make_lines(checkpoint);
-  return style == ListStyle::kJson ? json_text(lines) : table_text(checkpoint, lines);
+  try {
+    return style == ListStyle::kJson ? json_text(lines, budget)
+                                     : table_text(checkpoint, lines, budget);
+  } catch (const Error& error) {
+    throw Error(error.code(), checkpoint.path + ": " + error.what());
+  }
 }
 
 }  // namespace lightcap

@@ -97,6 +97,11 @@ inline Budget checkpoint_budget(uint64_t file_bytes, uint64_t base = kCheckpoint
 constexpr uint64_t kUnpackedBase = uint64_t{1} << 20;
 constexpr uint64_t kUnpackedFactor = 100;
 
+// Bytes of the text that lists a checkpoint's tensors, where a tensor that is the same memory as
+// another gives the name of that one. Real lists are smaller than their files.
+constexpr uint64_t kListingBase = uint64_t{64} << 20;
+constexpr uint64_t kListingFactor = 8;
+
 // Bytes of the name of a Python class with its module, and of a storage's key. Such names are
 // compared at each of thousands of uses; real ones have fewer than 200, keys are numbers.
 constexpr uint64_t kMaxClassName = 1024;

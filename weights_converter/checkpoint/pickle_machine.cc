@@ -484,7 +484,9 @@ NodeId PickleMachine::make_global(std::string_view module, std::string_view name
          std::to_string(limits::kMaxClassName));
   }
   pickle_.budget_.charge(size);
-  std::string joined(module);
+  std::string joined;
+  joined.reserve(size);
+  joined += module;
   joined += '.';
   joined += name;
   return make_text(NodeKind::kGlobal, keep(std::move(joined)));

@@ -205,18 +205,19 @@ std::string choose_root(const Checkpoint& checkpoint, Role role) {
     fail(checkpoint, std::string("no ") + role_noun(role) + " in it: expected tensors named like " +
                          role_example(role) + "; it holds " + guess_contents(checkpoint));
   }
-  std::vector<std::string> sorted(roots.begin(), roots.end());
-  std::stable_sort(sorted.begin(), sorted.end(), [](const std::string& a, const std::string& b) {
-    return preference(a) < preference(b);
-  });
+  using Preferred = std::pair<std::pair<bool, ptrdiff_t>, const std::string*>;
+  std::vector<Preferred> sorted;
+  for (const std::string& root : roots) sorted.emplace_back(preference(root), &root);
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const Preferred& a, const Preferred& b) { return a.first < b.first; });
   // LightCap's blocks may be under the same root or one of them inside another's name; several
   // whole models are a question only the user can answer.
-  if (sorted.size() > 1 && preference(sorted[0]) == preference(sorted[1])) {
+  if (sorted.size() > 1 && sorted[0].first == sorted[1].first) {
     fail(checkpoint, std::string("it holds more than one ") + role_noun(role) + ", at '" +
-                         printable(sorted[0]) + "' and at '" + printable(sorted[1]) +
-                         "'; save the one that you want on its own");
+                         printable(*sorted[0].second) + "' and at '" +
+                         printable(*sorted[1].second) + "'; save the one that you want on its own");
   }
-  return sorted[0];
+  return *sorted[0].second;
 }
 
 void add_batch_norms(const Checkpoint& checkpoint, Role role, const std::string& root,

@@ -27,9 +27,16 @@ template <class Visit>
 void for_each_element(const CheckpointTensor& tensor, const uint8_t* storage, Visit&& visit) {
   if (tensor.elements() == 0) return;
   const size_t width = element_bytes(tensor.type);
-  const size_t dims = tensor.shape.size();
-  const uint64_t inner = dims == 0 ? 1 : tensor.shape.back();
-  const uint64_t inner_step = dims == 0 ? 0 : tensor.strides.back() * width;
+  // Without dimensions of size 1: each row would step through all that follow one another.
+  std::vector<uint64_t> shape, steps;
+  for (size_t i = 0; i < tensor.shape.size(); ++i) {
+    if (tensor.shape[i] == 1) continue;
+    shape.push_back(tensor.shape[i]);
+    steps.push_back(tensor.strides[i] * width);
+  }
+  const size_t dims = shape.size();
+  const uint64_t inner = dims == 0 ? 1 : shape.back();
+  const uint64_t inner_step = dims == 0 ? 0 : steps.back();
   std::vector<uint64_t> index(dims, 0);
   uint64_t row = tensor.offset;
   while (true) {
@@ -38,9 +45,9 @@ void for_each_element(const CheckpointTensor& tensor, const uint8_t* storage, Vi
     size_t i = dims < 2 ? 0 : dims - 1;
     while (i > 0) {
       --i;
-      row += tensor.strides[i] * width;
-      if (++index[i] < tensor.shape[i]) break;
-      row -= tensor.strides[i] * width * tensor.shape[i];
+      row += steps[i];
+      if (++index[i] < shape[i]) break;
+      row -= steps[i] * shape[i];
       index[i] = 0;
       if (i == 0) return;
     }

@@ -104,7 +104,9 @@ class Walker {
 
   // The path of an attribute of the node at path_.
   std::string attribute_path(std::string_view name) const {
-    std::string result = path_;
+    std::string result;
+    result.reserve(path_.size() + 1 + name.size());
+    result += path_;
     if (!path_.empty()) result += '.';
     return result += name;
   }
@@ -124,7 +126,7 @@ class Walker {
                       "': " + error.what());
     }
     if (tensor) {
-      budget_.charge(sizeof(CheckpointTensor) + 2 * sizeof(uint64_t) * tensor->shape.size() +
+      budget_.charge(kTensorCost + 2 * sizeof(uint64_t) * tensor->shape.size() +
                      tensor->refusal.size());
       if (attribute) {
         tensor->name = charged_path(*attribute);
@@ -260,8 +262,11 @@ class Walker {
       Attribute attribute;
       const auto text = pickle_.string(key);
       if (!text || !add_scalar(value, attribute)) continue;
-      budget_.charge(text->size() + 1);
-      std::string path = charged_path(name);
+      const uint64_t size = uint64_t{path_.size()} + 1 + name.size() + 1 + text->size();
+      budget_.charge(size);
+      std::string path;
+      path.reserve(size);
+      path += attribute_path(name);
       path += '.';
       path += *text;
       add_attribute(std::move(path), std::move(attribute));
@@ -311,6 +316,8 @@ class Walker {
     return attribute;
   }
 
+  // What a tensor takes in a vector that grows, with the allocator's own bytes.
+  static constexpr uint64_t kTensorCost = 3 * sizeof(CheckpointTensor) / 2 + 64;
   // What a sorted number costs more than one that is read.
   static constexpr uint64_t kSortCost = 4;
   // What a map takes for an entry beside the entry.

@@ -183,7 +183,12 @@ void add_classes(const std::string& module, std::string_view code, Budget& budge
       current = nullptr;
       if (module.size() + 1 + name.size() > limits::kMaxClassName) continue;
       budget.charge(kClassCost + module.size() + 1 + name.size());
-      current = &classes[module + "." + std::string(name)];
+      std::string full;
+      full.reserve(module.size() + 1 + name.size());
+      full += module;
+      full += '.';
+      full += name;
+      current = &classes[std::move(full)];
       current->is_module = line.substr(name_end).starts_with("(Module)");
     } else if (current != nullptr) {
       const bool buffers = line.starts_with("  __buffers__ = ");
