@@ -87,9 +87,11 @@ std::string one_float(const std::vector<int64_t>& shape = {1}) {
 }
 const std::string kLong(200'000, 'k');
 
-// A list of what the memo has under 0, `count` times.
+// A list of what the memo has under 0, `count` times. Before it is a list of empty lists, so that
+// the pickle has values enough for that many uses of one.
 std::string many_of(const std::string& value, size_t count) {
-  return list({value + keep(0) + "0", times(get(0), count)});
+  const std::string filler = "(" + times("]", count / 16) + "l";
+  return list({filler, value + keep(0) + "0", times(get(0), count)});
 }
 
 std::string script(const std::string& root, const std::string& file, const std::string& code) {
@@ -148,12 +150,12 @@ std::vector<Bomb> text_bombs() {
       {"LongTextInAttributes",
        [] {
          const std::string none = dict({});
-         return stored(module(global("m", "C"), none, none, none,
-                              {{text("names"), many_of(text(kLong), 300'000)}}));
+         return stored(
+             module(global("m", "C"), none, none, none,
+                    {{text("names"), list({text(kLong) + keep(0), times(get(0), 300'000)})}}));
        }},
       {"LongKeyOfNothing",
        [] {
-         std::string children = text(kLong) + keep(0) + "0";
          return stored(many_of(dict({{text(kLong), "]"}}), 400'000));
        }},
       {"LongKeysOfTensors",
@@ -180,7 +182,7 @@ std::vector<Bomb> text_bombs() {
          const std::string none = dict({});
          const std::string one = module(global("m", "C"), none, dict({{text(kLong), one_float()}}),
                                         none, {{text("_non_persistent_buffers_set"), set}});
-         return stored(list({one + "q\x07", times("h\x07", 1000)}));
+         return stored(many_of(one, 1000));
        }},
   };
 }
