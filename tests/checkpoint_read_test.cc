@@ -228,6 +228,70 @@ TEST(CheckpointRead, SafetensorsAreRowMajor) {
   EXPECT_EQ(values_of(checkpoint, "\u00e9"), (Values{1, 2, 3, 4}));
 }
 
+TEST(CheckpointRead, TheModuleThatTorchCompileWrapsIsRead) {
+  const std::string inner =
+      module(global("torch.nn.modules.linear", "Linear"),
+             dict({{text("weight"), tensor(kStorage, 0, {6}, {1})}}), dict({}), dict({}), {});
+  const std::string compiled =
+      call(global("torch._dynamo.eval_frame", "OptimizedModule"), {inner, text("its context")});
+  const Checkpoint checkpoint = read(torch_zip(dict({{text("model"), compiled}}), {{"0", kSix}}));
+  EXPECT_EQ(names_of(checkpoint), Names{"model.weight"});
+}
+
+TEST(CheckpointRead, TensorsOfDevicesWithoutStoragesAreRead) {
+  const std::string xla = call(
+      global("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"),
+      {tensor(kStorage, 0, {2, 3}, {3, 1}), global("torch", "float32"), text("xla:0"), integer(0)});
+  const Checkpoint checkpoint = read(torch_zip(dict({{text("w"), xla}}), {{"0", kSix}}));
+  EXPECT_EQ(values_of(checkpoint, "w"), (Values{0, 1, 2, 3, 4, 5}));
+}
+
+TEST(CheckpointRead, SecondNamesInSafetensorsMetadataAreRead) {
+  const std::string one = R"("a.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
+  for (const std::string& header :
+       {R"({"__metadata__":{"format":"pt","b.weight":"a.weight","c":"nothing"},)" + one + "}",
+        "{" + one + R"(,"__metadata__":{"b.weight":"a.weight","a.weight":"a.weight"}})"}) {
+    const Checkpoint checkpoint = read(safetensors(header, floats({3, 4})));
+    EXPECT_EQ(names_of(checkpoint), (Names{"a.weight", "b.weight"})) << header;
+    EXPECT_EQ(values_of(checkpoint, "b.weight"), (Values{3, 4}));
+  }
+}
+
+// A tensor of many dimensions takes much more memory than a second name takes of the header.
+TEST(CheckpointRead, SecondNamesAreBoundedByTheHeader) {
+  std::string shape = "1", metadata;
+  for (int i = 1; i < 64; ++i) shape += ",1";
+  for (int i = 0; i < 100'000; ++i) {
+    metadata += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":\"a\"";
+  }
+  const std::string header = "{\"__metadata__\":{" + metadata +
+                             "},\"a\":{\"dtype\":\"F32\",\"shape\":[" + shape +
+                             "],\"data_offsets\":[0,4]}}";
+  try {
+    read(safetensors(header, floats({3})));
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("bytes of tensors' second names, the limit"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(CheckpointRead, ExportedProgramsAreNamed) {
+  for (const std::vector<ZipMember>& members :
+       {std::vector<ZipMember>{{"ep/models/model.json", "{}"}, {"ep/archive_format", "pt2"}},
+        {{"version", "5.1"}, {"serialized_exported_program.json", "{}"}}}) {
+    try {
+      read(zip(members));
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      const std::string words = error.what();
+      EXPECT_NE(words.find("torch.export (.pt2)"), std::string::npos) << words;
+      EXPECT_EQ(words.find("TorchScript"), std::string::npos) << words;
+    }
+  }
+}
+
 TEST(CheckpointRead, ShardsAreMerged) {
   const std::string folder = ::testing::TempDir();
   std::ofstream(folder + "shard-1.safetensors", std::ios::binary)

@@ -186,5 +186,137 @@ TEST(StateDict, ModulesKnowMore) {
   EXPECT_EQ(state.tensors.size(), 5u);
 }
 
+// ---- What PyTorch's tools do to names ----
+
+TEST(StateDict, WrappersAreTakenOffWhereverTheyAre) {
+  for (const char* wrapper :
+       {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "module.",
+        "_fsdp_wrapped_module._checkpoint_wrapped_module.", "module._orig_mod."}) {
+    const std::string w = wrapper;
+    const Found bert({w + "bert." + w + "embeddings.word_embeddings.weight",
+                      "bert.encoder.layer.0." + w + "attention.self.query.weight",
+                      "bert.encoder.layer.1.attention." + w + "self.query.weight"},
+                     Role::kBert);
+    EXPECT_EQ(bert.names(), (Names{"bert.embeddings.word_embeddings.weight",
+                                   "bert.encoder.layer.0.attention.self.query.weight",
+                                   "bert.encoder.layer.1.attention.self.query.weight"}))
+        << wrapper;
+    const Found whole(
+        {"image_encoder." + w + "conv1.weight", "modulator." + w + "fc1.weight", w + "head.bias"},
+        Role::kLightcap);
+    EXPECT_EQ(whole.names(),
+              (Names{"head.bias", "image_encoder.conv1.weight", "modulator.fc1.weight"}))
+        << wrapper;
+  }
+}
+
+TEST(StateDict, ACopyUnderModuleIsAnotherCopy) {
+  Names both = kBert;
+  for (const std::string& name : with_prefix("module.", kBert)) both.push_back(name);
+  const Found found(both, Role::kBert);
+  EXPECT_EQ(found.state().found_at, "");
+  EXPECT_EQ(found.state().others, Names{"module"});
+}
+
+TEST(StateDict, EpsIsFoundBehindWrappers) {
+  // A module whose only child is the detector, as torch.compile and data parallelism make them.
+  const std::string norm = module(
+      global("torch.nn.modules.batchnorm", "BatchNorm2d"),
+      dict({{text("weight"), tensor(storage("FloatStorage", "0", 2), 0, {2}, {1})}}), dict({}),
+      dict({}), {{text("eps"), "G" + std::string("\x3f\x50\x62\x4d\xd2\xf1\xa9\xfc", 8)}});
+  const auto holding = [](const char* name, const std::string& child) {
+    return module(global("torch.nn.modules.container", "Sequential"), dict({}), dict({}),
+                  dict({{text(name), child}}), {});
+  };
+  const auto conv = [](const std::vector<std::pair<std::string, std::string>>& parameters) {
+    return module(global("torch.nn.modules.conv", "Conv2d"), dict(parameters), dict({}), dict({}),
+                  {});
+  };
+  const std::string weight = tensor(storage("FloatStorage", "0", 2), 0, {2}, {1});
+  const std::string block =
+      module(global("models.common", "Conv"), dict({}), dict({}),
+             dict({{text("conv"), conv({{text("weight"), weight}})}, {text("bn"), norm}}), {});
+  const std::string layers =
+      module(global("torch.nn.modules.container", "Sequential"), dict({}), dict({}),
+             dict({{text("0"), block},
+                   {text("24"), holding("m", holding("0", conv({{text("weight"), weight}})))}}),
+             {});
+  const std::string file =
+      torch_zip(dict({{text("model"), holding("_orig_mod", holding("model", layers))}}),
+                {{"0", floats({1, 2})}});
+  const Checkpoint checkpoint = read_checkpoint(as_bytes(file), "file.pt");
+  const StateDict state = find_state_dict(checkpoint, Role::kDetector);
+  EXPECT_EQ(state.found_at, "model._orig_mod");
+  EXPECT_EQ(state.batch_norm_eps, (std::map<std::string, double>{{"detector.model.0.bn", 0.001}}));
+}
+
+// Tensors that a file holds in another form are found, with words on how to get at them.
+TEST(StateDict, TensorsInAnotherFormAreNamed) {
+  const struct {
+    std::vector<std::string> ends;
+    const char* words;
+  } cases[] = {
+      {{"parametrizations.weight.original0", "parametrizations.weight.original1"}, "weight_norm"},
+      {{"parametrizations.weight.original", "parametrizations.weight.0._u"}, "a parametrization"},
+      {{"weight_g", "weight_v"}, "remove_weight_norm"},
+      {{"weight_orig", "weight_u"}, "remove_spectral_norm"},
+      {{"weight_orig", "weight_mask"}, "prune.remove"},
+      {{"scale", "zero_point", "_packed_params.dtype"}, "quantised"},
+  };
+  for (const auto& c : cases) {
+    Names names = kBert;
+    for (const std::string& end : c.ends) names.push_back("encoder.layer.0.output.dense." + end);
+    const Found found(names, Role::kBert);
+    const auto stand_in = found.state().tensors.find("bert.encoder.layer.0.output.dense.weight");
+    ASSERT_NE(stand_in, found.state().tensors.end()) << c.ends[0];
+    EXPECT_NE(stand_in->second->refusal.find(c.words), std::string::npos)
+        << stand_in->second->refusal;
+  }
+}
+
+TEST(StateDict, NumPyArraysAreNamed) {
+  const std::string array = call(global("numpy._core.multiarray", "_reconstruct"),
+                                 {global("numpy", "ndarray"), integers({0}), text("b")});
+  const std::string file =
+      torch_zip(dict({{text("bert.embeddings.word_embeddings.weight"), array}}), {});
+  const Checkpoint checkpoint = read_checkpoint(as_bytes(file), "file.pt");
+  EXPECT_TRUE(checkpoint.tensors.empty());
+  const StateDict state = find_state_dict(checkpoint, Role::kBert);
+  EXPECT_NE(state.tensors.at("bert.embeddings.word_embeddings.weight")->refusal.find("NumPy"),
+            std::string::npos);
+  EXPECT_EQ(error_of({}, Role::kBert).find("NumPy"), std::string::npos);
+}
+
+TEST(StateDict, HeadsOtherThanTheDetectorsAreRefusedByName) {
+  for (const auto& [name, words] :
+       {std::pair("model.24.proto.cv1.conv.weight", "for segmentation"),
+        std::pair("model.24.keypoints.weight", "another head"),
+        std::pair("model.24.proto.cv1.conv.weight", "model.24.proto.cv1.conv.weight")}) {
+    Names names = kDetector;
+    names.push_back(name);
+    const std::string error = error_of(names, Role::kDetector);
+    EXPECT_NE(error.find(words), std::string::npos) << error;
+    Names whole = with_prefix("detector.", names);
+    whole.push_back("head.bias");
+    EXPECT_NE(error_of(whole, Role::kLightcap).find(words), std::string::npos);
+  }
+  EXPECT_NE(error_of({"model.0.conv.weight", "model.22.dfl.conv.weight"}, Role::kDetector)
+                .find("YOLOv8 or later"),
+            std::string::npos);
+}
+
+TEST(StateDict, HintsDoNotAskForWhatWasGiven) {
+  const std::string file = Found::file_of(kBert);
+  const Checkpoint checkpoint = read_checkpoint(as_bytes(file), "file.pt");
+  try {
+    find_state_dict(checkpoint, {Role::kDetector, "", {Role::kDetector, Role::kBert}});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("it holds a BERT, which is for --bert"), std::string::npos) << text;
+    EXPECT_EQ(text.find("pass it"), std::string::npos) << text;
+  }
+}
+
 }  // namespace
 }  // namespace lightcap::testing

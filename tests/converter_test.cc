@@ -3,12 +3,16 @@
 
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "models/weights.h"
+#include "tests/checkpoint_files.h"
 #include "tests/expect_error.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
+#include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/random.h"
+#include "weights_converter/sha256.h"
 #include "weights_converter/verify.h"
 
 namespace lightcap::testing {
@@ -64,6 +68,13 @@ std::vector<float> filled(const Conversion& conversion, const std::string& name)
     return values;
   }
   ADD_FAILURE() << "no tensor " << name;
+  return {};
+}
+
+std::vector<std::string> sources_of(const Conversion& conversion) {
+  for (const PlannedKeyValue& pair : conversion.plan().key_values) {
+    if (pair.key == "sources") return std::get<std::vector<std::string>>(pair.value);
+  }
   return {};
 }
 
@@ -269,7 +280,9 @@ TEST(ConversionErrors, AWholePartIsOneLine) {
   }();
   const std::string error = files.error_of_whole();
   expect_has(error,
-             "\n  modulator.*: all 4; give --lightcap FILE, or --random SEED to make them up");
+             "\n  modulator.*: all 4; lightcap.safetensors has none of them; add them to it, or "
+             "--random SEED to make them up");
+  expect_lacks(error, "give --lightcap");  // it was given
   expect_has(error, "\n  detector.*: all ");
   expect_has(error, "give --detector FILE");
   EXPECT_LT(error.size(), 300u);
@@ -397,6 +410,157 @@ TEST(ConversionRandom, LightCapsOwnSizes) {
   EXPECT_EQ(conversion.config().image_encoder.blocks, (std::array<uint64_t, 4>{3, 4, 6, 3}));
   EXPECT_GT(values, 44'000'000u);
   EXPECT_LT(values, 48'000'000u);
+}
+
+// ---- Copies in one file ----
+
+// The model twice, the second time with another value.
+struct TwoCopies : Files {
+  TwoCopies(const std::string& first, const std::string& second) {
+    TinyTensors changed = tensors, both = with_prefix(tensors, "", first);
+    changed.at("head.bias").values[0] = 77;
+    both.merge(with_prefix(changed, "", second));
+    give(Role::kLightcap, both);
+  }
+};
+
+void choose(Files& files, const std::string& inside) {
+  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] += ":" + inside;
+}
+
+TEST(Copies, TheOneTakenIsSaidAndRecorded) {
+  TwoCopies files("state_dict.", "state_dict_ema.");
+  const Conversion conversion(files.options);
+  EXPECT_EQ(filled(conversion, "head.bias")[0], 77);
+  ASSERT_EQ(conversion.notes().size(), 1u);
+  expect_has(conversion.notes()[0],
+             "the weights at state_dict_ema were taken, not those at state_dict; to choose: "
+             "--lightcap ");
+  expect_has(conversion.notes()[0], "lightcap.safetensors:state_dict");
+  EXPECT_TRUE(sources_of(conversion)[0].ends_with(", weights at state_dict_ema"));
+}
+
+TEST(Copies, APathInTheFileChooses) {
+  for (const auto& [inside, value] :
+       {std::pair("state_dict", 0), std::pair("state_dict_ema", 77)}) {
+    TwoCopies files("state_dict.", "state_dict_ema.");
+    choose(files, inside);
+    const Conversion conversion(files.options);
+    EXPECT_EQ(filled(conversion, "head.bias")[0] == 77, value == 77) << inside;
+    EXPECT_EQ(conversion.notes(), std::vector<std::string>());
+    EXPECT_TRUE(sources_of(conversion)[0].ends_with(std::string(", weights at ") + inside));
+  }
+}
+
+TEST(Copies, APathAnswersWhatTheFileLeavesOpen) {
+  TwoCopies open("state_dict.student.", "state_dict.teacher.");
+  expect_has(
+      open.error(),
+      "more than one part of a LightCap model, at 'state_dict.student.' and at "
+      "'state_dict.teacher.'; choose one: --lightcap lightcap.safetensors:state_dict.student");
+  choose(open, "state_dict.teacher");
+  EXPECT_EQ(filled(Conversion(open.options), "head.bias")[0], 77);
+}
+
+TEST(Copies, TheTopIsADot) {
+  TwoCopies files("", "ema.");
+  EXPECT_EQ(filled(Conversion(files.options), "head.bias")[0], 77);
+  choose(files, ".");
+  const Conversion conversion(files.options);
+  EXPECT_NE(filled(conversion, "head.bias")[0], 77);
+  EXPECT_TRUE(sources_of(conversion)[0].ends_with(", weights at the top"));
+}
+
+TEST(Copies, APathThatIsNotInTheFileIsAnErrorThatNamesThoseThatAre) {
+  TwoCopies files("student.", "teacher.");
+  choose(files, "stud");
+  expect_has(files.error(), "it has nothing at 'stud'; there is one at 'student', 'teacher'");
+}
+
+TEST(Copies, AColonInAFilesNameIsNoPath) {
+  Files files;
+  files.give_whole();
+  const std::string path = files.folder / "a:b";
+  write_safetensors(path, files.tensors);
+  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] = path;
+  EXPECT_TRUE(sources_of(Conversion(files.options))[0].starts_with("lightcap: a:b, sha256 "));
+  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] = files.folder / "no:b";
+  expect_has(files.error(), "no:b: cannot open the file");
+}
+
+// ---- Provenance and size ----
+
+TEST(Sources, EveryShardHasItsHash) {
+  Files files;
+  TinyTensors first = files.tensors, second;
+  second.insert(first.extract("head.bias"));
+  write_safetensors(files.folder / "1.safetensors", first);
+  write_safetensors(files.folder / "2.safetensors", second);
+  nlohmann::json index;
+  for (const auto& [name, tensor] : first) index["weight_map"][name] = "1.safetensors";
+  index["weight_map"]["head.bias"] = "2.safetensors";
+  const std::string path = files.folder / "index.json";
+  write_text(path, index.dump());
+  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] = path;
+  const std::vector<std::string> sources = sources_of(Conversion(files.options));
+  ASSERT_EQ(sources.size(), 3u);
+  const char* names[] = {"index.json", "1.safetensors", "2.safetensors"};
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(sources[i], std::string("lightcap: ") + names[i] + ", sha256 " +
+                              sha256_of_file(*MappedFile::open(files.folder / names[i])));
+  }
+}
+
+// A few stored numbers can claim to be a tensor of any size.
+TEST(Sizes, AModelOutOfProportionToItsFilesIsRefusedBeforeItIsWritten) {
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (int layer = 0; layer < 128; ++layer) {
+    for (const char* part : {"query", "key"}) {
+      const std::string name =
+          "bert.encoder.layer." + std::to_string(layer) + ".attention.self." + part + ".weight";
+      entries.emplace_back(text(name),
+                           tensor(storage("FloatStorage", "0", 1), 0, {6000, 6000}, {0, 0}));
+    }
+  }
+  entries.emplace_back(text("bert.embeddings.word_embeddings.weight"),
+                       tensor(storage("FloatStorage", "0", 1), 0, {8, 6000}, {0, 0}));
+  const TemporaryFolder folder;
+  write_text(folder / "bomb.pt", torch_zip(dict(entries), {{"0", floats({1})}}));
+  ConversionOptions options;
+  options.random_seed = 1;
+  options.checkpoints[static_cast<size_t>(Role::kBert)] = folder / "bomb.pt";
+  const std::string error = error_of([&] { const Conversion conversion(options); });
+  expect_has(error, "the model would take ");
+  expect_has(error, "the limit for checkpoints of ");
+}
+
+// ---- Tensors in another form ----
+
+TEST(StandIns, AreRefusedAlsoWhereOthersAreMadeUp) {
+  Files files;
+  files.options.random_seed = 1;
+  TinyTensors tensors = files.tensors;
+  const TinyTensor weight = tensors.extract("modulator.fc1.weight").mapped();
+  tensors["modulator.fc1.parametrizations.weight.original0"] = {
+      {weight.shape[0], 1}, std::vector<float>(weight.shape[0])};
+  tensors["modulator.fc1.parametrizations.weight.original1"] = weight;
+  files.give(Role::kLightcap, tensors);
+  const std::string error = files.error();
+  expect_has(error,
+             "modulator.fc1.weight in lightcap.safetensors "
+             "(modulator.fc1.parametrizations.weight.original0) is split in two by "
+             "weight_norm");
+  expect_has(error, "remove_parametrizations");
+  expect_lacks(error, "nearest");
+}
+
+TEST(Nearest, IsNeverAnotherModule) {
+  Files files;
+  files.tensors["modulator.fc3.weight"] = files.tensors.extract("modulator.fc1.weight").mapped();
+  files.tensors["other.fc2.weight"] = files.tensors.extract("modulator.fc2.weight").mapped();
+  const std::string error = files.error_of_whole();
+  expect_has(error, "modulator.fc1.weight [");
+  expect_lacks(error, "nearest");
 }
 
 }  // namespace

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <future>
 #include <type_traits>
 
+#include "engine/io/limits.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
+#include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/fold_batchnorm.h"
 #include "weights_converter/infer.h"
+#include "weights_converter/inputs.h"
 #include "weights_converter/names.h"
 #include "weights_converter/random.h"
 #include "weights_converter/sha256.h"
@@ -18,6 +21,9 @@ namespace lightcap {
 namespace {
 
 constexpr std::array kRoles = {Role::kImageEncoder, Role::kDetector, Role::kBert, Role::kLightcap};
+
+// Names from files can be of any length.
+constexpr size_t kMostShown = 200;
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kCheckpoint, what); }
 
@@ -29,6 +35,11 @@ const char* option_for(const std::string& block) {
   if (block == "detector") return "--detector";
   if (block == "bert") return "--bert";
   return "--lightcap";
+}
+
+// A dotted path in a checkpoint, as messages and records name it.
+std::string place_in_file(const std::string& path) {
+  return path.empty() ? "the top" : printable(path, kMostShown);
 }
 
 // Writes Config as models/config.cc reads it.
@@ -65,6 +76,7 @@ void normalize(std::span<float> row) {
 }  // namespace
 
 Conversion::Conversion(const ConversionOptions& options) : random_seed_(options.random_seed) {
+  check_paths(options);
   if (!options.config.empty()) parse_config(read_text(options.config), options.config, config_);
   open_sources(options);
   read_texts(options);
@@ -74,35 +86,68 @@ Conversion::Conversion(const ConversionOptions& options) : random_seed_(options.
   const std::string wrong = contradiction(config_);
   if (!wrong.empty()) {
     fail((options.config.empty() ? "the model's sizes contradict its settings (see --config): "
-                                 : options.config + ": ") +
+                                 : printable(options.config) + ": ") +
          wrong);
   }
   specs_ = schema(config_);
   check_tensors();
   check_texts(options);
+  note_copies();
   note_unused();
   make_plan(options);
+  check_size();
+}
+
+void Conversion::check_paths(const ConversionOptions& options) const {
+  std::vector<std::string> inputs = {options.vocabulary, options.labels, options.config};
+  for (const std::string& path : options.checkpoints) {
+    inputs.push_back(split_checkpoint_path(path).file);
+  }
+  refuse_overwriting(options.output, inputs);
 }
 
 void Conversion::open_sources(const ConversionOptions& options) {
   sources_.reserve(kRoles.size());  // found_ points into it
+  std::set<Role> given;
   for (const Role role : kRoles) {
-    const std::string& path = options.checkpoints[static_cast<size_t>(role)];
-    if (path.empty()) continue;
-    sources_.push_back({role, open_checkpoint(path), {}});
+    if (!options.checkpoints[static_cast<size_t>(role)].empty()) given.insert(role);
+  }
+  for (const Role role : given) {
+    auto [file, inside] = split_checkpoint_path(options.checkpoints[static_cast<size_t>(role)]);
+    sources_.push_back({role, open_checkpoint(file), {}, std::move(inside)});
     Source& source = sources_.back();
-    source.state_dict = find_state_dict(source.checkpoint, role);
+    refuse_overwriting(options.output, source.checkpoint);
+    source.state_dict = find_state_dict(source.checkpoint, {role, source.inside, given});
     for (const auto& [name, tensor] : source.state_dict.tensors) found_[name] = {&source, tensor};
     const std::vector<double>& strides = source.state_dict.strides;
     if (!strides.empty() && strides != std::vector<double>{8, 16, 32}) {
-      fail(path + ": the detector's strides are not 8, 16 and 32");
+      fail(printable(file) + ": the detector's strides are not 8, 16 and 32");
     }
   }
+  check_stand_ins();
   if (sources_.empty() && !random_seed_) {
     throw Error(ErrorCode::kUsage,
                 "no checkpoint is given: pass --image-encoder, --detector, --bert, --lightcap, or "
                 "--random SEED for random weights; see --help");
   }
+}
+
+// Tensors that a file holds in another form would be missing, or worse, made up.
+void Conversion::check_stand_ins() const {
+  std::set<const CheckpointTensor*> stand_ins;
+  for (const Source& source : sources_) {
+    for (const CheckpointTensor& tensor : source.state_dict.stand_ins) stand_ins.insert(&tensor);
+  }
+  std::string wrong;
+  size_t count = 0;
+  constexpr size_t kShown = 5;
+  for (const auto& [name, found] : found_) {
+    if (stand_ins.count(found.tensor) == 0 || ++count > kShown) continue;
+    wrong += "\n  " + name + " in " + printable(found.source->checkpoint.path) + " (" +
+             printable(found.tensor->name, kMostShown) + ") is " + found.tensor->refusal;
+  }
+  if (count > kShown) wrong += "\n  and " + std::to_string(count - kShown) + " more";
+  if (count > 0) fail("tensors that cannot be converted as they are:" + wrong);
 }
 
 void Conversion::read_texts(const ConversionOptions& options) {
@@ -129,11 +174,11 @@ void Conversion::check_texts(const ConversionOptions& options) {
   if (options.vocabulary.empty()) vocabulary_ = placeholder_vocabulary(tokens);
   if (options.labels.empty()) labels_ = placeholder_labels(concepts);
   if (vocabulary_.size() != tokens) {
-    fail(options.vocabulary + ": " + std::to_string(vocabulary_.size()) +
+    fail(printable(options.vocabulary) + ": " + std::to_string(vocabulary_.size()) +
          " tokens, the word embedding has " + std::to_string(tokens) + " rows");
   }
   if (labels_.size() != concepts) {
-    fail(options.labels + ": " + std::to_string(labels_.size()) +
+    fail(printable(options.labels) + ": " + std::to_string(labels_.size()) +
          " labels, concept_extractor.vocabulary has " + std::to_string(concepts) + " rows");
   }
 }
@@ -171,7 +216,7 @@ void Conversion::check_tensors() {
       placed_.insert(tensor.name);
       const CheckpointTensor& there = *found->second.tensor;
       const std::string where =
-          "\n  " + tensor.name + " in " + found->second.source->checkpoint.path;
+          "\n  " + tensor.name + " in " + printable(found->second.source->checkpoint.path);
       if (!there.refusal.empty()) {
         wrong += where + " is " + there.refusal;
       } else if (there.shape != tensor.shape) {
@@ -188,8 +233,7 @@ void Conversion::check_tensors() {
     message += std::string(message.empty() ? "" : "\n") + "missing tensors:";
     for (const auto& [block, count] : block_missing) {
       if (count < block_sizes[block]) continue;
-      message += "\n  " + block + ".*: all " + std::to_string(count) + "; give " +
-                 option_for(block) + " FILE, or --random SEED to make them up";
+      message += missing_block(block, count);
     }
     for (const Wanted& tensor : missing) {
       const std::string block = block_of(tensor.name);
@@ -201,12 +245,25 @@ void Conversion::check_tensors() {
   if (!message.empty()) fail(message);
 }
 
-// ", the nearest is NAME [SHAPE] in FILE", or nothing where no name is alike.
+// A line for a part of the model that no file has.
+std::string Conversion::missing_block(const std::string& block, size_t count) const {
+  std::string line = "\n  " + block + ".*: all " + std::to_string(count) + "; ";
+  const std::string option = option_for(block);
+  for (const Source& source : sources_) {
+    if (option != role_option(source.role)) continue;
+    return line + printable(source.checkpoint.path) +
+           " has none of them; add them to it, or "
+           "--random SEED to make them up";
+  }
+  return line + "give " + option + " FILE, or --random SEED to make them up";
+}
+
+// ", the nearest is NAME [SHAPE] in FILE", or nothing where no name is alike. Tensors that have a
+// place of their own in the model are not looked at, nor are those of another module.
 std::string Conversion::nearest(const Wanted& tensor) const {
   const CheckpointTensor* best = nullptr;
   const Source* best_source = nullptr;
-  // Another part of the name costs two, another shape one, a tensor that has its own place two.
-  size_t best_cost = 4;
+  size_t best_cost = SIZE_MAX;
   constexpr size_t kLooked = 5000;  // keeps the search short in a file of a million tensors
   for (const Source& source : sources_) {
     std::set<const CheckpointTensor*> taken;
@@ -216,24 +273,41 @@ std::string Conversion::nearest(const Wanted& tensor) const {
     size_t looked = 0;
     for (const CheckpointTensor& candidate : source.checkpoint.tensors) {
       if (++looked > kLooked) break;
+      if (taken.count(&candidate) != 0) continue;
       // The wrapping before the name differs from file to file: compare the ends.
       std::string_view end = candidate.name;
       const auto parts = std::count(tensor.name.begin(), tensor.name.end(), '.') + 1;
       for (auto more = std::count(end.begin(), end.end(), '.') + 1; more > parts; --more) {
         end.remove_prefix(end.find('.') + 1);
       }
-      const size_t cost = 2 * dotted_distance(end, tensor.name) +
-                          (candidate.shape == tensor.shape ? 0 : 1) +
-                          (taken.count(&candidate) != 0 ? 2 : 0);
-      if (cost > best_cost || (cost == best_cost && best != nullptr)) continue;
+      const std::optional<size_t> difference = spelling_difference(end, tensor.name);
+      if (!difference) continue;
+      const size_t cost = 2 * *difference + (candidate.shape == tensor.shape ? 0 : 1);
+      if (cost >= best_cost) continue;
       best_cost = cost;
       best = &candidate;
       best_source = &source;
     }
   }
   if (best == nullptr) return "";
-  return ", the nearest is " + best->name + " " + shape_text(best->shape) + " in " +
-         best_source->checkpoint.path;
+  return ", the nearest is " + printable(best->name, kMostShown) + " " + shape_text(best->shape) +
+         " in " + printable(best_source->checkpoint.path);
+}
+
+// Says which of a file's copies of a part was taken, unless the user chose it.
+void Conversion::note_copies() {
+  for (const Source& source : sources_) {
+    const StateDict& found = source.state_dict;
+    if (found.others.empty()) continue;
+    const std::string file = printable(source.checkpoint.path);
+    std::string note = file + " holds several copies: the weights at ";
+    note += place_in_file(found.found_at) + " were taken, not those at " +
+            place_in_file(found.others[0]) + "; to choose: ";
+    note += role_option(source.role);
+    note +=
+        " " + file + ":" + (found.others[0].empty() ? "." : printable(found.others[0], kMostShown));
+    notes_.push_back(std::move(note));
+  }
 }
 
 void Conversion::note_random(size_t count, size_t total) {
@@ -252,10 +326,11 @@ void Conversion::note_unused() {
     constexpr size_t kShown = 5;
     for (const auto& [name, tensor] : source.state_dict.tensors) {
       if (placed_.count(name) != 0) continue;
-      if (++count <= kShown) names += (names.empty() ? "" : ", ") + tensor->name;
+      if (++count > kShown) continue;
+      names += (names.empty() ? "" : ", ") + printable(tensor->name, kMostShown);
     }
     if (count == 0) continue;
-    notes_.push_back(source.checkpoint.path + ": " + std::to_string(count) +
+    notes_.push_back(printable(source.checkpoint.path) + ": " + std::to_string(count) +
                      " tensors have no place in the model and were left out: " + names +
                      (count > kShown ? " ..." : ""));
   }
@@ -266,27 +341,52 @@ void Conversion::make_plan(const ConversionOptions& options) {
   visit_hyper_parameters(config_, maker);
   visit_sizes(config_, maker);
   plan_.key_values = std::move(maker.made);
-  // Hashing takes longer than all the rest.
-  std::vector<std::future<std::string>> hashes;
-  for (const Source& source : sources_) {
-    hashes.push_back(std::async(std::launch::async, sha256_of_file, source.checkpoint.path));
-  }
-  std::vector<std::string> sources;
-  for (const Source& source : sources_) {
-    const std::string role = std::string(role_option(source.role)).substr(2);
-    const std::string name = std::filesystem::path(source.checkpoint.path).filename().string();
-    sources.push_back(role + ": " + name + ", sha256 " + hashes[sources.size()].get());
-  }
-  if (random_seed_) sources.push_back("random: seed " + std::to_string(*random_seed_));
   plan_.key_values.push_back({"vocabulary", vocabulary_});
   plan_.key_values.push_back({"labels", labels_});
   plan_.key_values.push_back({"producer", std::string("lightcap-convert ") + LIGHTCAP_VERSION});
-  plan_.key_values.push_back({"sources", std::move(sources)});
+  plan_.key_values.push_back({"sources", source_records()});
   plan_.key_values.push_back({"licenses", options.licenses});
   for (const TensorSpec& spec : specs_) {
     const DataType type = spec.layout == Layout::kPanels ? options.type : DataType::kF32;
     plan_.tensors.push_back({spec.name, type, spec.layout, spec.shape});
   }
+}
+
+// A line for each file, with the hash of the very bytes that the weights are made of.
+std::vector<std::string> Conversion::source_records() const {
+  std::vector<const MappedFile*> files;
+  for (const Source& source : sources_) {
+    for (const auto& file : source.checkpoint.owners) files.push_back(file.get());
+  }
+  const std::vector<std::string> hashes = sha256_of_files(files);
+  std::vector<std::string> records;
+  for (const Source& source : sources_) {
+    const std::string role = std::string(role_option(source.role)).substr(2);
+    const StateDict& found = source.state_dict;
+    const bool chosen = !found.others.empty() || !source.inside.empty();
+    for (const auto& file : source.checkpoint.owners) {
+      const std::string name = std::filesystem::path(file->path()).filename().string();
+      records.push_back(role + ": " + printable(name) + ", sha256 " + hashes[records.size()]);
+      if (chosen && file == source.checkpoint.owners.front()) {
+        records.back() += ", weights at " + place_in_file(found.found_at);
+      }
+    }
+  }
+  if (random_seed_) records.push_back("random: seed " + std::to_string(*random_seed_));
+  return records;
+}
+
+void Conversion::check_size() const {
+  uint64_t checkpoint_bytes = 0;
+  for (const Source& source : sources_) checkpoint_bytes += source.checkpoint.file_bytes;
+  const uint64_t limit =
+      limits::model_bytes(checkpoint_bytes, random_seed_ ? vocabulary_.size() + labels_.size() : 0);
+  const uint64_t planned = plan_.tensor_bytes();
+  if (planned <= limit) return;
+  fail("the model would take " + std::to_string(planned) + " bytes, more than " +
+       std::to_string(limit) + ", the limit for checkpoints of " +
+       std::to_string(checkpoint_bytes) +
+       " bytes: their tensors repeat the same values over and over");
 }
 
 void Conversion::read(const std::string& name, const std::vector<uint64_t>& shape,
@@ -303,8 +403,8 @@ void Conversion::read(const std::string& name, const std::vector<uint64_t>& shap
   const auto bad =
       std::find_if(out.begin(), out.end(), [](float value) { return !std::isfinite(value); });
   if (bad != out.end()) {
-    fail(checkpoint.path + ": " + found->second.tensor->name + " holds " +
-         (std::isnan(*bad) ? "NaN" : "infinity") + " at element " +
+    fail(printable(checkpoint.path) + ": " + printable(found->second.tensor->name, kMostShown) +
+         " holds " + (std::isnan(*bad) ? "NaN" : "infinity") + " at element " +
          std::to_string(bad - out.begin()));
   }
 }
@@ -328,10 +428,15 @@ ScaleAndShift Conversion::folded(const TensorSpec& spec) const {
   const Source& source = *found->second.source;
   const auto eps = source.state_dict.batch_norm_eps.find(name);
   if (eps != source.state_dict.batch_norm_eps.end()) batch_norm.eps = eps->second;
-  return fold(batch_norm, name + " of " + source.checkpoint.path);
+  return fold(batch_norm, name + " of " + printable(source.checkpoint.path));
 }
 
 void Conversion::fill(size_t index, std::span<float> out) const {
+  make(index, out);
+  for (const Source& source : sources_) source.checkpoint.check_unchanged();
+}
+
+void Conversion::make(size_t index, std::span<float> out) const {
   const TensorSpec& spec = specs_[index];
   if (spec.kind == TensorKind::kConvBias && !is_fused(spec)) {
     const ScaleAndShift batch_norm = folded(spec);

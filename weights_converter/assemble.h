@@ -20,18 +20,21 @@
 namespace lightcap {
 
 struct ConversionOptions {
-  std::array<std::string, 4> checkpoints;  // paths by Role, empty where none is given
+  // Paths by Role, empty where none is given; "FILE:PATH" takes what is at that path in the file.
+  std::array<std::string, 4> checkpoints;
   std::string vocabulary, labels, config;  // paths, likewise
   DataType type = DataType::kF32;          // of the matrices; vectors stay fp32
   std::optional<uint64_t> random_seed;
   std::vector<std::string> licenses;
+  std::string output;  // where the model will be written, or empty: must be none of the inputs
 };
 
 // A model that is complete and consistent; its values are read from the checkpoints when wanted.
 class Conversion {
  public:
   // Throws Error(kCheckpoint) that lists all missing tensors, with the shapes expected and what was
-  // found nearest, and all of a wrong shape; Error(kUsage) where a file must be given and is not.
+  // found nearest, and all of a wrong shape; Error(kUsage) where a file must be given and is not,
+  // and where the output is one of the files that are read.
   explicit Conversion(const ConversionOptions& options);
   Conversion(const Conversion&) = delete;
   Conversion& operator=(const Conversion&) = delete;
@@ -40,7 +43,8 @@ class Conversion {
   const WeightsPlan& plan() const { return plan_; }
   // The values of the plan's tensor `index`, row-major: BatchNorm folded, rows of unit length where
   // the schema wants that. Throws Error(kCheckpoint) for values that cannot be read or are not
-  // finite. Safe to call from several threads.
+  // finite, and where a checkpoint was changed since it was opened. Safe to call from several
+  // threads.
   void fill(size_t index, std::span<float> out) const;
 
   // What the user should know and is no error: tensors that the model has no use for, weights made
@@ -52,6 +56,7 @@ class Conversion {
     Role role;
     Checkpoint checkpoint;
     StateDict state_dict;
+    std::string inside;  // which of its copies the user chose
   };
   struct Found {
     const Source* source;
@@ -63,7 +68,9 @@ class Conversion {
     std::vector<uint64_t> shape;
   };
 
+  void check_paths(const ConversionOptions& options) const;
   void open_sources(const ConversionOptions& options);
+  void check_stand_ins() const;
   void read_texts(const ConversionOptions& options);
   void check_texts(const ConversionOptions& options);
   // The checkpoints' tensors behind a tensor of the schema.
@@ -71,10 +78,15 @@ class Conversion {
   bool is_fused(const TensorSpec& spec) const;
   void check_tensors();
   std::string nearest(const Wanted& tensor) const;
+  std::string missing_block(const std::string& block, size_t count) const;
+  void note_copies();
   void note_random(size_t count, size_t total);
   void note_unused();
   void make_plan(const ConversionOptions& options);
+  std::vector<std::string> source_records() const;
+  void check_size() const;
 
+  void make(size_t index, std::span<float> out) const;
   std::vector<float> values(const std::string& name, uint64_t size) const;
   void read(const std::string& name, const std::vector<uint64_t>& shape,
             std::span<float> out) const;

@@ -9,6 +9,7 @@
 #include "engine/io/crc32.h"
 #include "engine/io/limits.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 
 namespace lightcap {
 namespace {
@@ -57,10 +58,10 @@ std::string json_text(const std::vector<Line>& lines, Budget& budget) {
                                      {"shape", line.tensor->shape},
                                      {"crc32", line.crc32}};
     if (line.same_as != nullptr) object["same_as"] = line.same_as->name;
-    // Names from hostile files may be no UTF-8.
+    // Names from hostile files may be no UTF-8, or hold control characters beyond ASCII.
     add_line(text,
              (text.size() > 1 ? ",\n " : "\n ") +
-                 object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                 object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace),
              budget);
   }
   return text + "\n]\n";
@@ -71,7 +72,7 @@ std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& li
   size_t name_width = 4, shape_width = 5;
   uint64_t elements = 0;
   for (const Line& line : lines) {
-    name_width = std::max(name_width, line.tensor->name.size());
+    name_width = std::max(name_width, printable(line.tensor->name).size());
     shape_width = std::max(shape_width, shape_text(line.tensor->shape).size());
     if (line.same_as == nullptr) elements += line.tensor->elements();
   }
@@ -87,14 +88,19 @@ std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& li
   for (const Line& line : lines) {
     char crc[16];
     std::snprintf(crc, sizeof(crc), "%08x", line.crc32);
-    std::string row = pad(line.tensor->name, name_width) + "  " +
+    std::string row = pad(printable(line.tensor->name), name_width) + "  " +
                       pad(element_type_info(line.tensor->type).name, 5) + "  " +
                       pad(shape_text(line.tensor->shape), shape_width) + "  " + crc;
-    if (line.same_as != nullptr) row += "  " + line.same_as->name;
+    if (line.same_as != nullptr) row += "  " + printable(line.same_as->name);
     add_line(text, row + '\n', budget);
   }
   return text + checkpoint.format + ", " + std::to_string(lines.size()) + " tensors, " +
-         std::to_string(elements) + " values\n";
+         std::to_string(elements) + " values" +
+         (checkpoint.numpy_arrays.empty()
+              ? ""
+              : ", and " + std::to_string(checkpoint.numpy_arrays.size()) +
+                    " NumPy arrays, which are not read") +
+         "\n";
 }
 
 }  // namespace
@@ -104,11 +110,12 @@ std::string list_tensors(const Checkpoint& checkpoint, ListStyle style) {
       ErrorCode::kCheckpoint, "bytes of listing",
       limits::proportional(limits::kListingBase, limits::kListingFactor, checkpoint.file_bytes));
   const std::vector<Line> lines = make_lines(checkpoint);
+  checkpoint.check_unchanged();
   try {
     return style == ListStyle::kJson ? json_text(lines, budget)
                                      : table_text(checkpoint, lines, budget);
   } catch (const Error& error) {
-    throw Error(error.code(), checkpoint.path + ": " + error.what());
+    throw Error(error.code(), printable(checkpoint.path) + ": " + error.what());
   }
 }
 

@@ -4,15 +4,17 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <filesystem>
 #include <iostream>
 #include <new>
+#include <stdexcept>
 
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "weights_converter/assemble.h"
 #include "weights_converter/list.h"
+#include "weights_converter/signals.h"
+#include "weights_converter/text_files.h"
 #include "weights_converter/verify.h"
 
 namespace lightcap {
@@ -76,16 +78,6 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--version", arguments.version, "Print the version");
 }
 
-volatile std::sig_atomic_t interrupted = 0;
-
-// Lets an interrupted run end in an exception, which removes the unfinished file.
-void note_interrupts() {
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    const auto before = std::signal(signal, [](int) { interrupted = 1; });
-    if (before == SIG_IGN) std::signal(signal, SIG_IGN);
-  }
-}
-
 // A line that is rewritten in place, on terminals, once a run takes longer than a second.
 class Progress {
  public:
@@ -98,7 +90,6 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void operator()(uint64_t done) {
-    if (interrupted != 0) throw Error(ErrorCode::kOutput, "interrupted");
     static const bool terminal = isatty(STDERR_FILENO) != 0;
     if (!terminal || seconds_since(start_) < 1 || total_ == 0) return;
     shown_ = true;
@@ -121,7 +112,6 @@ void list(const Arguments& arguments) {
 
 void convert(const Arguments& arguments) {
   const Clock::time_point start = Clock::now();
-  note_interrupts();
   const Conversion conversion(arguments.conversion);
   for (const std::string& note : conversion.notes()) {
     std::fprintf(stderr, "note: %s\n", note.c_str());
@@ -144,35 +134,58 @@ void convert(const Arguments& arguments) {
     verify_weights(arguments.output, plan, fill_and_show);
   }
   std::fprintf(stderr, "%s: %zu tensors, %.1f M values, %.1f MB in %.2f s%s\n",
-               arguments.output.c_str(), plan.tensors.size(), static_cast<double>(values) / 1e6,
-               static_cast<double>(bytes) / 1e6, seconds_since(start),
-               arguments.verify ? ", verified" : "");
+               printable(arguments.output).c_str(), plan.tensors.size(),
+               static_cast<double>(values) / 1e6, static_cast<double>(bytes) / 1e6,
+               seconds_since(start), arguments.verify ? ", verified" : "");
+}
+
+// Files' texts were escaped where they came in. What has control characters all the same, such as a
+// library's words, must not reach the terminal as it is; newlines divide our own lists.
+std::string printable_lines(std::string_view text) {
+  std::string result;
+  while (true) {
+    const size_t end = text.find('\n');
+    result += printable(text.substr(0, end));
+    if (end == std::string_view::npos) return result;
+    result += '\n';
+    text.remove_prefix(end + 1);
+  }
 }
 
 int run(int argc, char** argv) {
   CLI::App app(
       "Makes one .lcw model of checkpoints. A tensor that several name is taken from the last of\n"
-      "--image-encoder, --detector, --bert, --lightcap.");
+      "--image-encoder, --detector, --bert, --lightcap. Of a checkpoint that holds several "
+      "copies,\n"
+      "FILE:PATH takes the one at PATH in it, such as run.pt:state_dict.student.");
   app.get_formatter()->column_width(34);
   Arguments arguments;
   add_options(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
-    return app.exit(help, std::cout, std::cerr);
+    app.exit(help, std::cout, std::cerr);
+    std::cout << std::flush;
+    if (!std::cout) throw Error(ErrorCode::kOutput, "the help could not be written to stdout");
+    return 0;
   } catch (const CLI::ParseError& error) {
-    throw Error(ErrorCode::kUsage, std::string(error.what()) + "; see --help");
+    throw Error(ErrorCode::kUsage, printable(error.what()) + "; see --help");
   }
   if (arguments.version) {
-    std::cout << "lightcap-convert " << LIGHTCAP_VERSION << "\n";
+    std::cout << "lightcap-convert " << LIGHTCAP_VERSION << "\n" << std::flush;
+    if (!std::cout) throw Error(ErrorCode::kOutput, "the version could not be written to stdout");
   } else if (!arguments.list.empty()) {
     list(arguments);
   } else if (arguments.output.empty()) {
     throw Error(ErrorCode::kUsage, "-o MODEL.lcw is missing; see --help");
   } else {
+    for (const std::string& license : arguments.conversion.licenses) {
+      if (!is_utf8(license)) throw Error(ErrorCode::kUsage, "--license is not UTF-8 text");
+    }
     for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBf16}) {
       if (arguments.type == data_type_name(type)) arguments.conversion.type = type;
     }
+    arguments.conversion.output = arguments.output;
     convert(arguments);
   }
   return 0;
@@ -182,6 +195,7 @@ int run(int argc, char** argv) {
 }  // namespace lightcap
 
 int main(int argc, char** argv) {
+  lightcap::handle_signals();
   const auto report = [](lightcap::ErrorCode code, const char* what) {
     std::fprintf(stderr, "lightcap-convert: %s\n", what);
     return static_cast<int>(code);
@@ -189,10 +203,12 @@ int main(int argc, char** argv) {
   try {
     return lightcap::run(argc, argv);
   } catch (const lightcap::Error& error) {
-    return report(error.code(), error.what());
+    return report(error.code(), lightcap::printable_lines(error.what()).c_str());
   } catch (const std::bad_alloc&) {
     return report(lightcap::ErrorCode::kMemory, "out of memory");
+  } catch (const std::length_error&) {  // longer than any memory
+    return report(lightcap::ErrorCode::kMemory, "out of memory");
   } catch (const std::exception& error) {
-    return report(lightcap::ErrorCode::kInternal, error.what());
+    return report(lightcap::ErrorCode::kInternal, lightcap::printable_lines(error.what()).c_str());
   }
 }

@@ -1,14 +1,16 @@
 #include "weights_converter/sha256.h"
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <memory>
-#include <vector>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <system_error>
+#include <thread>
 
-#include "engine/runtime/error.h"
+#include "weights_converter/checkpoint/mapped_file.h"
 
 namespace lightcap {
 namespace {
@@ -66,9 +68,15 @@ void add_block(State& state, const uint8_t* block) {
 
 class Sha256 {
  public:
-  // Every piece but the last has to be whole blocks.
   void add(std::span<const uint8_t> bytes) {
     size_ += bytes.size();
+    if (!rest_.empty()) {
+      const auto part = bytes.first(std::min(bytes.size(), kBlock - rest_.size()));
+      rest_.insert(rest_.end(), part.begin(), part.end());
+      bytes = bytes.subspan(part.size());
+      if (rest_.size() < kBlock) return;
+      add_block(state_, rest_.data());
+    }
     for (; bytes.size() >= kBlock; bytes = bytes.subspan(kBlock)) add_block(state_, bytes.data());
     rest_.assign(bytes.begin(), bytes.end());
   }
@@ -104,19 +112,38 @@ std::string sha256_hex(std::span<const uint8_t> bytes) {
   return sha.hex();
 }
 
-std::string sha256_of_file(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
-                                                             std::fclose);
-  if (!file) throw Error(ErrorCode::kCheckpoint, path + ": " + std::strerror(errno));
+std::string sha256_of_file(const MappedFile& file) {
   Sha256 sha;
-  std::vector<uint8_t> piece(size_t{1} << 18);
-  size_t got = piece.size();
-  while (got == piece.size()) {
-    got = std::fread(piece.data(), 1, piece.size(), file.get());
-    sha.add(std::span(piece).first(got));
-  }
-  if (std::ferror(file.get())) throw Error(ErrorCode::kCheckpoint, path + ": it cannot be read");
+  file.read([&sha](std::span<const uint8_t> piece) { sha.add(piece); });
   return sha.hex();
+}
+
+std::vector<std::string> sha256_of_files(std::span<const MappedFile* const> files) {
+  std::vector<std::string> hashes(files.size());
+  std::atomic<size_t> next = 0;
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    try {
+      for (size_t i = next++; i < files.size(); i = next++) hashes[i] = sha256_of_file(*files[i]);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      failure = std::current_exception();
+    }
+  };
+  std::vector<std::thread> threads;
+  const size_t useful = std::min<size_t>(files.size(), std::thread::hardware_concurrency());
+  try {
+    threads.reserve(useful);
+    while (threads.size() + 1 < useful) threads.emplace_back(work);
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those that there are will do.
+  } catch (const std::bad_alloc&) {
+  }
+  work();
+  for (std::thread& thread : threads) thread.join();
+  if (failure) std::rethrow_exception(failure);
+  return hashes;
 }
 
 }  // namespace lightcap

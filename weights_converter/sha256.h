@@ -5,13 +5,19 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace lightcap {
 
+class MappedFile;
+
 // 64 lower-case hexadecimal digits.
 std::string sha256_hex(std::span<const uint8_t> bytes);
-// The same for a file's bytes, read piece by piece. Throws Error(kCheckpoint).
-std::string sha256_of_file(const std::string& path);
+// The same for the bytes of an open file, read piece by piece. Throws Error(kCheckpoint) where they
+// cannot be read.
+std::string sha256_of_file(const MappedFile& file);
+// Of many, on as many threads as are useful and can be had.
+std::vector<std::string> sha256_of_files(std::span<const MappedFile* const> files);
 
 }  // namespace lightcap
 

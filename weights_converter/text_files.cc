@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "engine/io/limits.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/names.h"
 
@@ -16,26 +18,7 @@ namespace {
 using Json = nlohmann::json;
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
-  throw Error(ErrorCode::kCheckpoint, path + ": " + what);
-}
-
-// RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF.
-bool is_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto first = static_cast<uint8_t>(text[i]);
-    const size_t length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || length > text.size() - i) return false;
-    for (size_t k = 1; k < length; ++k) {
-      if ((static_cast<uint8_t>(text[i + k]) & 0xc0) != 0x80) return false;
-    }
-    const auto second = length > 1 ? static_cast<uint8_t>(text[i + 1]) : uint8_t{0};
-    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
+  throw Error(ErrorCode::kCheckpoint, printable(path) + ": " + what);
 }
 
 std::string_view trim(std::string_view text) {
@@ -124,8 +107,14 @@ class ConfigReader {
 
   // What was wrong, a line each; empty when all is well. Call it last.
   std::string complaints() {
+    constexpr size_t kShown = 20;
+    size_t count = 0;
     for (const auto& [unknown, value] : values_) {
-      const std::string& key = unknown;  // which a lambda may capture
+      if (++count > kShown) {
+        complain("and " + std::to_string(values_.size() - kShown) + " more");
+        break;
+      }
+      const std::string key = printable(unknown, kMostShown);
       const auto nearest = std::min_element(known_.begin(), known_.end(), [&](auto& a, auto& b) {
         return edit_distance(a, key) < edit_distance(b, key);
       });
@@ -143,10 +132,9 @@ class ConfigReader {
     if (found == values_.end()) return;
     const std::string wanted = read(found->second);
     if (!wanted.empty()) {
-      std::string given = found->second.dump(-1, ' ', false, Json::error_handler_t::replace);
+      const std::string given = found->second.dump(-1, ' ', false, Json::error_handler_t::replace);
       constexpr size_t kShown = 60;
-      if (given.size() > kShown) given = given.substr(0, kShown) + "...";
-      complain(std::string(key) + " is " + given + ", expected " + wanted);
+      complain(std::string(key) + " is " + printable(given, kShown) + ", expected " + wanted);
     }
     values_.erase(found);
   }
@@ -160,12 +148,32 @@ class ConfigReader {
     return what + Json(lowest).dump() + " to " + Json(highest).dump();
   }
 
+  static constexpr size_t kMostShown = 80;
+
   std::map<std::string, Json> values_;
   std::vector<std::string> known_;
   std::string complaints_;
 };
 
 }  // namespace
+
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto first = static_cast<uint8_t>(text[i]);
+    const size_t length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || length > text.size() - i) return false;
+    for (size_t k = 1; k < length; ++k) {
+      if ((static_cast<uint8_t>(text[i + k]) & 0xc0) != 0x80) return false;
+    }
+    const auto second = length > 1 ? static_cast<uint8_t>(text[i + 1]) : uint8_t{0};
+    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) {
+      return false;
+    }
+    i += length;
+  }
+  return true;
+}
 
 std::string read_text(const std::string& path) {
   const auto file = MappedFile::open(path);
@@ -202,9 +210,18 @@ std::vector<std::string> parse_labels(std::string_view text, const std::string& 
 void parse_config(std::string_view text, const std::string& path, Config& config) {
   Json file;
   try {
-    file = Json::parse(text);
+    // Deeper values would be copied and freed recursively.
+    file = Json::parse(text, [&path](int depth, Json::parse_event_t event, const Json&) {
+      const bool opens =
+          event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+      if (opens && depth >= limits::kConfigDepth) {
+        fail(path, "not JSON of at most " + std::to_string(limits::kConfigDepth) +
+                       " levels, the limit: its lists and objects are nested deeper");
+      }
+      return true;
+    });
   } catch (const Json::exception& error) {
-    fail(path, std::string("not JSON: ") + error.what());
+    fail(path, "not JSON: " + printable(error.what(), 200));
   }
   if (!file.is_object())
     fail(path, "expected an object with the blocks image_encoder, detector ...");

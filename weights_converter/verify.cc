@@ -9,6 +9,7 @@
 #include "engine/io/crc32.h"
 #include "engine/io/weights_file.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "kernels/kernels.h"
 
 namespace lightcap {
@@ -135,7 +136,8 @@ void verify_weights(const std::string& path, const WeightsPlan& plan, const Fill
     release(file, *entry);
   }
   if (!wrong.empty()) {
-    throw Error(ErrorCode::kMismatch, path + ": the file is not what was to be written:" + wrong);
+    throw Error(ErrorCode::kMismatch,
+                printable(path) + ": the file is not what was to be written:" + wrong);
   }
 }
 

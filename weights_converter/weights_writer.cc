@@ -230,7 +230,9 @@ uint64_t WeightsPlan::tensor_bytes() const {
 
 uint64_t write_weights(const WeightsPlan& plan, const FillTensor& fill, const std::string& path,
                        const WriteProgress& progress) {
+  const uint64_t planned = Places(plan).file_bytes;
   OutputFile file(path);
+  file.reserve(planned);
   uint64_t size = 0;
   const auto append = [&](std::span<const uint8_t> bytes) {
     file.append(bytes);

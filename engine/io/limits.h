@@ -113,7 +113,26 @@ constexpr uint64_t kMaxTensorDims = 64;
 // Brackets within brackets in the index of a sharded checkpoint, which has two levels.
 constexpr uint64_t kMaxIndexDepth = 64;
 
+// Bytes that tensors' second names in a safetensors header may take. Each takes two texts of the
+// header and some two hundred bytes in memory; modules have a few tied tensors.
+constexpr uint64_t aliases(uint64_t header_bytes) {
+  return proportional(uint64_t{1} << 20, 16, header_bytes);
+}
+
+// Bytes of a .lcw that may be made of checkpoints' tensors. A tensor can be a view that repeats
+// its bytes, so that a few thousand could fill a disk. A file of int8 values grows fourfold, one
+// of padded panels at most sixteenfold; the constant is a full-size model several times over, for
+// weights that are made up. Each line of a vocabulary or of labels can ask for a row of those.
+constexpr uint64_t model_bytes(uint64_t checkpoint_bytes, uint64_t lines) {
+  constexpr uint64_t kRow = 8192;
+  const uint64_t rows = proportional(uint64_t{1} << 30, kRow, lines);
+  return proportional(rows, 16, checkpoint_bytes);
+}
+
 // ---- Configurations, vocabularies and labels ----
+
+// Levels of a configuration's JSON: the whole, a block, a list. More would be read recursively.
+constexpr int kConfigDepth = 3;
 
 }  // namespace limits
 }  // namespace lightcap

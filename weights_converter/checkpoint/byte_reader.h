@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 
 namespace lightcap {
 
@@ -16,14 +17,10 @@ namespace lightcap {
   throw Error(ErrorCode::kCheckpoint, what);
 }
 
-// `text` for a message: cut to a sane length, and with what is not printable ASCII as '?'.
-inline std::string printable(std::string_view text) {
-  constexpr size_t kMax = 80;
-  std::string result(text.substr(0, kMax));
-  for (char& c : result) {
-    if (c < ' ' || c > '~') c = '?';
-  }
-  return text.size() > kMax ? result + "..." : result;
+// `text` for a message: escaped, and cut to a sane length.
+inline std::string excerpt(std::string_view text) {
+  constexpr size_t kMost = 80;
+  return printable(text, kMost);
 }
 
 class ByteReader {

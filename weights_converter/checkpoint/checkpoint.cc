@@ -31,7 +31,7 @@ void check_expansion(const Checkpoint& checkpoint) {
       }
       const uint64_t bytes = tensor.elements() * element_bytes(tensor.type);
       if (bytes > left) {
-        fail_checkpoint("tensor '" + printable(tensor.name) + "' of shape " +
+        fail_checkpoint("tensor '" + excerpt(tensor.name) + "' of shape " +
                         shape_text(tensor.shape) +
                         " claims far more values than the file has bytes: refused");
       }
@@ -73,7 +73,7 @@ Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& pat
     read_any(file, budget, checkpoint);
     check_expansion(checkpoint);
   } catch (const Error& error) {
-    throw Error(error.code(), path + ": " + error.what());
+    throw Error(error.code(), printable(path) + ": " + error.what());
   }
   return checkpoint;
 }
@@ -87,12 +87,16 @@ Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& pat
 Checkpoint open_checkpoint(const std::string& path) {
   auto file = MappedFile::open(path);
   Checkpoint checkpoint = read_checkpoint(file->bytes(), path);
-  checkpoint.owners.push_back(std::move(file));
+  checkpoint.owners.insert(checkpoint.owners.begin(), std::move(file));
   return checkpoint;
 }
 
 void Checkpoint::release_pages() const {
   for (const auto& owner : owners) owner->release_pages();
+}
+
+void Checkpoint::check_unchanged() const {
+  for (const auto& owner : owners) owner->check_unchanged();
 }
 
 std::string shape_text(const std::vector<uint64_t>& shape) {

@@ -56,6 +56,8 @@ struct Checkpoint {
   std::map<std::string, Attribute> attributes;
   // Tensors that are plain attributes and in no state dict: `model.stride`.
   std::vector<CheckpointTensor> attribute_tensors;
+  // Dotted paths of NumPy arrays, where a state dict has tensors. Their values are not read.
+  std::vector<std::string> numpy_arrays;
 
   // The first of that name, or null. Two have one name only where a file means to confuse:
   // {"a.b": ..., "a": {"b": ...}}.
@@ -75,7 +77,11 @@ struct Checkpoint {
   // Gives back the memory of the file's pages that have been read; they are read again when wanted.
   void release_pages() const;
 
-  // What the storages' bytes are in.
+  // Throws Error(kCheckpoint) where a file that the storages' bytes are in was changed since it was
+  // opened.
+  void check_unchanged() const;
+
+  // What the storages' bytes are in; of a sharded checkpoint, its index first.
   std::vector<std::shared_ptr<const class MappedFile>> owners;
 };
 

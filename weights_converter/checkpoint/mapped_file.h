@@ -1,8 +1,11 @@
-// A file's bytes, read-only: mapped where possible, else read.
+// An input file's bytes, read-only: mapped where possible, else read.
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MAPPED_FILE_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MAPPED_FILE_H_
 
+#include <sys/stat.h>
+
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,9 +25,29 @@ class MappedFile {
   // changes for who looks again.
   void release_pages() const;
 
- private:
-  MappedFile() = default;
+  const std::string& path() const { return path_; }
+  // Whether `other` describes this very file, under whatever name.
+  bool is(const struct stat& other) const {
+    return status_.st_dev == other.st_dev && status_.st_ino == other.st_ino;
+  }
+  // Throws Error(kCheckpoint) where the file has another size or time of change than when it was
+  // opened: its bytes are no longer those of one file.
+  void check_unchanged() const;
+  // Gives the file's bytes piece by piece without mapping them. Throws Error(kCheckpoint) where
+  // they cannot be read or are fewer than when it was opened.
+  void read(const std::function<void(std::span<const uint8_t>)>& consume) const;
 
+  // The path of the file that is mapped at `address`, or null. For signal handlers:
+  // async-signal-safe. A mapped file that became shorter raises SIGBUS where its bytes are missing.
+  static const char* path_of(const void* address) noexcept;
+
+ private:
+  explicit MappedFile(const std::string& path) : path_(path) {}
+  void map();
+
+  std::string path_;
+  int file_ = -1;
+  struct stat status_ = {};
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
   void* mapping_ = nullptr;              // null where the file was read

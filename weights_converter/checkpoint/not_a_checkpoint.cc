@@ -130,13 +130,13 @@ void fail_not_a_checkpoint(std::span<const uint8_t> file) {
   }
   if (std::all_of(text.begin(), text.end(),
                   [](unsigned char c) { return c >= ' ' || std::isspace(c); })) {
-    fail_checkpoint("a text file that begins with '" + printable(text.substr(0, 40)) +
+    fail_checkpoint("a text file that begins with '" + excerpt(text.substr(0, 40)) +
                     "', expected a checkpoint (.pt, .pth, .bin, .safetensors)");
   }
   fail_checkpoint(
       "no checkpoint that LightCap knows (torch.save of any age, TorchScript, "
       "safetensors); the file begins with '" +
-      printable(text.substr(0, 16)) + "'");
+      excerpt(text.substr(0, 16)) + "'");
 }
 
 }  // namespace lightcap

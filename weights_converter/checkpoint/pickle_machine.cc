@@ -154,7 +154,7 @@ NodeId PickleMachine::decimal_int() {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text_.data(), text_.data() + text_.size(), value);
   if (end != text_.data() + text_.size() || text_.empty()) {
-    fail("'" + printable(text_) + "' is not a number");
+    fail("'" + excerpt(text_) + "' is not a number");
   }
   if (error == std::errc::result_out_of_range) return make_text(NodeKind::kBigInt, text_);
   return make_int(value);
@@ -164,7 +164,7 @@ NodeId PickleMachine::decimal_float() {
   double value = 0;
   const auto [end, error] = std::from_chars(text_.data(), text_.data() + text_.size(), value);
   if (end != text_.data() + text_.size() || text_.empty()) {
-    fail("'" + printable(text_) + "' is not a number");
+    fail("'" + excerpt(text_) + "' is not a number");
   }
   return make_float(value);
 }
@@ -284,7 +284,7 @@ uint64_t PickleMachine::decimal_index() const {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text_.data(), text_.data() + text_.size(), value);
   if (error != std::errc() || end != text_.data() + text_.size()) {
-    fail("'" + printable(text_) + "' is not a number");
+    fail("'" + excerpt(text_) + "' is not a number");
   }
   return value;
 }

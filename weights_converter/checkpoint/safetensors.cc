@@ -1,6 +1,7 @@
 // safetensors: a u64, a JSON header of that size, and the tensors' bytes.
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -48,6 +49,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   explicit HeaderHandler(Budget& budget) : budget_(budget) {}
 
   std::deque<Entry> entries;  // names stay where they are
+  bool has_metadata() const { return has_metadata_; }
 
   bool null() override { fail_value("null"); }
   bool boolean(bool) override { fail_value("a boolean"); }
@@ -123,7 +125,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   void start_entry(const std::string& name) {
     metadata_ = name == "__metadata__";
     const bool twice = metadata_ ? has_metadata_ : names_.count(name) != 0;
-    if (twice) fail_header("the name '" + printable(name) + "' is twice");
+    if (twice) fail_header("the name '" + excerpt(name) + "' is twice");
     if (metadata_) {
       has_metadata_ = true;
       return;
@@ -136,14 +138,14 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   std::string where() const {
     if (level_ != 2) return "the top level";
     if (metadata_) return "__metadata__";
-    return printable(entries.back().name);
+    return excerpt(entries.back().name);
   }
   [[noreturn]] void fail_value(const std::string& what) const {
-    fail_header("unexpected " + what + " for '" + printable(key_) + "' in " + where());
+    fail_header("unexpected " + what + " for '" + excerpt(key_) + "' in " + where());
   }
   static void check_complete(const Entry& entry) {
     if (!entry.has_dtype || !entry.has_shape || entry.offsets.size() != 2) {
-      fail_header("'" + printable(entry.name) + "' lacks a dtype, a shape or two data_offsets");
+      fail_header("'" + excerpt(entry.name) + "' lacks a dtype, a shape or two data_offsets");
     }
   }
 
@@ -171,12 +173,12 @@ CheckpointTensor make_tensor(const Entry& entry) {
   tensor.name = entry.name;
   const auto type = element_type(entry.dtype);
   if (!type) {
-    tensor.refusal = "of type " + printable(entry.dtype);
+    tensor.refusal = "of type " + excerpt(entry.dtype);
     return tensor;
   }
   const auto bytes = bytes_of(entry, element_bytes(*type));
   if (!bytes || *bytes != entry.offsets[1] - entry.offsets[0]) {
-    fail_checkpoint("tensor '" + printable(entry.name) + "': its shape " + shape_text(entry.shape) +
+    fail_checkpoint("tensor '" + excerpt(entry.name) + "': its shape " + shape_text(entry.shape) +
                     " of " + element_type_info(*type).name + " does not fill its " +
                     std::to_string(entry.offsets[1] - entry.offsets[0]) + " bytes");
   }
@@ -192,6 +194,67 @@ CheckpointTensor make_tensor(const Entry& entry) {
   return tensor;
 }
 
+// Receives the header a second time, which is sound, up to the end of its metadata: `save_model`
+// keeps there, a text each, under which name it stored a tensor that a module has under two. A text
+// of metadata can be anything else, so what names no tensor is passed over.
+class AliasHandler : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  AliasHandler(size_t header_bytes, Checkpoint& checkpoint)
+      : checkpoint_(checkpoint),
+        budget_(ErrorCode::kCheckpoint, "bytes of tensors' second names",
+                limits::aliases(header_bytes)) {
+    for (size_t i = 0; i < checkpoint.tensors.size(); ++i) {
+      known_.emplace(checkpoint.tensors[i].name, i);
+    }
+  }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override {
+    ++level_;
+    return true;
+  }
+  // False ends the reading.
+  bool end_object() override { return !(--level_ == 1 && metadata_); }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool key(string_t& value) override {
+    if (level_ == 1) metadata_ = value == "__metadata__";
+    key_ = value;
+    return true;
+  }
+  bool string(string_t& value) override {
+    if (level_ == 2 && metadata_) add(key_, value);
+    return true;
+  }
+  bool parse_error(size_t, const std::string&, const nlohmann::json::exception&) override {
+    return false;
+  }
+
+ private:
+  void add(const std::string& alias, const std::string& name) {
+    const auto found = known_.find(name);
+    if (found == known_.end() || known_.count(alias) != 0) return;
+    CheckpointTensor tensor = checkpoint_.tensors[found->second];
+    budget_.charge(2 * (sizeof tensor + alias.size()) + tensor.refusal.size() +
+                   2 * sizeof(uint64_t) * tensor.shape.size());
+    tensor.name = alias;
+    known_.emplace(alias, checkpoint_.tensors.size());
+    checkpoint_.tensors.push_back(std::move(tensor));
+  }
+
+  Checkpoint& checkpoint_;
+  Budget budget_;
+  std::map<std::string, size_t, std::less<>> known_;
+  std::string key_;
+  int level_ = 0;
+  bool metadata_ = false;
+};
+
 // Tensors follow each other without gap or overlap and fill the file.
 void check_offsets(const std::deque<Entry>& entries, uint64_t size) {
   std::vector<const Entry*> sorted;
@@ -202,7 +265,7 @@ void check_offsets(const std::deque<Entry>& entries, uint64_t size) {
   uint64_t end = 0;
   for (const Entry* entry : sorted) {
     if (entry->offsets[0] != end || entry->offsets[1] < end) {
-      fail_checkpoint("tensor '" + printable(entry->name) + "' lies at bytes " +
+      fail_checkpoint("tensor '" + excerpt(entry->name) + "' lies at bytes " +
                       std::to_string(entry->offsets[0]) + " to " +
                       std::to_string(entry->offsets[1]) + ", expected it to begin at " +
                       std::to_string(end) + ": a gap or an overlap");
@@ -237,6 +300,9 @@ void read_safetensors(std::span<const uint8_t> file, Budget& budget, Checkpoint&
   checkpoint.storages.emplace_back(data);
   checkpoint.tensors.reserve(handler.entries.size());
   for (const Entry& entry : handler.entries) checkpoint.tensors.push_back(make_tensor(entry));
+  if (!handler.has_metadata()) return;
+  AliasHandler aliases(header.size(), checkpoint);
+  nlohmann::json::sax_parse(header.begin(), header.end(), &aliases);
 }
 
 }  // namespace lightcap

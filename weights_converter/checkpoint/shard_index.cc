@@ -97,8 +97,8 @@ class IndexHandler : public nlohmann::json_sax<nlohmann::json> {
     index.tensors[key_] = &*index.shards.insert(shard).first;
   }
   [[noreturn]] void fail_shard(const std::string& shard) const {
-    fail_checkpoint("the index keeps tensor '" + printable(key_) +
-                    "' in a file that is not beside it: '" + printable(shard) + "'");
+    fail_checkpoint("the index keeps tensor '" + excerpt(key_) +
+                    "' in a file that is not beside it: '" + excerpt(shard) + "'");
   }
 
   Budget& budget_;
@@ -153,7 +153,7 @@ void read_shard_index(std::span<const uint8_t> file, Budget& budget, Checkpoint&
   for (const std::string& shard : index.shards) {
     auto mapped = MappedFile::open(folder + shard);
     if (is_json(mapped->bytes())) {
-      fail_checkpoint("shard '" + printable(shard) + "' is a JSON file itself");
+      fail_checkpoint("shard '" + excerpt(shard) + "' is a JSON file itself");
     }
     bytes += mapped->bytes().size();
     shards.emplace_back(shard, std::move(mapped));
@@ -168,8 +168,8 @@ void read_shard_index(std::span<const uint8_t> file, Budget& budget, Checkpoint&
   for (const CheckpointTensor& tensor : checkpoint.tensors) index.tensors.erase(tensor.name);
   if (!index.tensors.empty()) {
     const auto& [name, shard] = *index.tensors.begin();
-    fail_checkpoint("the index says that tensor '" + printable(name) + "' is in '" +
-                    printable(*shard) + "', which does not have it");
+    fail_checkpoint("the index says that tensor '" + excerpt(name) + "' is in '" + excerpt(*shard) +
+                    "', which does not have it");
   }
 }
 

@@ -3,8 +3,11 @@
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_STATE_DICT_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_STATE_DICT_H_
 
+#include <list>
 #include <map>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "weights_converter/checkpoint/checkpoint.h"
@@ -23,6 +26,9 @@ struct StateDict {
   // text tower, optimizer, `num_batches_tracked`, task heads) are left out. They point into the
   // Checkpoint, which has to outlive this.
   std::map<std::string, const CheckpointTensor*> tensors;
+  // Tensors that the file holds in another form, with a refusal that says in which and what to do;
+  // `tensors` points to them where the model would have to be made of them. See module_names.h.
+  std::list<CheckpointTensor> stand_ins;
   // By the BatchNorm's schema name (`detector.model.0.bn`), where the file says it: whole pickled
   // modules do, state dicts don't.
   std::map<std::string, double> batch_norm_eps;
@@ -31,15 +37,28 @@ struct StateDict {
   std::vector<double> strides;
   // Where in the file they were found, for messages: "" (its root), "ema", "state_dict.module".
   std::string found_at;
+  // Where else in the file the same part is and could have been taken from.
+  std::vector<std::string> others;
+};
+
+// Which of a file's copies to take, and what the user has named already.
+struct StateDictQuery {
+  Role role;
+  // Only what is at this path in the file, or below it; "." for what is at its top alone, empty for
+  // all.
+  std::string inside;
+  // Roles that have a file, for hints.
+  std::set<Role> given;
 };
 
 // Throws Error(kCheckpoint) where nothing in the file looks like that part of the model, and says
-// what the file looks like instead. Does not check that tensors are complete: that is for who
-// merges several files.
-StateDict find_state_dict(const Checkpoint& checkpoint, Role role);
-
-// What the tensors' names look like, for messages: "a YOLOv5 detector (Ultralytics)", "BERT" ...
-std::string guess_contents(const Checkpoint& checkpoint);
+// what the file looks like instead; where the file holds several copies without one that was
+// averaged over training, which is taken first; and for a detector whose head is not YOLOv5's. Does
+// not check that tensors are complete: that is for who merges several files.
+StateDict find_state_dict(const Checkpoint& checkpoint, const StateDictQuery& query);
+inline StateDict find_state_dict(const Checkpoint& checkpoint, Role role) {
+  return find_state_dict(checkpoint, StateDictQuery{role, {}, {}});
+}
 
 }  // namespace lightcap
 

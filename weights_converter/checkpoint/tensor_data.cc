@@ -142,8 +142,8 @@ void with_context(const Checkpoint& checkpoint, const CheckpointTensor& tensor, 
   try {
     action();
   } catch (const Error& error) {
-    throw Error(error.code(),
-                checkpoint.path + ": tensor '" + printable(tensor.name) + "': " + error.what());
+    throw Error(error.code(), printable(checkpoint.path) + ": tensor '" + excerpt(tensor.name) +
+                                  "': " + error.what());
   }
 }
 

@@ -88,6 +88,11 @@ class Walker {
       checkpoint_.tensors.push_back(std::move(*tensor));
       return;
     }
+    if (is_numpy_array(node)) {
+      budget_.charge(sizeof(std::string) + path_.size());
+      checkpoint_.numpy_arrays.push_back(path_);
+      return;
+    }
     // A dictionary that holds itself: everything in it has a name already.
     if (on_path_[node]) return;
     const size_t first = tasks_.size();
@@ -122,7 +127,7 @@ class Walker {
     try {
       tensor = decoder_.decode(node);
     } catch (const Error& error) {
-      fail_checkpoint("tensor '" + printable(attribute ? attribute_path(*attribute) : path_) +
+      fail_checkpoint("tensor '" + excerpt(attribute ? attribute_path(*attribute) : path_) +
                       "': " + error.what());
     }
     if (tensor) {
@@ -136,6 +141,12 @@ class Walker {
       }
     }
     return tensor;
+  }
+
+  bool is_numpy_array(NodeId node) const {
+    const std::string_view function = pickle_.class_name(node);
+    return function.starts_with("numpy.") && (function.ends_with(".multiarray._reconstruct") ||
+                                              function.ends_with(".numeric._frombuffer"));
   }
 
   static bool may_hold_tensors(NodeKind kind) {
@@ -167,6 +178,12 @@ class Walker {
     if (class_name.starts_with("torch.jit._pickle.")) {
       // build_intlist(list), restore_type_tag(value, type): a value whose type is written down.
       if (!pickle_.arguments(node).empty()) push(pickle_.arguments(node)[0], Link::kNone, 0);
+      return;
+    }
+    if (class_name == "torch._dynamo.eval_frame.OptimizedModule" && !pickle_.attributes(node) &&
+        !pickle_.arguments(node).empty()) {
+      // torch.compile's: the module is what it is called with.
+      push(pickle_.arguments(node)[0], Link::kNone, 0);
       return;
     }
     if (const auto entries = pickle_.entries(node)) {

@@ -46,7 +46,7 @@ std::map<uint32_t, Declared> declared_storages(const Pickle& object, Budget& bud
     if (added) budget.charge(kStorageCost);
     const Declared& known = found->second;
     if (!added && (known.element_bytes != bytes || known.elements != *elements)) {
-      fail_checkpoint("storage '" + printable(*key) + "' is described in two ways");
+      fail_checkpoint("storage '" + excerpt(*key) + "' is described in two ways");
     }
   }
   return storages;
@@ -68,11 +68,11 @@ class LegacyStorages : public StorageSource {
       const auto key = keys.string(item);
       const auto found = key ? declared.find(*key) : declared.end();
       if (found == declared.end()) {
-        fail_checkpoint("the list of storage keys names '" + printable(key.value_or("?")) +
+        fail_checkpoint("the list of storage keys names '" + excerpt(key.value_or("?")) +
                         "', which no tensor has");
       }
       if (!indices_.emplace(*key, static_cast<uint32_t>(checkpoint.storages.size())).second) {
-        fail_checkpoint("storage '" + printable(*key) + "' is there twice");
+        fail_checkpoint("storage '" + excerpt(*key) + "' is there twice");
       }
       budget.charge(kStorageCost);
       checkpoint.storages.emplace_back(read_storage(found->second, reader));
@@ -82,7 +82,7 @@ class LegacyStorages : public StorageSource {
   uint32_t storage(std::string_view key) override {
     const auto found = indices_.find(key);
     if (found == indices_.end()) {
-      fail_checkpoint("storage '" + printable(key) + "' is not in the file");
+      fail_checkpoint("storage '" + excerpt(key) + "' is not in the file");
     }
     return found->second;
   }
@@ -91,11 +91,11 @@ class LegacyStorages : public StorageSource {
   static std::span<const uint8_t> read_storage(const Declared& expected, ByteReader& reader) {
     const auto elements = static_cast<int64_t>(reader.u64("a storage's size"));
     if (elements != expected.elements || elements < 0) {
-      fail_checkpoint("storage '" + printable(expected.key) + "' has " + std::to_string(elements) +
+      fail_checkpoint("storage '" + excerpt(expected.key) + "' has " + std::to_string(elements) +
                       " elements, expected " + std::to_string(expected.elements));
     }
     if (static_cast<uint64_t>(elements) > reader.left() / expected.element_bytes) {
-      fail_checkpoint("the file is truncated: storage '" + printable(expected.key) + "' of " +
+      fail_checkpoint("the file is truncated: storage '" + excerpt(expected.key) + "' of " +
                       std::to_string(elements) + " elements reaches past its end; get it again");
     }
     return reader.take(static_cast<uint64_t>(elements) * expected.element_bytes, "a storage");

@@ -44,7 +44,7 @@ void check_header(std::span<const uint8_t> header) {
   }
   if (sum != octal(header.subspan(kChecksum, kChecksumSize), "a checksum")) {
     fail_checkpoint("damaged tar archive: the checksum of member '" +
-                    printable(as_text(header.first(100))) + "' does not match");
+                    excerpt(as_text(header.first(100))) + "' does not match");
   }
 }
 
@@ -65,7 +65,7 @@ std::map<std::string, Member> read_members(std::span<const uint8_t> file) {
     std::string name(as_text(header.first(100)));
     if (name.starts_with("./")) name.erase(0, 2);
     if (size > reader.left()) {
-      fail_checkpoint("truncated tar archive: member '" + printable(name) + "' of " +
+      fail_checkpoint("truncated tar archive: member '" + excerpt(name) + "' of " +
                       std::to_string(size) + " bytes reaches past the end; get the file again");
     }
     const size_t origin = reader.position();
@@ -74,7 +74,7 @@ std::map<std::string, Member> read_members(std::span<const uint8_t> file) {
     // '0' and NUL are files; 'x', 'g' and 'L' describe the next one, and add nothing here.
     if (header[156] != '0' && header[156] != 0) continue;
     if (!members.emplace(name, Member{bytes, origin}).second) {
-      fail_checkpoint("the tar archive has two members '" + printable(name) + "'");
+      fail_checkpoint("the tar archive has two members '" + excerpt(name) + "'");
     }
   }
   return members;
@@ -201,7 +201,7 @@ class TarTensors : public StorageSource {
     return found == tensors_.end() ? nullptr : &found->second;
   }
   uint32_t storage(std::string_view key) override {
-    fail_checkpoint("the pickle refers to storage '" + printable(key) +
+    fail_checkpoint("the pickle refers to storage '" + excerpt(key) +
                     "' directly, which this format does not do");
   }
 

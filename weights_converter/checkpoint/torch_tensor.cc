@@ -46,13 +46,14 @@ std::string refusal_of(std::string_view function) {
   const auto has = [function](const char* word) {
     return function.find(word) != std::string_view::npos;
   };
-  const char* kind = has("qtensor")    ? "quantised"
-                     : has("sparse")   ? "sparse"
-                     : has("nested")   ? "nested"
-                     : has("meta")     ? "without data (device 'meta')"
+  const char* kind = has("qtensor")                               ? "quantised"
+                     : has("sparse")                              ? "sparse"
+                     : has("nested")                              ? "nested"
+                     : has("numpy") || has("_rebuild_xla_tensor") ? "kept as a NumPy array"
+                     : has("meta")                                ? "without data (device 'meta')"
                      : has("subclass") ? "of a subclass that only its own Python code can rebuild"
                                        : "of an unknown kind";
-  return std::string(kind) + " (" + printable(function) + ")";
+  return std::string(kind) + " (" + excerpt(function) + ")";
 }
 
 CheckpointTensor refused(std::string reason) {
@@ -77,7 +78,7 @@ size_t storage_element_bytes(std::string_view class_name) {
   for (const auto& [name, bytes] : kOthers) {
     if (name == class_name) return bytes;
   }
-  fail_checkpoint("storage class '" + printable(class_name) + "' is not known");
+  fail_checkpoint("storage class '" + excerpt(class_name) + "' is not known");
 }
 
 CheckpointTensor make_view(ElementType type, uint32_t storage, uint64_t elements, int64_t offset,
@@ -176,13 +177,13 @@ TensorDecoder::StorageView TensorDecoder::storage_view(NodeId id) {
     key = std::to_string(integer(fields[2], "storage key"));
   }
   const int64_t elements = integer(fields[4], "storage size");
-  if (elements < 0) fail_checkpoint("storage '" + printable(key) + "' has a negative size");
+  if (elements < 0) fail_checkpoint("storage '" + excerpt(key) + "' has a negative size");
   view.elements = static_cast<uint64_t>(elements);
   view.storage = source_.storage(key);
   const auto type = storage_element_type(view.class_name);
   const uint64_t bytes = checkpoint_.storages[view.storage].size();
   if (type && view.elements > bytes / element_bytes(*type)) {
-    fail_checkpoint("storage '" + printable(key) + "' has " + std::to_string(bytes) +
+    fail_checkpoint("storage '" + excerpt(key) + "' has " + std::to_string(bytes) +
                     " bytes, too few for its " + std::to_string(view.elements) + " elements of " +
                     element_type_info(*type).name);
   }
@@ -194,7 +195,7 @@ TensorDecoder::StorageView TensorDecoder::storage_view(NodeId id) {
                   size = integer(part[2], "storage view");
     if (offset < 0 || size < 0 || static_cast<uint64_t>(offset) > view.elements ||
         static_cast<uint64_t>(size) > view.elements - static_cast<uint64_t>(offset)) {
-      fail_checkpoint("a view of storage '" + printable(key) + "' reaches outside of it");
+      fail_checkpoint("a view of storage '" + excerpt(key) + "' reaches outside of it");
     }
     view.offset = static_cast<uint64_t>(offset);
     view.elements = static_cast<uint64_t>(size);
@@ -208,7 +209,7 @@ CheckpointTensor TensorDecoder::rebuild(std::string_view function,
                                         std::span<const NodeId> arguments) {
   const bool typed = function == "torch._utils._rebuild_tensor_v3";
   if (arguments.size() < (typed ? 7 : 4)) {
-    fail_checkpoint(printable(function) + " has too few arguments");
+    fail_checkpoint(excerpt(function) + " has too few arguments");
   }
   const StorageView view = storage_view(arguments[0]);
   std::optional<ElementType> type = storage_element_type(view.class_name);
@@ -219,7 +220,7 @@ CheckpointTensor TensorDecoder::rebuild(std::string_view function,
         pickle_.is(dtype, NodeKind::kGlobal) ? pickle_[dtype].text : std::string_view();
     if (type != ElementType::kU8) fail_checkpoint("a typed tensor's storage is not untyped");
     type = lookup(kTorchTypes, name);
-    if (!type) return refused("of type " + printable(name));
+    if (!type) return refused("of type " + excerpt(name));
     elements /= element_bytes(*type);
   }
   if (!type) {
@@ -229,7 +230,7 @@ CheckpointTensor TensorDecoder::rebuild(std::string_view function,
     return refused(std::string(complex     ? "complex"
                                : quantised ? "quantised"
                                            : "of unknown type") +
-                   " (" + printable(view.class_name) + ")");
+                   " (" + excerpt(view.class_name) + ")");
   }
   const int64_t offset = integer(arguments[1], "offset");
   const std::vector<int64_t> shape = integers(arguments[2], "shape");
@@ -266,7 +267,11 @@ std::optional<CheckpointTensor> TensorDecoder::decode(NodeId id) {
     const std::string_view function = pickle_.class_name(id);
     if (function.empty()) return std::nullopt;
     const auto arguments = pickle_.arguments(id);
-    if (function.starts_with("torch._utils._rebuild_parameter")) {
+    if (function == "torch._utils._rebuild_device_tensor_from_cpu_tensor") {
+      // Devices whose memory has no storage, such as XLA's: (tensor, dtype, device, requires_grad)
+      if (arguments.empty()) fail_checkpoint("a device's tensor comes without its values");
+      id = arguments[0];
+    } else if (function.starts_with("torch._utils._rebuild_parameter")) {
       if (arguments.empty()) fail_checkpoint("a Parameter holds no tensor");
       id = arguments[0];
     } else if (function == "torch.nn.parameter.Parameter") {
@@ -285,7 +290,7 @@ std::optional<CheckpointTensor> TensorDecoder::decode(NodeId id) {
       return decode_call(function, arguments);
     }
   }
-  fail_checkpoint("a Parameter is wrapped more than " + std::to_string(kMaxWrappers) + " times");
+  fail_checkpoint("a tensor is wrapped more than " + std::to_string(kMaxWrappers) + " times");
 }
 
 }  // namespace lightcap

@@ -35,7 +35,7 @@ class ZipStorages : public StorageSource {
     if (known != indices_.end()) return known->second;
     const ZipEntry* entry = archive_.find(folder_ + std::string(key));
     if (entry == nullptr) {
-      fail_checkpoint("the archive has no entry '" + printable(folder_ + std::string(key)) +
+      fail_checkpoint("the archive has no entry '" + excerpt(folder_ + std::string(key)) +
                       "' for a storage that its data.pkl names");
     }
     const auto index = static_cast<uint32_t>(checkpoint_.storages.size());
@@ -64,6 +64,16 @@ class ZipStorages : public StorageSource {
 [[noreturn]] void fail_other_zip(const ZipArchive& archive) {
   for (const ZipEntry& entry : archive.entries()) {
     const std::string_view name = entry.name;
+    const std::string_view file = name.substr(name.rfind('/') + 1);
+    // The second is how torch.export wrote until PyTorch 2.7.
+    if (file == "archive_format" || file == "serialized_exported_program.json") {
+      fail_checkpoint(
+          "a program of torch.export (.pt2), not a checkpoint; load it with torch.export.load and "
+          "save its state_dict with torch.save");
+    }
+  }
+  for (const ZipEntry& entry : archive.entries()) {
+    const std::string_view name = entry.name;
     if (name.ends_with("model.json")) {
       fail_checkpoint(
           "a TorchScript archive of PyTorch before 1.4 (it has model.json); load it with PyTorch "
@@ -81,7 +91,7 @@ class ZipStorages : public StorageSource {
     }
   }
   const std::string first =
-      archive.entries().empty() ? "nothing" : "'" + printable(archive.entries()[0].name) + "'";
+      archive.entries().empty() ? "nothing" : "'" + excerpt(archive.entries()[0].name) + "'";
   fail_checkpoint(
       "a zip archive that torch.save did not write: it has no data.pkl, its first entry is " +
       first + "; if a checkpoint is inside, unpack it and name that file");
@@ -96,8 +106,8 @@ std::string find_root(const ZipArchive& archive) {
     const std::string_view root = entry.name.substr(0, entry.name.size() - kName.size());
     if (!root.empty() && root.back() != '/') continue;
     if (found != nullptr) {
-      fail_checkpoint("the archive holds two checkpoints, '" + printable(found->name) + "' and '" +
-                      printable(entry.name) + "'; expected one");
+      fail_checkpoint("the archive holds two checkpoints, '" + excerpt(found->name) + "' and '" +
+                      excerpt(entry.name) + "'; expected one");
     }
     found = &entry;
   }
@@ -111,7 +121,7 @@ ZipBytes read_part(const ZipEntry& entry, Budget& budget) {
     const uint64_t most =
         limits::proportional(limits::kUnpackedBase, limits::kUnpackedFactor, entry.packed.size());
     if (entry.size > most) {
-      fail_checkpoint("zip entry '" + printable(entry.name) + "' unpacks from " +
+      fail_checkpoint("zip entry '" + excerpt(entry.name) + "' unpacks from " +
                       std::to_string(entry.packed.size()) + " to " + std::to_string(entry.size) +
                       " bytes, the limit for it is " + std::to_string(most));
     }
@@ -128,7 +138,7 @@ void check_version(const ZipArchive& archive, const std::string& root, Budget& b
   int version = 0;
   const auto result = std::from_chars(text.data(), text.data() + text.size(), version);
   if (result.ec != std::errc() || version < 1) {
-    fail_checkpoint("the archive's version is '" + printable(text) + "', expected a number");
+    fail_checkpoint("the archive's version is '" + excerpt(text) + "', expected a number");
   }
   if (version > kNewestVersion) {
     fail_checkpoint("the archive has format version " + std::to_string(version) +
@@ -142,7 +152,7 @@ bool is_big_endian(const ZipArchive& archive, const std::string& root, Budget& b
   const ZipBytes bytes = read_part(*entry, budget);
   const std::string_view order = as_text(bytes.bytes);
   if (order != "little" && order != "big") {
-    fail_checkpoint("the archive's byte order is '" + printable(order) +
+    fail_checkpoint("the archive's byte order is '" + excerpt(order) +
                     "', expected 'little' or 'big'");
   }
   return order == "big";

@@ -20,9 +20,7 @@ constexpr uint16_t kStored = 0, kDeflated = 8;
 // Deflate cannot do better than 258 bytes from 2 bits.
 constexpr uint64_t kMaxDeflateRatio = 1032;
 
-std::string entry_text(const ZipEntry& entry) {
-  return "zip entry '" + printable(entry.name) + "'";
-}
+std::string entry_text(const ZipEntry& entry) { return "zip entry '" + excerpt(entry.name) + "'"; }
 
 // The 64-bit values that stand in the zip64 extra field for those that are all ones elsewhere.
 void apply_zip64(std::span<const uint8_t> extra, std::span<uint64_t* const> values,

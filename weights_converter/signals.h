@@ -1,0 +1,17 @@
+// What ends the program before it is done.
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_
+
+namespace lightcap {
+
+// For the program alone, before anything else:
+// - SIGINT, SIGTERM and SIGHUP end it at once, as they would without this, but unfinished files are
+//   removed first; one that was ignored stays so.
+// - SIGBUS, which reading a mapped file that became shorter raises, is an error of its own.
+// - SIGXFSZ is ignored: writing then fails with words.
+// - Memory that runs out where no exception may leave ends it as it does elsewhere.
+void handle_signals();
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_
