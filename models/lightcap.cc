@@ -4,8 +4,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 
+#include "engine/runtime/cpu_count.h"
 #include "engine/runtime/error.h"
 #include "kernels/dispatch.h"
 
@@ -114,8 +114,8 @@ const KernelTable& choose_kernels(const char* name) {
 }
 
 int default_threads() {
-  const unsigned cores = std::thread::hardware_concurrency();
-  return std::clamp(static_cast<int>(cores), 1, 8);
+  constexpr int kMost = 8;
+  return std::min(cpu_count(), kMost);
 }
 
 Model::Model(WeightsFile file)
@@ -216,6 +216,7 @@ size_t Session::peak_bytes() const {
 }
 
 void Session::caption(const ImageView& image, const DecodeOptions& options) {
+  pool_.after_fork();
   timed(timings_.preprocess, [&] { preprocess(image); });
   timed(timings_.detector, [&] { detect(); });
   timed(timings_.image_encoder, [&] { encode_image(); });

@@ -81,7 +81,7 @@ using Trace =
 // The kernels of the instruction set `name`; where it is null those of $LIGHTCAP_ISA, else the best
 // that this machine has. Throws Error(kIsa), with a list of what there is.
 const KernelTable& choose_kernels(const char* name);
-// One for each core, 8 at most.
+// cpu_count(), 8 at most.
 int default_threads();
 
 struct SessionOptions {
@@ -100,7 +100,8 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // The whole caption. Results below last until the next call. Throws Error.
+  // The whole caption. Results below last until the next call. Throws Error. In a forked child it
+  // first starts the session's threads again, which is the one thing that takes memory.
   void caption(const ImageView& image, const DecodeOptions& options);
 
   const std::string& text() const { return text_; }
@@ -122,7 +123,9 @@ class Session {
 
   const Model& model() const { return *model_; }
   const KernelTable& kernels() const { return runtime_.kernels; }
+  // Fewer than asked for where the system would not start more; thread_error() is errno's reason.
   int threads() const { return pool_.threads(); }
+  int thread_error() const { return pool_.start_error(); }
   size_t max_beams() const { return max_beams_; }
   // The arena, and what the weights take: the same for every caption.
   size_t peak_bytes() const;

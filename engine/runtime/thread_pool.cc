@@ -1,10 +1,14 @@
 #include "engine/runtime/thread_pool.h"
 
 #include <chrono>
+#include <thread>
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
+
+#include "engine/runtime/float_environment.h"
+#include "engine/runtime/process.h"
 
 namespace lightcap {
 namespace {
@@ -56,32 +60,48 @@ class Patience {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads) {
+ThreadPool::ThreadPool(int threads) : wanted_(threads), threads_(threads) {
   workers_.reserve(static_cast<size_t>(threads - 1));
-  try {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
-  } catch (...) {
-    // The destructor does not run for a half-built pool: end the threads that did start.
-    stop_.store(true);
-    loop_.fetch_add(uint64_t{1} << (2 * kFieldBits));
-    loop_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
-    throw;
-  }
+  start();
 }
 
-ThreadPool::ThreadPool(Executor executor, int threads) : threads_(threads), executor_(executor) {}
+ThreadPool::ThreadPool(Executor executor, int threads)
+    : wanted_(threads), threads_(threads), host_(std::make_unique<HostExecutor>(executor)) {}
 
 ThreadPool::~ThreadPool() {
+  if (workers_.empty() || home_ != this_process()) return;
   stop_.store(true);
   loop_.fetch_add(uint64_t{1} << (2 * kFieldBits));  // a new epoch wakes the sleepers
   loop_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (const pthread_t worker : workers_) pthread_join(worker, nullptr);
+}
+
+// Threads of pthread's own, since a std::thread needs memory for each and must be joined or
+// detached, which a forked child can't do.
+void ThreadPool::start() {
+  home_ = this_process();
+  start_error_ = 0;
+  const auto body = [](void* pool) -> void* {
+    static_cast<ThreadPool*>(pool)->work();
+    return nullptr;
+  };
+  for (int i = 1; i < wanted_ && start_error_ == 0; ++i) {
+    pthread_t worker;
+    start_error_ = pthread_create(&worker, nullptr, body, this);
+    if (start_error_ == 0) workers_.push_back(worker);
+  }
+  threads_ = static_cast<int>(workers_.size()) + 1;
+}
+
+void ThreadPool::after_fork() {
+  if (host_ != nullptr || home_ == this_process()) return;
+  workers_.clear();
+  start();
 }
 
 void ThreadPool::run(size_t count, Executor::Task task, void* argument) {
-  if (executor_.parallel_for != nullptr && count > 1) {
-    executor_.parallel_for(executor_.context, count, task, argument);
+  if (host_ != nullptr && count > 1) {
+    host_->run(count, task, argument);
     return;
   }
   if (workers_.empty() || count <= 1) {
@@ -116,6 +136,7 @@ bool ThreadPool::run_one_task() {
 }
 
 void ThreadPool::work() {
+  const DefaultFloatEnvironment environment;
   while (!stop_.load()) {
     Patience patience;
     do {

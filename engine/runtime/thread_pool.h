@@ -2,38 +2,46 @@
 #ifndef LIGHTCAP_ENGINE_RUNTIME_THREAD_POOL_H_
 #define LIGHTCAP_ENGINE_RUNTIME_THREAD_POOL_H_
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <thread>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
-namespace lightcap {
+#include "engine/runtime/host_executor.h"
 
-// Runs task(argument, i) for every i in [0, count), in any order and on any thread, and returns
-// when all are done. A host application may hand in its own (lightcap_executor in lightcap.h).
-struct Executor {
-  using Task = void (*)(void* argument, size_t index);
-  void* context = nullptr;
-  void (*parallel_for)(void* context, size_t count, Task task, void* argument) = nullptr;
-};
+namespace lightcap {
 
 // The caller of parallel_for works too, so a pool of n threads starts n - 1. Tasks are handed out
 // one by one through an atomic word; which thread runs a task is chance, so a task's result must
 // depend on its index alone: then results are bit-identical for any number of threads. Tasks must
-// not throw and must not call parallel_for. One thread at a time may call parallel_for.
+// not throw and must not call parallel_for. One thread at a time may call parallel_for. Workers run
+// tasks in the default floating-point environment; the caller of parallel_for sees to its own.
+//
+// A forked child has the pool but not its workers: there the destructor waits for nobody, and
+// after_fork() starts new ones.
 class ThreadPool {
  public:
-  // `threads` >= 1. Throws std::system_error where a thread can't be started.
+  // `threads` >= 1. Where the system refuses to start so many, there are fewer.
   explicit ThreadPool(int threads);
-  // Uses the host's executor; `threads` is only what threads() answers.
+  // Uses the host's executor; `threads` is only what threads() answers. parallel_for throws
+  // Error(kUsage) where the executor does not keep its contract.
   ThreadPool(Executor executor, int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
+  // The caller of parallel_for and the workers that there are.
   int threads() const { return threads_; }
+  // Why there are fewer threads than asked for, as errno has it; else 0.
+  int start_error() const { return start_error_; }
+
+  // Starts the workers again if this process was forked from the one that started them. Call it
+  // before the first loop that may run in another process, when no loop was under way in the fork.
+  void after_fork();
 
   // Calls f(i) for every i in [0, count), count < 2^24.
   template <class F>
@@ -46,11 +54,15 @@ class ThreadPool {
 
  private:
   void run(size_t count, Executor::Task task, void* argument);
+  void start();
   void work();
   bool run_one_task();
 
-  const int threads_;
-  Executor executor_;
+  const int wanted_;
+  int threads_;
+  int start_error_ = 0;
+  uint64_t home_ = 0;  // this_process() of the workers
+  std::unique_ptr<HostExecutor> host_;
   // The loop under way in one word, so that claiming a task and knowing that it exists is one step:
   // [epoch: 16][count: 24][next: 24]. task_ and argument_ are stable while a claimed task is not
   // done.
@@ -59,7 +71,7 @@ class ThreadPool {
   void* argument_ = nullptr;
   alignas(64) std::atomic<uint32_t> done_{0};
   std::atomic<bool> stop_{false};
-  std::vector<std::thread> workers_;
+  std::vector<pthread_t> workers_;
 };
 
 }  // namespace lightcap

@@ -1,6 +1,9 @@
 #include "engine/runtime/winograd.h"
 
+#include <mutex>
+
 #include "engine/io/weights_file.h"
+#include "engine/runtime/process.h"
 #include "kernels/kernels.h"
 #include "kernels/pack.h"
 
@@ -23,7 +26,7 @@ size_t WinogradWeights::freed_bytes() const {
 }
 
 std::shared_ptr<WinogradWeights> WinogradCache::get(const PackedMatrix& weights, size_t tile) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(fork_safe_mutex());
   std::weak_ptr<WinogradWeights>& entry = weights_[{weights.data, tile}];
   std::shared_ptr<WinogradWeights> shared = entry.lock();
   if (shared == nullptr) {
@@ -43,13 +46,35 @@ PackedMatrix WinogradWeights::component(size_t index) const {
 }
 
 void WinogradWeights::prepare(ThreadPool& pool) {
-  std::call_once(filled_, [&] {
-    const WinogradPanels args = {weights_, tile_, static_cast<float*>(memory_.get()),
-                                 component_stride_};
-    pool.parallel_for(panel_count(weights_.outputs),
-                      [&](size_t panel) { pack_winograd_panels(args, panel, 1); });
-    if (file_ != nullptr) file_->give_back(file_->pages_within(weights_.data, weights_.bytes()));
-  });
+  uint64_t state = state_.load(std::memory_order_acquire);
+  while (state != kFilled) {
+    const uint64_t us = this_process();
+    if (state == us) {
+      state_.wait(state, std::memory_order_acquire);
+      state = state_.load(std::memory_order_acquire);
+    } else if (state_.compare_exchange_strong(state, us, std::memory_order_acquire)) {
+      // Empty, or begun by a thread that a fork left behind: its panels are made again.
+      fill(pool);
+      state = kFilled;
+    }
+  }
+}
+
+void WinogradWeights::fill(ThreadPool& pool) {
+  struct Outcome {
+    std::atomic<uint64_t>& state;
+    uint64_t value = kEmpty;  // after an exception
+    ~Outcome() {
+      state.store(value, std::memory_order_release);
+      state.notify_all();
+    }
+  } outcome{state_};
+  const WinogradPanels args = {weights_, tile_, static_cast<float*>(memory_.get()),
+                               component_stride_};
+  pool.parallel_for(panel_count(weights_.outputs),
+                    [&](size_t panel) { pack_winograd_panels(args, panel, 1); });
+  if (file_ != nullptr) file_->give_back(file_->pages_within(weights_.data, weights_.bytes()));
+  outcome.value = kFilled;
 }
 
 }  // namespace lightcap

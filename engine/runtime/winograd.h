@@ -2,10 +2,11 @@
 #ifndef LIGHTCAP_ENGINE_RUNTIME_WINOGRAD_H_
 #define LIGHTCAP_ENGINE_RUNTIME_WINOGRAD_H_
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "engine/runtime/block.h"
@@ -44,7 +45,11 @@ class WinogradWeights {
   size_t channels_, tile_, component_stride_;  // in floats
   const WeightsFile* file_;
   Block memory_;
-  std::once_flag filled_;
+  void fill(ThreadPool& pool);
+  // kEmpty, kFilled, or this_process() of the thread that fills it. Not a std::once_flag: of one
+  // that another thread held when the process was forked, some C libraries wait for ever.
+  static constexpr uint64_t kEmpty = 0, kFilled = UINT64_MAX;
+  std::atomic<uint64_t> state_{kEmpty};
 };
 
 // The transformed weights of one model, shared by its sessions and freed with the last that uses
@@ -59,8 +64,8 @@ class WinogradCache {
 
  private:
   const WeightsFile* file_;
-  std::mutex mutex_;
-  std::map<std::pair<const void*, size_t>, std::weak_ptr<WinogradWeights>> weights_;
+  std::map<std::pair<const void*, size_t>, std::weak_ptr<WinogradWeights>>
+      weights_;  // under fork_safe_mutex()
 };
 
 }  // namespace lightcap
