@@ -8,10 +8,15 @@
 #include <cstring>
 #include <memory>
 #include <new>
-#include <system_error>
+#include <stdexcept>
 
+#include "api/log_target.h"
+#include "api/versioned_struct.h"
 #include "engine/image/image.h"
 #include "engine/runtime/error.h"
+#include "engine/runtime/float_environment.h"
+#include "engine/runtime/host_executor.h"
+#include "engine/runtime/process.h"
 #include "kernels/dispatch.h"
 #include "lightcap.h"
 #include "models/lightcap.h"
@@ -27,6 +32,8 @@ struct lightcap_session {
 
   lightcap::Session session;
   std::vector<lightcap_concept> concepts;
+  // this_process() of the caption under way, 0 while there is none.
+  std::atomic<uint64_t> captioning{0};
 };
 
 namespace lightcap {
@@ -40,15 +47,19 @@ lightcap_status fail(ErrorCode code, const char* message) {
   return static_cast<lightcap_status>(code);
 }
 
-// Runs the body of an API function. No exception leaves.
+// Runs the body of an API function. No exception leaves, and the caller's rounding mode stays
+// outside.
 template <class F>
 lightcap_status guarded(F&& body) noexcept {
+  const DefaultFloatEnvironment environment;
   try {
     body();
     return LIGHTCAP_OK;
   } catch (const Error& error) {
     return fail(error.code(), error.what());
   } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kMemory, "out of memory");
+  } catch (const std::length_error&) {  // more than any memory has room for
     return fail(ErrorCode::kMemory, "out of memory");
   } catch (const std::exception& error) {
     return fail(ErrorCode::kInternal, error.what());
@@ -65,29 +76,32 @@ T& required(T* pointer, const char* name) {
   return *pointer;
 }
 
-// A copy of the caller's options with defaults for fields that its version of the struct lacks.
-template <class Options>
-Options options_or(const Options* given, const Options& defaults, const char* name) {
-  Options options = defaults;
-  if (given == nullptr) return options;
-  if (given->struct_size < sizeof(size_t) || given->struct_size > 4096) {
-    usage(std::string(name) + ".struct_size is " + std::to_string(given->struct_size) +
-          ": start from the _INIT macro");
-  }
-  std::memcpy(&options, given, std::min(given->struct_size, sizeof options));
-  return options;
-}
-
-struct Log {
-  std::atomic<lightcap_log_function> function{nullptr};
-  std::atomic<void*> context{nullptr};
-} log_to;
+LogTarget log_target;
 
 void log(int level, const std::string& message) {
-  if (const lightcap_log_function function = log_to.function.load()) {
-    function(log_to.context.load(), level, message.c_str());
-  }
+  const LogTarget::Target to = log_target.get();
+  if (to.function == nullptr) return;
+  call_host("the log function", [&] { to.function(to.context, level, message.c_str()); });
 }
+
+// A session's caption, of which there can be one at a time.
+class OneCaption {
+ public:
+  explicit OneCaption(lightcap_session& session) : captioning_(session.captioning) {
+    const uint64_t us = this_process();
+    uint64_t other = 0;
+    if (captioning_.compare_exchange_strong(other, us)) return;
+    usage(other == us ? "the session is captioning already: use it from one thread at a time"
+                      : "the session was captioning when this process was forked: close it, and "
+                        "open another");
+  }
+  ~OneCaption() { captioning_.store(0); }
+  OneCaption(const OneCaption&) = delete;
+  OneCaption& operator=(const OneCaption&) = delete;
+
+ private:
+  std::atomic<uint64_t>& captioning_;
+};
 
 SessionOptions session_options(const lightcap_session_options& given) {
   if (given.threads < 0 || given.threads > 1024) {
@@ -124,10 +138,6 @@ DecodeOptions decode_options(const lightcap_caption_options& given, const Sessio
 void fill_result(lightcap_session& handle, lightcap_result& given, double read_ms,
                  double total_ms) {
   const Session& session = handle.session;
-  if (given.struct_size < sizeof(size_t) || given.struct_size > 4096) {
-    usage("result.struct_size is " + std::to_string(given.struct_size) +
-          ": set it to sizeof the struct");
-  }
   handle.concepts.clear();
   for (const Concept& found : session.concepts()) {
     lightcap_concept out = {};
@@ -139,7 +149,6 @@ void fill_result(lightcap_session& handle, lightcap_result& given, double read_m
   }
   const Timings& t = session.timings();
   lightcap_result result = {};
-  result.struct_size = given.struct_size;
   result.caption = session.text().c_str();
   result.score = session.hypothesis().score;
   result.tokens = session.hypothesis().tokens.data();
@@ -148,7 +157,7 @@ void fill_result(lightcap_session& handle, lightcap_result& given, double read_m
   result.concept_count = handle.concepts.size();
   result.timings_ms = {read_ms,    t.preprocess,    t.detector, t.image_encoder,
                        t.concepts, t.fusion_prefix, t.decoding, total_ms};
-  std::memcpy(&given, &result, std::min(given.struct_size, sizeof result));
+  give_result(result, given);
 }
 
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
@@ -166,10 +175,10 @@ lightcap_status caption_encoded(lightcap_session* session, const lightcap_captio
                                 lightcap_result* result, Read&& read) {
   return guarded([&] {
     required(session, "session");
-    required(result, "result");
+    known_bytes(required(result, "result"));
     const auto start = std::chrono::steady_clock::now();
-    const lightcap_caption_options given =
-        options_or(options, kCaptionDefaults, "lightcap_caption_options");
+    const lightcap_caption_options given = options_or(options, kCaptionDefaults);
+    const OneCaption caption(*session);
     const DecodeOptions decode = decode_options(given, session->session);
     ImageLimits limits;
     limits.max_pixels = given.max_pixels;
@@ -198,8 +207,7 @@ int lightcap_isa_supported(const char* name) {
 }
 
 void lightcap_set_log(lightcap_log_function function, void* context) {
-  log_to.context.store(context);
-  log_to.function.store(function);
+  log_target.set({function, context});
 }
 
 lightcap_status lightcap_model_open(const char* path, const lightcap_model_options* options,
@@ -207,8 +215,7 @@ lightcap_status lightcap_model_open(const char* path, const lightcap_model_optio
   return guarded([&] {
     required(path, "path");
     required(model, "model") = nullptr;
-    const lightcap_model_options given =
-        options_or(options, kModelDefaults, "lightcap_model_options");
+    const lightcap_model_options given = options_or(options, kModelDefaults);
     WeightsFile file =
         WeightsFile::open(path, given.read_into_memory != 0 ? FileAccess::kRead : FileAccess::kMap);
     *model = new lightcap_model{std::make_shared<const Model>(std::move(file))};
@@ -221,7 +228,7 @@ lightcap_status lightcap_model_open_buffer(const void* data, size_t size,
   return guarded([&] {
     required(model, "model") = nullptr;
     required(static_cast<const char*>(data), "data");
-    options_or(options, kModelDefaults, "lightcap_model_options");
+    options_or(options, kModelDefaults);
     WeightsFile file =
         WeightsFile::from_buffer({static_cast<const uint8_t*>(data), size}, "model buffer");
     *model = new lightcap_model{std::make_shared<const Model>(std::move(file))};
@@ -235,12 +242,17 @@ lightcap_status lightcap_session_open(const lightcap_model* model,
                                       lightcap_session** session) {
   return guarded([&] {
     required(session, "session") = nullptr;
-    const SessionOptions given =
-        session_options(options_or(options, kSessionDefaults, "lightcap_session_options"));
+    const SessionOptions given = session_options(options_or(options, kSessionDefaults));
     auto opened = std::make_unique<lightcap_session>(required(model, "model").model, given);
     opened->concepts.reserve(opened->session.model().config().detector.max_proposals);
+    const int threads = opened->session.threads();
+    if (threads < given.threads) {
+      log(1, "only " + std::to_string(threads) + " of " + std::to_string(given.threads) +
+                 " threads could be started (" + std::strerror(opened->session.thread_error()) +
+                 "): captions take longer; see the limits on processes (ulimit -u, pids.max)");
+    }
     log(0, std::string("using the ") + given.kernels->isa + " kernels on " +
-               std::to_string(given.threads) + " threads, " +
+               std::to_string(threads) + " threads, " +
                std::to_string(opened->session.peak_bytes() >> 20) + " MiB at most");
     *session = opened.release();
   });
@@ -266,11 +278,11 @@ lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t
                                         lightcap_result* result) {
   return guarded([&] {
     required(session, "session");
-    required(result, "result");
+    known_bytes(required(result, "result"));
     required(rgb, "rgb");
     const auto start = std::chrono::steady_clock::now();
-    const lightcap_caption_options given =
-        options_or(options, kCaptionDefaults, "lightcap_caption_options");
+    const lightcap_caption_options given = options_or(options, kCaptionDefaults);
+    const OneCaption caption(*session);
     if (width == 0 || height == 0 || width > ImageLimits::kMaxSide ||
         height > ImageLimits::kMaxSide) {
       throw Error(ErrorCode::kInput,
@@ -305,6 +317,14 @@ lightcap_status lightcap_caption_file(lightcap_session* session, const char* pat
   });
 }
 
+int lightcap_default_threads(void) {
+  try {
+    return default_threads();
+  } catch (...) {  // no memory to read the quota
+    return 1;
+  }
+}
+
 void lightcap_session_set_trace(lightcap_session* session, lightcap_trace_function trace,
                                 void* context) {
   if (session == nullptr) return;
@@ -314,6 +334,6 @@ void lightcap_session_set_trace(lightcap_session* session, lightcap_trace_functi
   }
   session->session.trace = [=](const char* name, const float* data,
                                std::initializer_list<size_t> dims) {
-    trace(context, name, data, dims.begin(), dims.size());
+    call_host("the trace function", [&] { trace(context, name, data, dims.begin(), dims.size()); });
   };
 }

@@ -1,13 +1,8 @@
 /* LightCap: captions for images, on any CPU. C99; link with liblightcap.
  *
- * A model is immutable and may be used by any number of sessions on any threads at once. A session
- * holds what one caption needs (memory, threads): use it from one thread at a time. Nothing here
- * prints, exits or throws. A function that can fail returns a status, and lightcap_last_error()
- * says what happened.
- *
  *   lightcap_model* model;
  *   lightcap_session* session;
- *   lightcap_result result = {sizeof result};
+ *   lightcap_result result = LIGHTCAP_RESULT_INIT;
  *   if (lightcap_model_open("scenes.lcw", NULL, &model) == LIGHTCAP_OK &&
  *       lightcap_session_open(model, NULL, &session) == LIGHTCAP_OK &&
  *       lightcap_caption_file(session, "photo.jpg", NULL, &result) == LIGHTCAP_OK) {
@@ -16,9 +11,31 @@
  *     puts(lightcap_last_error());
  *   }
  *
- * Option structs begin with their own size, so that later versions can add fields: start from the
- * LIGHTCAP_..._INIT of each, which holds the defaults, and change what you want. NULL means all
- * defaults.
+ * Errors. Nothing here prints, exits or throws. A function that can fail returns a status, and
+ * lightcap_last_error() says what happened. Any such function may return LIGHTCAP_ERROR_USAGE (an
+ * argument is NULL or out of its range, or the host's own function threw a C++ exception),
+ * LIGHTCAP_ERROR_MEMORY and LIGHTCAP_ERROR_INTERNAL; what else, its comment says. After an error
+ * all handles can be used as before.
+ *
+ * Threads. A model is immutable and may be used by any number of sessions on any threads at once. A
+ * session holds what one caption needs (memory, threads): use it from one thread at a time.
+ * Functions without a handle may be called from any thread at any time.
+ *
+ * Floating point. Whatever rounding mode, flushing of denormal numbers or traps the calling thread
+ * has set, results have the same bits: the default environment is in force inside of each function,
+ * callbacks included, and the caller's again when it returns.
+ *
+ * fork(). A child may close what its parent opened, and caption with it: a session's first caption
+ * in the child starts its threads again, which allocates. A session that was captioning on another
+ * thread at the moment of the fork can only be closed there; a caption returns
+ * LIGHTCAP_ERROR_USAGE. With an executor the threads are the host's to start again.
+ *
+ * Structs begin with their own size, so that later versions can add fields: start from the
+ * LIGHTCAP_..._INIT of each, which holds the defaults, and change what you want. NULL options mean
+ * all defaults. A smaller size is that of an older caller: fields beyond it have their defaults, or
+ * are not filled in. A larger size is that of a newer one: options that this library does not know
+ * must be zero, else LIGHTCAP_ERROR_USAGE; it fills the unknown end of a result with zeros. Sizes
+ * are checked before any work is done.
  */
 #ifndef LIGHTCAP_H_
 #define LIGHTCAP_H_
@@ -50,19 +67,29 @@ typedef enum lightcap_status {
   LIGHTCAP_ERROR_MISMATCH = 9  /* command lines only: --verify found a difference */
 } lightcap_status;
 
-/* "0.1.0" */
+/* "0.1.0"; never freed. */
 LIGHTCAP_API const char* lightcap_version(void);
-/* What the last failure on this thread was; empty before one. Valid until the next failure. */
+/* The last failure on this thread in words, one line; empty before one. Belongs to the thread,
+ * and is valid until its next failure. */
 LIGHTCAP_API const char* lightcap_last_error(void);
 
-/* Instruction sets that are built in, plainest first: index 0, 1 ... until NULL. */
+/* Instruction sets that are built in, plainest first: index 0, 1 ... until NULL. Never freed. */
 LIGHTCAP_API const char* lightcap_isa_name(size_t index);
-/* 1 if this CPU and its operating system support it, else 0. */
+/* 1 if this CPU and its operating system support it, else 0, as for NULL and unknown names. */
 LIGHTCAP_API int lightcap_isa_supported(const char* name);
 
-/* Notices such as which instruction set is used. `level`: 0 information, 1 warning. May be called
- * from any thread that is inside a function of this library. NULL (the default) drops them. */
+/* The number of threads that a session has by default, 1 to 8: a thread for each CPU that this
+ * process may use, by its affinity (taskset, cpusets) and by the CPU quota of its cgroup and of all
+ * parents (versions 1 and 2; containers), rounded up. Asks the system anew at each call. */
+LIGHTCAP_API int lightcap_default_threads(void);
+
+/* Called with notices such as which instruction set is used. `level`: 0 information, 1 warning.
+ * `message` is valid during the call. Called from any thread that is inside a function of this
+ * library, from several at once if several are. */
 typedef void (*lightcap_log_function)(void* context, int level, const char* message);
+/* Sets where the process's notices go; NULL (the default) drops them. May be called at any time,
+ * while captions run as well: function and context change together. A call of the former function
+ * that is under way may end after this has returned: keep its context until then. */
 LIGHTCAP_API void lightcap_set_log(lightcap_log_function log, void* context);
 
 /* ---- Model ---- */
@@ -79,24 +106,31 @@ typedef struct lightcap_model_options {
 #define LIGHTCAP_MODEL_OPTIONS_INIT \
   { sizeof(lightcap_model_options), 0 }
 
-/* Opens a .lcw file. */
+/* Opens a .lcw file. `*model` is yours to close; NULL after an error, which can be
+ * LIGHTCAP_ERROR_MODEL: the file is missing, malformed or contradicts itself. With
+ * read_into_memory, a file that becomes shorter while it is read is such an error too. */
 LIGHTCAP_API lightcap_status lightcap_model_open(const char* path,
                                                  const lightcap_model_options* options,
                                                  lightcap_model** model);
-/* Uses `data`, which must stay as it is until the model and its sessions are closed. It is copied
- * if it is not aligned to 64 bytes. */
+/* The same of a .lcw file's bytes. `data` stays yours; it must stay as it is until the model and
+ * its sessions are closed. It is copied if it is not aligned to 64 bytes. */
 LIGHTCAP_API lightcap_status lightcap_model_open_buffer(const void* data, size_t size,
                                                         const lightcap_model_options* options,
                                                         lightcap_model** model);
-/* Sessions keep what they need of their model: it may be closed before them. NULL is fine. */
+/* Sessions keep what they need of their model: it may be closed before them. NULL is fine. The
+ * handle must not be in use on another thread. */
 LIGHTCAP_API void lightcap_model_close(lightcap_model* model);
 
 /* ---- Session ---- */
 
 typedef struct lightcap_session lightcap_session;
 
-/* The host's own threads: parallel_for must call task(argument, i) once for every i in [0, count),
- * on any threads, and return when all are done. Results don't depend on how it does so. */
+/* The host's own threads: parallel_for must call task(argument, i) exactly once for every i in
+ * [0, count), on any threads, and return when all are done. Results don't depend on how it does so.
+ * Tasks neither throw nor call back. The struct is copied; `context` must live as long as the
+ * session. An executor that throws, calls a task twice, or returns before all are done ends the
+ * caption with LIGHTCAP_ERROR_USAGE; a task that it calls later than that does nothing, as long as
+ * the session is open. */
 typedef struct lightcap_executor {
   void* context;
   void (*parallel_for)(void* context, size_t count, void (*task)(void* argument, size_t index),
@@ -105,43 +139,51 @@ typedef struct lightcap_executor {
 
 typedef struct lightcap_session_options {
   size_t struct_size;
-  int threads;     /* the calling thread is one of them; 0: one for each core, 8 at most */
+  int threads;     /* 1 to 1024, the calling thread is one of them; 0: lightcap_default_threads() */
   const char* isa; /* a name of lightcap_isa_name(); NULL: $LIGHTCAP_ISA, else the best one here */
   int max_beams;   /* the most that lightcap_caption_options.beams may be, 1 to 32 */
-  const lightcap_executor* executor; /* NULL: threads of the session's own */
+  const lightcap_executor* executor; /* NULL: threads of the session's own; else `threads` is only
+                                        what lightcap_session_threads() returns */
   int low_memory; /* 1: convolutions without Winograd's filtering, whose weights take more memory
                      than they are faster by; results differ within rounding */
 } lightcap_session_options;
 #define LIGHTCAP_SESSION_OPTIONS_INIT \
   { sizeof(lightcap_session_options), 0, NULL, 5, NULL, 0 }
 
-/* Plans and allocates all the memory that captions of this session take. */
+/* Plans and allocates all the memory that captions of this session take, and starts its threads.
+ * `*session` is yours to close; NULL after an error, which can be LIGHTCAP_ERROR_ISA: the
+ * instruction set asked for is unknown, not built in or not supported by this CPU. Where the system
+ * refuses to start so many threads the session has fewer, and the log is warned. */
 LIGHTCAP_API lightcap_status lightcap_session_open(const lightcap_model* model,
                                                    const lightcap_session_options* options,
                                                    lightcap_session** session);
+/* Ends its threads and frees its memory, its results' strings and arrays among it. NULL is fine.
+ * The session must not be in use on another thread. */
 LIGHTCAP_API void lightcap_session_close(lightcap_session* session);
 
-/* The instruction set in use. */
+/* The instruction set in use; never freed. "" of NULL. */
 LIGHTCAP_API const char* lightcap_session_isa(const lightcap_session* session);
+/* The threads that there are, the calling one included: fewer than asked for where the system
+ * refused to start more. 0 of NULL. */
 LIGHTCAP_API int lightcap_session_threads(const lightcap_session* session);
 /* Memory that the session and its model take, weights included: known when the session opens, the
  * same for every caption. Decoding an image file comes on top: 6 bytes a pixel for most, up to 15 for
  * a progressive JPEG and 28 for an interlaced PNG of 16 bits, and twice the file; given back at once,
- * but for 3 bytes a pixel until the caption is there. */
+ * but for 3 bytes a pixel until the caption is there. 0 of NULL. */
 LIGHTCAP_API size_t lightcap_session_peak_bytes(const lightcap_session* session);
 
 /* ---- Captions ---- */
 
 typedef struct lightcap_caption_options {
   size_t struct_size;
-  int beams; /* 1: greedy search */
-  double
-      length_penalty;  /* alpha: a caption's score is its sum of log-probabilities / length^alpha */
-  int ignore_exif;     /* 1: don't turn the image upright as its EXIF orientation says */
-  uint64_t max_pixels; /* images with more are refused before they are decoded */
+  int beams;             /* 1: greedy search; at most the session's max_beams */
+  double length_penalty; /* alpha, -10 to 10: a caption's score is its sum of log-probabilities /
+                            length^alpha */
+  int ignore_exif;       /* 1: don't turn the image upright as its EXIF orientation says */
+  uint64_t max_pixels;   /* images with more are refused before they are decoded */
 } lightcap_caption_options;
 #define LIGHTCAP_CAPTION_OPTIONS_INIT \
-  { sizeof(lightcap_caption_options), 1, 1.0, 0, (uint64_t)1 << 26 }
+  { sizeof(lightcap_caption_options), 1, 1.0, 0, UINT64_C(1) << 26 }
 
 typedef struct lightcap_concept {
   const char* label;
@@ -150,7 +192,8 @@ typedef struct lightcap_concept {
   float box[4]; /* x1 y1 x2 y2, pixels of the (upright) image */
 } lightcap_concept;
 
-/* Milliseconds of wall-clock time. */
+/* Milliseconds of wall-clock time. read_image is the reading and decoding of an image, 0 for
+ * pixels; total is the whole call, read_image included. */
 typedef struct lightcap_timings {
   double read_image, preprocess, detector, image_encoder, concepts, fusion_prefix, decoding, total;
 } lightcap_timings;
@@ -167,26 +210,42 @@ typedef struct lightcap_result {
   size_t concept_count;
   lightcap_timings timings_ms;
 } lightcap_result;
+#define LIGHTCAP_RESULT_INIT                                \
+  {                                                         \
+    sizeof(lightcap_result), NULL, 0.0, NULL, 0, NULL, 0, { \
+      0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0                \
+    }                                                       \
+  }
 
-/* 8-bit RGB, rows `row_bytes` apart (0: width * 3). Allocates nothing. */
+/* The three functions below caption one picture. Beside the statuses that any function may return
+ * there is LIGHTCAP_ERROR_INPUT: the picture is missing, unreadable, malformed or over a limit.
+ * LIGHTCAP_ERROR_USAGE is also for a session that is captioning already, on another thread or from
+ * inside of a callback. After an error `*result` is as it was. */
+
+/* 8-bit RGB, rows `row_bytes` apart (0: width * 3). `rgb` is not used after the call. Allocates
+ * nothing. */
 LIGHTCAP_API lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t* rgb,
                                                      size_t width, size_t height, size_t row_bytes,
                                                      const lightcap_caption_options* options,
                                                      lightcap_result* result);
-/* The bytes of a JPEG, PNG, BMP or PNM file. */
+/* The bytes of a JPEG, PNG, BMP or PNM file. `data` is not used after the call. */
 LIGHTCAP_API lightcap_status lightcap_caption_image(lightcap_session* session, const void* data,
                                                     size_t size,
                                                     const lightcap_caption_options* options,
                                                     lightcap_result* result);
+/* A JPEG, PNG, BMP or PNM file. */
 LIGHTCAP_API lightcap_status lightcap_caption_file(lightcap_session* session, const char* path,
                                                    const lightcap_caption_options* options,
                                                    lightcap_result* result);
 
-/* Called with every stage's result while captions run: fp32, row-major, `dims` outermost first.
- * Tracing allocates and copies; NULL ends it. Names: encoder_input, detector_input, image_features,
- * detections, roi_features, concept_similarity, gate, prefix, log_probabilities. */
+/* Called with every stage's result while captions run, on the thread that captions: fp32,
+ * row-major, `dims` outermost first. `name`, `data` and `dims` are valid during the call. Names:
+ * encoder_input, detector_input, image_features, detections, roi_features, concept_similarity,
+ * gate, prefix, log_probabilities. */
 typedef void (*lightcap_trace_function)(void* context, const char* name, const float* data,
                                         const size_t* dims, size_t ndim);
+/* Traces this session's captions, which then allocate and copy; NULL ends it. `context` must live
+ * until then. Not to be called while the session captions. */
 LIGHTCAP_API void lightcap_session_set_trace(lightcap_session* session,
                                              lightcap_trace_function trace, void* context);
 

@@ -52,23 +52,20 @@ class Session {
   // The results' strings and arrays last until this session's next caption.
   lightcap_result caption_file(const std::string& path,
                                const lightcap_caption_options* options = nullptr) {
-    lightcap_result result = {};
-    result.struct_size = sizeof result;
+    lightcap_result result = LIGHTCAP_RESULT_INIT;
     check(lightcap_caption_file(get(), path.c_str(), options, &result));
     return result;
   }
   lightcap_result caption_image(const void* data, size_t size,
                                 const lightcap_caption_options* options = nullptr) {
-    lightcap_result result = {};
-    result.struct_size = sizeof result;
+    lightcap_result result = LIGHTCAP_RESULT_INIT;
     check(lightcap_caption_image(get(), data, size, options, &result));
     return result;
   }
   lightcap_result caption_pixels(const uint8_t* rgb, size_t width, size_t height,
                                  size_t row_bytes = 0,
                                  const lightcap_caption_options* options = nullptr) {
-    lightcap_result result = {};
-    result.struct_size = sizeof result;
+    lightcap_result result = LIGHTCAP_RESULT_INIT;
     check(lightcap_caption_pixels(get(), rgb, width, height, row_bytes, options, &result));
     return result;
   }

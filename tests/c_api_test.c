@@ -51,13 +51,15 @@ static void* read_whole(const char* path, size_t* size) {
   return bytes;
 }
 
+/* Every _INIT is of a constant expression. */
+static const lightcap_model_options model_defaults = LIGHTCAP_MODEL_OPTIONS_INIT;
+
 static void check_captions(lightcap_session* session, const char* picture) {
   lightcap_caption_options options = LIGHTCAP_CAPTION_OPTIONS_INIT;
-  lightcap_result result;
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
   char caption[512];
   uint8_t* pixels;
   size_t i;
-  result.struct_size = sizeof result;
 
   EXPECT(lightcap_caption_file(session, picture, NULL, &result) == LIGHTCAP_OK);
   EXPECT(result.caption != NULL && result.token_count > 0 && result.concept_count > 0);
@@ -104,11 +106,10 @@ static void check_buffers(const char* path, const char* picture) {
   lightcap_session* session = NULL;
   lightcap_session_options options = LIGHTCAP_SESSION_OPTIONS_INIT;
   lightcap_executor executor;
-  lightcap_result result;
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
   int loops = 0;
   size_t size = 0;
   char* bytes = read_whole(path, &size);
-  result.struct_size = sizeof result;
   EXPECT(bytes != NULL);
   EXPECT(lightcap_model_open_buffer(bytes, size, NULL, &model) == LIGHTCAP_OK);
   executor.context = &loops;
@@ -142,7 +143,7 @@ int main(int argc, char** argv) {
   EXPECT(lightcap_model_open(NULL, NULL, &model) == LIGHTCAP_ERROR_USAGE);
   EXPECT(lightcap_model_open(argv[2], NULL, &model) == LIGHTCAP_ERROR_MODEL); /* a picture */
   EXPECT(model == NULL);
-  EXPECT(lightcap_model_open(argv[1], NULL, &model) == LIGHTCAP_OK);
+  EXPECT(lightcap_model_open(argv[1], &model_defaults, &model) == LIGHTCAP_OK);
 
   lightcap_set_log(count_log, NULL);
   options.isa = "abacus";
