@@ -82,7 +82,7 @@ struct Shares {
 // One picture can't keep all threads busy all the time; as many pictures as threads can. So by
 // default each thread has a picture of its own.
 Shares share_threads(const Options& options, size_t pictures) {
-  const int threads = options.threads != 0 ? options.threads : default_threads();
+  const int threads = options.threads != 0 ? options.threads : lightcap_default_threads();
   const auto wanted = static_cast<size_t>(options.jobs != 0 ? options.jobs : threads);
   const size_t jobs = std::clamp<size_t>(wanted, 1, std::max<size_t>(pictures, 1));
   if (jobs == 1) return {1, options.threads};
@@ -200,8 +200,7 @@ Line caption_one(lightcap_session* session, const Options& options, const Input&
     return failure(options, input, error.what());
   }
   const double read_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-  lightcap_result result = {};
-  result.struct_size = sizeof result;
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
   const lightcap_status status = caption_image(session, options, image, read_ms, result);
   if (status == LIGHTCAP_ERROR_INPUT)
     return failure(options, input, name_of_input(input.path) + ": " + lightcap_last_error());

@@ -15,6 +15,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "engine/runtime/error.h"
+#include "engine/runtime/terminate.h"
 #include "lightcap.h"
 
 namespace lightcap::cli {
@@ -107,6 +108,7 @@ std::string find_model(const std::string& given) {
 
 int main(int argc, char** argv) {
   using lightcap::ErrorCode;
+  lightcap::exit_when_memory_runs_out();
   try {
     return lightcap::cli::run(argc, argv);
   } catch (const lightcap::Error& error) {
