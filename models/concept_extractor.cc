@@ -30,6 +30,10 @@ ConceptExtractor::ConceptExtractor(const Weights& weights)
 void ConceptExtractor::forward(const Runtime& runtime, const Tensor& features, const Box* boxes,
                                size_t count, Matrix roi, Matrix similarity) const {
   const Arena::Scope scope(runtime.arena);
+  const size_t samples = roi_size_ * roi_size_ * sampling_ratio_ * sampling_ratio_;
+  constexpr size_t kCorners = 4;  // of each sample, whose place takes some steps too
+  runtime.plan_steps(static_cast<double>(count * samples * kCorners) *
+                     static_cast<double>(features.channels + kPanelWidth));
   runtime.parallel_for(count, [&](size_t i) {
     runtime.kernels.roi_align({.features = features.data,
                                .row_stride = features.row_stride,

@@ -1,6 +1,7 @@
 #include "models/config.h"
 
 #include <cmath>
+#include <string_view>
 #include <type_traits>
 
 #include "engine/runtime/error.h"
@@ -8,11 +9,14 @@
 namespace lightcap {
 namespace {
 
+constexpr std::string_view kModulatorWidth = "modulator.width";
+
 class Reader {
  public:
   explicit Reader(const WeightsFile& file) : file_(file) {}
 
   void operator()(const char* key, uint64_t& number, uint64_t lowest, uint64_t highest) const {
+    if (key == kModulatorWidth && file_.find_value(key) == nullptr) return;  // see read_config
     number = get<uint64_t>(key, "a whole number");
     check(key, static_cast<double>(number), static_cast<double>(lowest),
           static_cast<double>(highest));
@@ -38,7 +42,10 @@ class Reader {
       }
       known += std::string(i == 0 ? "" : " or ") + names[i];
     }
-    fail(key, "is \"" + std::string(name) + "\", expected " + known);
+    constexpr size_t kShown = 40;
+    std::string shown(name.substr(0, kShown));
+    for (char& c : shown) c = c >= ' ' && c < 127 ? c : '?';
+    fail(key, "is \"" + shown + "\", expected " + known);
   }
   // Lists are stored as doubles, which hold whole numbers within our bounds exactly.
   template <class Number, size_t n>
@@ -103,6 +110,7 @@ Config read_config(const WeightsFile& file) {
   const Reader reader(file);
   visit_hyper_parameters(config, reader);
   visit_sizes(config, reader);
+  if (file.find_value(kModulatorWidth) == nullptr) config.modulator.width = config.fusion.width;
   const std::string wrong = contradiction(config);
   if (!wrong.empty()) throw Error(ErrorCode::kModel, file.source() + ": " + wrong);
   return config;

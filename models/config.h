@@ -55,6 +55,10 @@ struct Config {
     uint64_t vocabulary = 1600;  // N
   } concept_extractor;
 
+  struct Modulator {
+    uint64_t width = 39;  // m, between the two linear blocks
+  } modulator;
+
   struct Fusion {
     uint64_t heads = 12;          // H
     uint64_t caption_slots = 20;  // T
@@ -119,6 +123,7 @@ void visit_sizes(ConfigType& config, Visitor&& visitor) {
   visitor("concept_extractor.embedding", config.concept_extractor.embedding, uint64_t{1}, kWidth);
   visitor("concept_extractor.vocabulary", config.concept_extractor.vocabulary, uint64_t{1},
           uint64_t{1} << 20);
+  visitor("modulator.width", config.modulator.width, uint64_t{1}, kWidth);
   visitor("fusion.width", config.fusion.width, uint64_t{1}, kWidth);
   visitor("fusion.layers", config.fusion.layers, uint64_t{1}, uint64_t{128});
   visitor("fusion.feed_forward", config.fusion.feed_forward, uint64_t{1}, kWidth);
@@ -134,7 +139,8 @@ void visit_sizes(ConfigType& config, Visitor&& visitor) {
 std::string contradiction(const Config& config);
 
 // Reads the configuration of a weights file. Throws Error(kModel) for a missing key, a wrong type,
-// a number out of its bounds or a contradiction.
+// a number out of its bounds or a contradiction. A file without modulator.width is older than that
+// key, from when the modulator was as wide as the fusion model.
 Config read_config(const WeightsFile& file);
 
 }  // namespace lightcap

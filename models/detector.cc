@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
+
+#include "engine/runtime/error.h"
 
 namespace lightcap {
 namespace {
@@ -12,6 +15,18 @@ constexpr size_t kStrides[Detector::kScales] = {8, 16, 32};
 constexpr size_t kSppfWindow = 5;
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+// Also where width and height run over, from the anchors of a damaged file.
+bool is_finite(const Box& box) {
+  return std::isfinite(box.x1) && std::isfinite(box.y1) && std::isfinite(box.x2) &&
+         std::isfinite(box.y2);
+}
+
+Error not_finite() {
+  return Error(
+      ErrorCode::kModel,
+      "the detector's outputs are not finite: its weights are damaged, or not trained");
+}
 
 float area(const Box& box) { return (box.x2 - box.x1) * (box.y2 - box.y1); }
 
@@ -194,9 +209,12 @@ size_t Detector::collect(const std::array<Tensor, kScales>& raw, Candidate* cand
         for (size_t x = 0; x < cells.width; ++x, ++order) {
           const float* p =
               cells.data + y * cells.row_stride + x * cells.pixel_stride + anchor * (5 + classes_);
+          // Infinite too: a sum that ran over says nothing about the picture.
+          if (!(p[4] < std::numeric_limits<float>::infinity())) throw not_finite();
           const float objectness = sigmoid(p[4]);
           if (!(objectness > confidence_threshold_)) continue;
           const float score = objectness * sigmoid(*std::max_element(p + 5, p + 5 + classes_));
+          if (std::isnan(score)) throw not_finite();
           if (!(score > confidence_threshold_)) continue;
           const float center_x = (2 * sigmoid(p[0]) - 0.5f + static_cast<float>(x)) * stride;
           const float center_y = (2 * sigmoid(p[1]) - 0.5f + static_cast<float>(y)) * stride;
@@ -204,9 +222,10 @@ size_t Detector::collect(const std::array<Tensor, kScales>& raw, Candidate* cand
           const float doubled_h = 2 * sigmoid(p[3]);
           const float half_w = doubled_w * doubled_w * (size[0] * stride) / 2;
           const float half_h = doubled_h * doubled_h * (size[1] * stride) / 2;
-          candidates[count++] = {
-              {center_x - half_w, center_y - half_h, center_x + half_w, center_y + half_h, score},
-              order};
+          const Box box = {center_x - half_w, center_y - half_h, center_x + half_w,
+                           center_y + half_h, score};
+          if (!is_finite(box)) throw not_finite();
+          candidates[count++] = {box, order};
         }
       }
     }
@@ -220,6 +239,10 @@ size_t Detector::propose(const Runtime& runtime, const std::array<Tensor, kScale
   size_t cells = 0;
   for (const Tensor& scale : raw) cells += scale.height * scale.width * anchors_;
   auto* candidates = static_cast<Candidate*>(runtime.arena.bytes(cells * sizeof(Candidate)));
+  // Every cell may hold a candidate, and each is held against every box that is kept.
+  constexpr size_t kCandidateSteps = 64, kOverlapSteps = 8;
+  runtime.plan_steps(static_cast<double>(cells) *
+                     static_cast<double>(kCandidateSteps + classes_ + kOverlapSteps * max_proposals_));
   if (runtime.planning()) return 0;
   const size_t count = collect(raw, candidates);
   // As a stable descending sort, which std::stable_sort would allocate for.

@@ -32,7 +32,8 @@ class Detector {
   size_t outputs_per_cell() const { return anchors_ * (5 + classes_); }
 
   // Decodes, filters and suppresses: keeps at most max_proposals boxes, best first, and returns how
-  // many. `boxes` has room for max_proposals.
+  // many. `boxes` has room for max_proposals. Throws Error(kModel) where damaged weights make NaN
+  // or infinities.
   size_t propose(const Runtime& runtime, const std::array<Tensor, kScales>& raw, Box* boxes) const;
 
  private:

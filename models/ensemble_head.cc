@@ -98,6 +98,8 @@ void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_pro
   {
     const Observed observed(
         runtime, [&] { return head_work("head_logits", rows, word_embedding_.matrix, rows + 1); });
+    constexpr size_t kWordSteps = 48;  // of a word's exponentials, and of finding the best
+    runtime.plan_steps(static_cast<double>(rows * words()) * static_cast<double>(d + kWordSteps));
     // The kernel takes kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so
     // that the chunk's words are still in the cache.
     runtime.parallel_for(chunks(), [&](size_t task) {

@@ -34,6 +34,40 @@ LayerWork attention_work(std::string_view query, size_t rows, size_t keys, size_
           .bytes = static_cast<double>(2 * (rows + keys) * d * sizeof(float))};
 }
 
+// A head's steps for a query and a key: two products, whose vectors are computed as wholes, and an
+// exponential.
+double attention_steps(size_t rows, size_t keys, size_t heads, size_t head_size) {
+  constexpr size_t kExponential = 24;
+  return static_cast<double>(rows * keys) *
+         static_cast<double>(heads * (head_size + align_floats(head_size) + kExponential));
+}
+
+// Scratch for scores, for so many tasks at a time that it stays small beside the keys and values,
+// which it would else outgrow with the square of the prefix.
+struct Scores {
+  size_t size;           // of a row
+  size_t tasks_at_once;  // enough for any number of threads
+  float* data;
+
+  Scores(Arena& arena, size_t keys, size_t tasks)
+      : size(align_floats(keys + kScoresSlack)),
+        tasks_at_once(std::min(tasks, std::max(kTasksAtOnce, kFloats / (2 * size)))),
+        data(arena.floats(tasks_at_once * 2 * size)) {}
+  float* of_task(size_t task) const { return data + task % tasks_at_once * 2 * size; }
+
+  // f(task) for every task, on the pool.
+  template <class F>
+  void for_each_task(const Runtime& runtime, size_t tasks, F&& f) const {
+    for (size_t first = 0; first < tasks; first += tasks_at_once) {
+      runtime.parallel_for(std::min(tasks_at_once, tasks - first),
+                           [&](size_t i) { f(first + i); });
+    }
+  }
+
+  static constexpr size_t kTasksAtOnce = 64;
+  static constexpr size_t kFloats = size_t{1} << 20;
+};
+
 }  // namespace
 
 Fusion::Fusion(const Weights& weights)
@@ -145,8 +179,7 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
   const Matrix key = runtime.arena.matrix(rows, d_);
   const Matrix context = runtime.arena.matrix(rows, d_);
   const size_t row_tasks = ceil_div(rows, kRowsPerTask);
-  const size_t scores_size = align_floats(rows + kRowsPerTask + kScoresSlack);
-  float* scores = runtime.arena.floats(heads_ * row_tasks * 2 * scores_size);
+  const Scores scores(runtime.arena, rows + kRowsPerTask, heads_ * row_tasks);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const LayerCache& cache = state.prefix[i];
@@ -159,7 +192,8 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
     {
       const Observed observed(runtime,
                               [&] { return attention_work(layer.query.name, rows, rows, d_); });
-      runtime.parallel_for(heads_ * row_tasks, [&](size_t task) {
+      runtime.plan_steps(attention_steps(rows, rows, heads_, head_size_));
+      scores.for_each_task(runtime, heads_ * row_tasks, [&](size_t task) {
         const size_t head = task / row_tasks;
         const size_t first = task % row_tasks * kRowsPerTask;
         runtime.kernels.attention({.queries = query.row(first) + head * head_size_,
@@ -170,8 +204,8 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
                                    .prefix = head_of(cache, head, rows),
                                    .caption = {},
                                    .causal = 0,
-                                   .scores = scores + task * 2 * scores_size,
-                                   .scores_stride = scores_size,
+                                   .scores = scores.of_task(task),
+                                   .scores_stride = scores.size,
                                    .output = context.row(first) + head * head_size_,
                                    .output_stride = context.stride});
       });
@@ -190,9 +224,8 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
   const Matrix value = runtime.arena.matrix(rows, d_);
   const Matrix context = runtime.arena.matrix(rows, d_);
   const size_t head_tasks = ceil_div(heads_, kHeadsPerTask);
-  const size_t scores_size =
-      align_floats(max_prefix_tokens() + caption_slots_ + rows_per_beam + kScoresSlack);
-  float* scores = runtime.arena.floats(beams * head_tasks * 2 * scores_size);
+  const Scores scores(runtime.arena, max_prefix_tokens() + caption_slots_ + rows_per_beam,
+                      beams * head_tasks);
 
   runtime.parallel_for(1, [&](size_t) {
     for (size_t row = 0; row < rows; ++row) {
@@ -220,7 +253,10 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
         return attention_work(layer.query.name, rows, state.prefix_tokens + t + rows_per_beam - 1,
                               d_);
       });
-      runtime.parallel_for(beams * head_tasks, [&](size_t task) {
+      // Of the last step, which sees the most.
+      runtime.plan_steps(
+          attention_steps(rows, max_prefix_tokens() + caption_slots_, heads_, head_size_));
+      scores.for_each_task(runtime, beams * head_tasks, [&](size_t task) {
         const size_t beam = task / head_tasks;
         const size_t first_head = task % head_tasks * kHeadsPerTask;
         const size_t row = beam * rows_per_beam;
@@ -234,8 +270,8 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
                                      .prefix = head_of(state.prefix[i], head, state.prefix_tokens),
                                      .caption = head_of(state.captions[beam][i], head, t),
                                      .causal = 1,
-                                     .scores = scores + task * 2 * scores_size,
-                                     .scores_stride = scores_size,
+                                     .scores = scores.of_task(task),
+                                     .scores_stride = scores.size,
                                      .output = context.row(row) + head * head_size_,
                                      .output_stride = context.stride});
         }

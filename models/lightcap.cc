@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 #include "engine/runtime/cpu_count.h"
+#include "engine/io/limits.h"
 #include "engine/runtime/error.h"
+#include "engine/text/unicode.h"
 #include "kernels/dispatch.h"
 
 namespace lightcap {
@@ -118,9 +122,34 @@ int default_threads() {
   return std::min(cpu_count(), kMost);
 }
 
+namespace {
+
+// Ends with the place of the first string that is too long or no UTF-8, which whoever prints a
+// caption or label relies on.
+const std::vector<std::string_view>& checked_texts(const WeightsFile& file, const char* key,
+                                                   uint64_t expected, uint64_t longest) {
+  const std::vector<std::string_view>& texts = string_list(file, key, expected);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto fail = [&](const std::string& what) {
+      throw Error(ErrorCode::kModel,
+                  file.source() + ": the key " + key + ": string " + std::to_string(i) + " " + what);
+    };
+    if (texts[i].size() > longest) {
+      fail("has " + std::to_string(texts[i].size()) + " bytes, the limit is " +
+           std::to_string(longest));
+    }
+    const size_t valid = valid_utf8_prefix(texts[i]);
+    if (valid < texts[i].size()) fail("is not UTF-8 from byte " + std::to_string(valid) + " on");
+  }
+  return texts;
+}
+
+}  // namespace
+
 Model::Model(WeightsFile file)
     : weights_(std::move(file)),
-      word_piece(string_list(weights_.file(), "vocabulary", config().fusion.vocabulary)),
+      word_piece(checked_texts(weights_.file(), "vocabulary", config().fusion.vocabulary,
+                               limits::kTokenBytes)),
       image_encoder(weights_),
       detector(weights_),
       concept_extractor(weights_),
@@ -130,7 +159,8 @@ Model::Model(WeightsFile file)
       decoder(weights_, fusion, head, word_piece.special_tokens()),
       winograd_cache_(std::make_unique<WinogradCache>(&weights_.file())) {
   for (const std::string_view label :
-       string_list(weights_.file(), "labels", config().concept_extractor.vocabulary)) {
+       checked_texts(weights_.file(), "labels", config().concept_extractor.vocabulary,
+                     limits::kLabelBytes)) {
     labels_.emplace_back(label);
     label_tokens_.push_back(word_piece.encode(label));
   }
@@ -140,8 +170,12 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     : model_(std::move(model)),
       pool_(options.executor.parallel_for != nullptr ? ThreadPool(options.executor, options.threads)
                                                      : ThreadPool(options.threads)),
-      runtime_{*options.kernels, pool_, arena_, options.low_memory ? nullptr : &convs_,
-               options.observer},
+      runtime_{.kernels = *options.kernels,
+               .pool = pool_,
+               .arena = arena_,
+               .convs = options.low_memory ? nullptr : &convs_,
+               .observer = options.observer,
+               .planned_steps = &planned_steps_},
       max_beams_(options.max_beams),
       value_table_(normalization_table(model_->config().image_encoder)) {
   const Config& config = model_->config();
@@ -163,17 +197,20 @@ constexpr size_t kWinogradBudget = size_t{44} << 20;
 void Session::plan() {
   if (runtime_.convs != nullptr) {
     run_for_planning();
+    check_plan();  // before weights are transformed
     arena_.restart();
     convs_.choose(model_->winograd_cache(), std::max(kWinogradBudget, model_->weights().values()));
     convs_.prepare(pool_);
   }
   run_for_planning();
+  check_plan();
   arena_.allocate();
   allocate();
   clear_border(encoder_input_, ImageEncoder::kInputPadding);
 }
 
 void Session::run_for_planning() {
+  planned_steps_ = 0;
   allocate();
   const size_t side = model_->config().detector.image_size;
   letterbox_ = letterbox_geometry(side, side, side);
@@ -184,7 +221,30 @@ void Session::run_for_planning() {
   find_concepts();
   prefix_tokens_.resize(model_->config().fusion.max_concept_tokens);
   fuse();
-  decode({.beams = max_beams_});
+  const double before = planned_steps_;
+  decode({.beams = max_beams_});  // plans one step
+  planned_steps_ +=
+      (planned_steps_ - before) * static_cast<double>(model_->config().fusion.caption_slots - 2);
+}
+
+void Session::check_plan() const {
+  const uint64_t weights = model_->weights().values();
+  const auto check = [&](double planned, uint64_t limit, const char* what) {
+    if (planned <= static_cast<double>(limit)) return;
+    const auto number = [](double count) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.3g", count);
+      return std::string(text);
+    };
+    throw Error(ErrorCode::kModel, model_->weights().file().source() + ": a caption would take " +
+                                       number(planned) + " " + what + ", more than " +
+                                       number(static_cast<double>(limit)) +
+                                       ", the limit for a model of " + std::to_string(weights) +
+                                       " weights: its image sizes, tokens or outputs are too many");
+  };
+  check(static_cast<double>(arena_.peak_bytes()), limits::session_bytes(weights),
+        "bytes of memory");
+  check(planned_steps_, limits::caption_steps(weights), "steps of arithmetic");
 }
 
 // What outlives a stage.
@@ -287,6 +347,11 @@ void Session::find_concepts() {
   if (runtime_.planning()) return;
   for (size_t i = 0; i < count; ++i) {
     const float* row = similarity_.row(i);
+    if (!std::all_of(row, row + similarity_.columns, [](float x) { return std::isfinite(x); })) {
+      throw Error(ErrorCode::kModel,
+                  "the similarities of concepts are not finite: the model's weights are damaged, "
+                  "or not trained");
+    }
     const float* best = std::max_element(row, row + similarity_.columns);
     const Box& box = boxes_[i];
     concepts_.push_back(

@@ -93,7 +93,9 @@ struct SessionOptions {
   Observer* observer = nullptr;  // of every layer; outlives the session
 };
 
-// Memory and threads for one caption at a time. All memory is allocated by the constructor.
+// Memory and threads for one caption at a time. All memory is allocated by the constructor, which
+// throws Error(kModel) where a caption would take more memory or time than engine/io/limits.h allows
+// a model of this size.
 class Session {
  public:
   Session(std::shared_ptr<const Model> model, const SessionOptions& options);
@@ -129,6 +131,8 @@ class Session {
   size_t max_beams() const { return max_beams_; }
   // The arena, and what the weights take: the same for every caption.
   size_t peak_bytes() const;
+  // What a caption takes at most, as limits::caption_steps counts it.
+  double planned_steps() const { return planned_steps_; }
 
   Trace trace;
 
@@ -136,6 +140,7 @@ class Session {
   void allocate();
   void plan();
   void run_for_planning();
+  void check_plan() const;
   void trace_matrix(const char* name, Matrix x) const;
   void trace_channels_first(const char* name, const Tensor& x) const;
   void trace_detections() const;
@@ -144,6 +149,7 @@ class Session {
   ThreadPool pool_;
   Arena arena_;
   ConvPlan convs_;
+  double planned_steps_ = 0;
   const Runtime runtime_;
   const size_t max_beams_;
   const ValueTable value_table_;

@@ -134,8 +134,8 @@ void fusion(Builder& builder, const Config& config) {
   const auto& fusion = config.fusion;
   const uint64_t d = fusion.width;
   const uint64_t channels = config.image_encoder.channels();
-  builder.linear("modulator.fc1", d, d);
-  builder.linear("modulator.fc2", d, channels);
+  builder.linear("modulator.fc1", d, config.modulator.width);
+  builder.linear("modulator.fc2", config.modulator.width, channels);
   builder.linear("visual_projection.dense", channels, d);
   builder.layer_norm("visual_projection.LayerNorm", d);
   const uint64_t grid = config.image_encoder.grid();

@@ -260,6 +260,7 @@ TEST(Infer, AllSizesFromShapes) {
   EXPECT_EQ(config.concept_extractor.hidden, expected.concept_extractor.hidden);
   EXPECT_EQ(config.concept_extractor.embedding, expected.concept_extractor.embedding);
   EXPECT_EQ(config.concept_extractor.vocabulary, expected.concept_extractor.vocabulary);
+  EXPECT_EQ(config.modulator.width, expected.modulator.width);
   EXPECT_EQ(config.fusion.width, expected.fusion.width);
   EXPECT_EQ(config.fusion.layers, expected.fusion.layers);
   EXPECT_EQ(config.fusion.feed_forward, expected.fusion.feed_forward);
@@ -277,6 +278,19 @@ TEST(Infer, NeighboursTellWhatIsNotThere) {
   EXPECT_EQ(config.fusion.width, 128u);
   EXPECT_EQ(config.fusion.vocabulary, 1000u);
   EXPECT_EQ(config.fusion.layers, 4u);
+}
+
+TEST(Infer, TheModulatorsWidthIsItsOwn) {
+  Config config;
+  infer_sizes({{"modulator.fc1.weight", {16, 128}}}, config);
+  EXPECT_EQ(config.modulator.width, 16u);
+  EXPECT_EQ(config.fusion.width, 312u);
+  infer_sizes({{"modulator.fc2.weight", {2048, 7}}}, config);
+  EXPECT_EQ(config.modulator.width, 7u);
+  infer_sizes({{"visual_projection.dense.weight", {128, 512}}}, config);
+  EXPECT_EQ(config.modulator.width, 16u) << "an eighth, where nothing says it";
+  infer_sizes({{"visual_projection.dense.weight", {4, 512}}}, config);
+  EXPECT_EQ(config.modulator.width, 1u);
 }
 
 TEST(Infer, SizesOutOfBounds) {

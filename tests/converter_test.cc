@@ -243,6 +243,23 @@ TEST(Conversion, VerifiesItsOwnFile) {
   }
 }
 
+// As in the paper, whose modulator narrows 312 to 39, and as wide as the fusion model.
+TEST(Conversion, ModulatorsOfAnyWidth) {
+  for (const uint64_t width : {1u, 3u, 5u, 24u, 40u}) {
+    Config config = tiny_config();
+    config.modulator.width = width;
+    Files files;
+    files.tensors = tiny_tensors(config);
+    files.give_whole();
+    const std::vector<uint8_t> bytes = files.convert();
+    const Weights weights(WeightsFile::from_buffer({bytes.data(), bytes.size()}, "memory"));
+    EXPECT_EQ(weights.config().modulator.width, width);
+    EXPECT_EQ(weights.config().fusion.width, 24u);
+    EXPECT_EQ(weights.linear("modulator.fc1").out, width);
+    EXPECT_EQ(weights.linear("modulator.fc2").in, width);
+  }
+}
+
 // ---- What is wrong, all at once ----
 
 TEST(ConversionErrors, AllMissingTensorsWithTheNearest) {
@@ -259,7 +276,7 @@ TEST(ConversionErrors, AllMissingTensorsWithTheNearest) {
   expect_has(error, "missing tensors:");
   expect_has(
       error,
-      "\n  modulator.fc2.weight [128, 24], the nearest is modulator.fc_2.weight [128, 24] in "
+      "\n  modulator.fc2.weight [128, 5], the nearest is modulator.fc_2.weight [128, 5] in "
       "lightcap.safetensors");
   expect_has(
       error,
@@ -296,7 +313,7 @@ TEST(ConversionErrors, AllWrongShapes) {
   files.tensors.erase("head.bias");
   const std::string error = files.error_of_whole();
   expect_has(error, "tensors that do not fit the model:");
-  expect_has(error, "\n  modulator.fc1.bias in lightcap.safetensors is [25], expected [24]");
+  expect_has(error, "\n  modulator.fc1.bias in lightcap.safetensors is [25], expected [5]");
   expect_has(error,
              "\n  visual_projection.dense.weight in lightcap.safetensors is [24, 64], "
              "expected [24, 128]");
@@ -391,6 +408,7 @@ TEST(ConversionRandom, FillsWhatNoFileNames) {
   EXPECT_EQ(config.concept_extractor.vocabulary, 7u) << "of the labels' file";
   EXPECT_EQ(config.image_encoder.width, 64u);
   EXPECT_EQ(config.head.branches, 3u);
+  EXPECT_EQ(config.modulator.width, 3u) << "an eighth of the width";
   EXPECT_EQ(filled(conversion, "detector.model.24.m.0.weight"),
             files.tensors.at("detector.model.24.m.0.weight").values);
   std::vector<float> expected(24 * 24);
@@ -407,6 +425,7 @@ TEST(ConversionRandom, LightCapsOwnSizes) {
   uint64_t values = 0;
   for (const PlannedTensor& tensor : conversion.plan().tensors) values += tensor.elements();
   EXPECT_EQ(conversion.config().fusion.vocabulary, 30522u);
+  EXPECT_EQ(conversion.config().modulator.width, 39u);
   EXPECT_EQ(conversion.config().image_encoder.blocks, (std::array<uint64_t, 4>{3, 4, 6, 3}));
   EXPECT_GT(values, 44'000'000u);
   EXPECT_LT(values, 48'000'000u);

@@ -44,6 +44,7 @@ Config tiny_config() {
   config.concept_extractor.hidden = 9;
   config.concept_extractor.embedding = 11;
   config.concept_extractor.vocabulary = 7;
+  config.modulator.width = 5;
   config.fusion.width = 24;
   config.fusion.layers = 2;
   config.fusion.feed_forward = 20;

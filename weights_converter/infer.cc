@@ -99,8 +99,7 @@ void infer_fusion(const Inference& from, Config::Fusion& config) {
   from.read(config.width, {{embeddings + "word_embeddings.weight", 1},
                            {layer + "0.attention.self.query.weight", 0},
                            {"visual_projection.dense.weight", 0},
-                           {"head.branches.0.dense.weight", 0},
-                           {"modulator.fc1.weight", 0}});
+                           {"head.branches.0.dense.weight", 0}});
   from.count(config.layers, layer);
   from.read(config.feed_forward,
             {{layer + "0.intermediate.dense.weight", 0}, {layer + "0.output.dense.weight", 1}});
@@ -108,6 +107,12 @@ void infer_fusion(const Inference& from, Config::Fusion& config) {
   from.read(config.positions, {{embeddings + "position_embeddings.weight", 0}});
   from.read(config.token_types, {{embeddings + "token_type_embeddings.weight", 0}});
   config.grid_position = from.has("visual_projection.position");
+}
+
+// Where no tensor says how wide it is, it is an eighth of the fusion model, as in the paper: 39.
+void infer_modulator(const Inference& from, uint64_t fusion_width, Config::Modulator& config) {
+  config.width = std::max<uint64_t>(fusion_width / 8, 1);
+  from.read(config.width, {{"modulator.fc1.weight", 0}, {"modulator.fc2.weight", 1}});
 }
 
 // Lists what is out of bounds, in the way of Config's visitors.
@@ -136,6 +141,7 @@ void infer_sizes(const Shapes& shapes, Config& config) {
   infer_detector(from, config.detector);
   infer_concept_extractor(from, config.concept_extractor);
   infer_fusion(from, config.fusion);
+  infer_modulator(from, config.fusion.width, config.modulator);
   from.count(config.head.branches, "head.branches.");
   BoundsCheck check;
   visit_sizes(config, check);

@@ -78,6 +78,27 @@ constexpr uint64_t kUnpackedText = uint64_t{1} << 22;
 
 // ---- Models (.lcw) ----
 
+// LightCap's files have some fifty keys; names of keys and tensors have up to 70 bytes.
+inline constexpr uint64_t kModelKeys = 4096;
+inline constexpr uint64_t kModelNameBytes = 256;
+// BERT's WordPiece knows no word of more than 100 characters, 400 bytes; labels are a word or two.
+inline constexpr uint64_t kTokenBytes = 1024;
+inline constexpr uint64_t kLabelBytes = 1024;
+
+// What a session may plan for a model of so many weights, which is its file's size over the size of
+// a weight. LightCap's 45 million, with the largest inputs there are (an encoder of 4064 x 4064
+// pixels, a detector of 4096 x 4096): 3.9 of 4.6 GB, 2.7e12 of 4.6e12 steps, for one beam. At its
+// own sizes: 21 MB, 9e9 steps.
+//
+// Bytes of memory for what is computed: 192 MiB, and 24 times the weights in fp32.
+constexpr uint64_t session_bytes(uint64_t weights) {
+  return proportional(uint64_t{192} << 20, 96, weights);
+}
+// Multiply-adds and what takes as long as one, for a whole caption: some 20 a nanosecond.
+constexpr uint64_t caption_steps(uint64_t weights) {
+  return proportional(uint64_t{1} << 33, 100'000, weights);
+}
+
 // ---- Checkpoints ----
 
 // One budget a file. Charged are all bytes that reading its structure takes or goes through: values

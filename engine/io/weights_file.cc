@@ -9,6 +9,7 @@
 
 #include "engine/io/crc32.h"
 #include "engine/io/file.h"
+#include "engine/io/limits.h"
 #include "engine/runtime/block.h"
 #include "engine/runtime/error.h"
 #include "kernels/kernels.h"
@@ -84,9 +85,22 @@ Value read_value(Cursor& cursor, std::string_view key, const std::string& source
   fail(source, "the key " + std::string(key) + " has the unknown type " + std::to_string(type));
 }
 
-TensorEntry read_entry(Cursor& cursor, const std::string& source) {
+// Checks a name before any message shows it. `what` is "key 7".
+void check_name(std::string_view name, const std::string& what, const std::string& source) {
+  if (name.size() > limits::kModelNameBytes) {
+    fail(source, what + " has a name of " + std::to_string(name.size()) + " bytes, the limit is " +
+                     std::to_string(limits::kModelNameBytes));
+  }
+  if (name.empty() ||
+      !std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; })) {
+    fail(source, "the name of " + what + " is empty or not printable ASCII");
+  }
+}
+
+TensorEntry read_entry(Cursor& cursor, uint32_t index, const std::string& source) {
   TensorEntry entry;
   entry.name = cursor.string("a tensor's name");
+  check_name(entry.name, "tensor " + std::to_string(index), source);
   const auto type = cursor.number<uint8_t>("the tensor directory");
   const auto layout = cursor.number<uint8_t>("the tensor directory");
   const auto ndim = cursor.number<uint8_t>("the tensor directory");
@@ -105,11 +119,6 @@ TensorEntry read_entry(Cursor& cursor, const std::string& source) {
   entry.bytes = cursor.number<uint64_t>("the tensor directory");
   entry.crc32 = cursor.number<uint32_t>("the tensor directory");
   return entry;
-}
-
-bool valid_name(std::string_view name) {
-  return !name.empty() &&
-         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
 }
 
 void check_header(const WeightsHeader& header, size_t size, const std::string& source) {
@@ -237,18 +246,18 @@ void WeightsFile::parse() {
   if (crc32(metadata, header.metadata_bytes) != header.metadata_crc32) {
     fail(source_, "the metadata is damaged: its checksum does not match");
   }
+  if (header.key_value_count > limits::kModelKeys) {
+    fail(source_, "the model has " + std::to_string(header.key_value_count) +
+                      " keys, the limit is " + std::to_string(limits::kModelKeys));
+  }
   Cursor cursor(metadata, metadata + header.metadata_bytes, source_);
   for (uint32_t i = 0; i < header.key_value_count; ++i) {
     const std::string_view key = cursor.string("a key");
-    if (!valid_name(key))
-      fail(source_, "key " + std::to_string(i) + " is empty or not printable ASCII");
+    check_name(key, "key " + std::to_string(i), source_);
     key_values_.push_back({key, read_value(cursor, key, source_)});
   }
   for (uint32_t i = 0; i < header.tensor_count; ++i) {
-    tensors_.push_back(read_entry(cursor, source_));
-    if (!valid_name(tensors_.back().name)) {
-      fail(source_, "the name of tensor " + std::to_string(i) + " is empty or not printable ASCII");
-    }
+    tensors_.push_back(read_entry(cursor, i, source_));
   }
   if (cursor.left() != 0) {
     fail(source_,

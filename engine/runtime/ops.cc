@@ -113,6 +113,13 @@ const WinogradWeights* winograd_for(const Runtime& runtime, const Conv& conv, co
   return runtime.convs->winograd(conv);
 }
 
+// A product's steps: panels are computed as wholes, and an output takes some steps beside its sum.
+double product_steps(size_t rows, size_t depth, size_t columns) {
+  constexpr size_t kOutputSteps = 4;
+  return static_cast<double>(rows) * static_cast<double>(depth + kOutputSteps) *
+         static_cast<double>(ceil_div(columns, kPanelWidth) * kPanelWidth);
+}
+
 template <class F>
 void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
   runtime.parallel_for(tiles.tasks(), [&](size_t task) {
@@ -128,6 +135,7 @@ void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
 
 void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
   const Observed observed(runtime, [&] { return linear_work(weights, a.rows, fused); });
+  runtime.plan_steps(product_steps(a.rows, weights.in(), weights.out()));
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
   for_each_tile(
       runtime, grid(runtime, a.rows, weights.in(), weights.out()),
@@ -152,6 +160,8 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
   const WinogradWeights* winograd = winograd_for(runtime, weights, input);
   const Observed observed(
       runtime, [&] { return conv_work(weights, input, output, output, fused, winograd); });
+  runtime.plan_steps(
+      product_steps(output.height * output.width, weights.weights.depth, weights.out()));
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
   if (winograd != nullptr) {
     winograd_conv2d(runtime, {weights, *winograd, input, output, epilogue, false});
@@ -191,6 +201,8 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& in
   }
   const Observed observed(
       runtime, [&] { return conv_work(weights, input, whole, pooled, fused, winograd); });
+  runtime.plan_steps(
+      product_steps(whole.height * whole.width, weights.weights.depth, weights.out()));
   winograd_conv2d(runtime,
                   {weights, *winograd, input, pooled, epilogue_of(weights.bias, fused), true});
 }
@@ -204,6 +216,7 @@ using PoolKernel = void (*)(const PoolArgs&);
 
 void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, size_t window,
                size_t stride, size_t padding, const Tensor& output) {
+  runtime.plan_steps(floats_of(output) * static_cast<double>(window * window));
   const size_t row_floats = std::max<size_t>(stride * input.width * input.channels, 1);
   const Split rows = split(output.height, 1, output.height * row_floats / kMovedFloats);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
@@ -244,6 +257,7 @@ void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t
 void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output) {
   const Observed observed(runtime,
                           [&] { return moving_work({}, "upsample", input, output, 1, 1); });
+  runtime.plan_steps(floats_of(output));
   const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedFloats);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
     const auto [begin, count] = rows[task];
@@ -264,6 +278,8 @@ void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matr
     return moving_work(weights.name, "layer_norm", {x.data, x.rows, 1, x.columns},
                        {y.data, y.rows, 1, y.columns}, 1, 1);
   });
+  constexpr double kPasses = 4;
+  runtime.plan_steps(kPasses * static_cast<double>(x.rows * x.columns));
   const Split rows = split(x.rows, 1, x.rows / 24);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
     const auto [begin, count] = rows[task];

@@ -22,8 +22,13 @@ struct Runtime {
   Arena& arena;
   ConvPlan* convs = nullptr;  // null: every convolution is direct
   Observer* observer = nullptr;
+  double* planned_steps = nullptr;  // counted while planning, where somebody wants to know
 
   bool planning() const { return arena.planning(); }
+  // Says that what follows takes about as long as `steps` multiply-adds.
+  void plan_steps(double steps) const {
+    if (planned_steps != nullptr && planning()) *planned_steps += steps;
+  }
   // Calls f(i) for every i in [0, count) on the pool; nothing while planning.
   template <class F>
   void parallel_for(size_t count, F&& f) const {

@@ -1,6 +1,7 @@
 #include "engine/text/unicode.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 
 namespace lightcap {
@@ -109,6 +110,25 @@ char32_t next_code_point(std::string_view text, size_t& at) {
   if (c < kSmallest[more] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) return kReplacement;
   at += more;
   return c;
+}
+
+size_t valid_utf8_prefix(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const auto first = static_cast<uint8_t>(text[i]);
+    const size_t length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || length > text.size() - i) return i;
+    for (size_t k = 1; k < length; ++k) {
+      if ((static_cast<uint8_t>(text[i + k]) & 0xc0) != 0x80) return i;
+    }
+    const auto second = length > 1 ? static_cast<uint8_t>(text[i + 1]) : uint8_t{0};
+    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) {
+      return i;
+    }
+    i += length;
+  }
+  return i;
 }
 
 void append_utf8(char32_t c, std::string& out) {

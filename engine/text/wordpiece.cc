@@ -4,6 +4,7 @@
 #include <bit>
 #include <functional>
 #include <iterator>
+#include <numeric>
 #include <utility>
 
 #include "engine/runtime/error.h"
@@ -11,6 +12,9 @@
 
 namespace lightcap {
 namespace {
+
+// A table that is half full at most has runs of some tens of slots, with a million words too.
+constexpr size_t kMostProbes = 256;
 
 constexpr size_t kLongestWord = 100;  // in characters; BERT's own limit
 
@@ -48,11 +52,8 @@ void end_word(std::string& text) {
 
 WordPiece::WordPiece(std::vector<std::string_view> vocabulary)
     : vocabulary_(std::move(vocabulary)), slots_(std::bit_ceil(2 * vocabulary_.size() + 1), kNone) {
-  for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
-    uint32_t& slot = slots_[slot_of(vocabulary_[id])];
-    if (slot == kNone) slot = id;
-    longest_ = std::max(longest_, vocabulary_[id].size());
-  }
+  for (const std::string_view token : vocabulary_) longest_ = std::max(longest_, token.size());
+  if (!fill_slots()) sort();
   special_ = {required("[PAD]"), required("[UNK]"), required("[CLS]"), required("[SEP]"),
               required("[MASK]")};
 }
@@ -67,9 +68,44 @@ uint32_t WordPiece::required(std::string_view token) const {
 
 size_t WordPiece::slot_of(std::string_view token) const {
   const size_t mask = slots_.size() - 1;
-  size_t slot = std::hash<std::string_view>()(token) & mask;
-  while (slots_[slot] != kNone && vocabulary_[slots_[slot]] != token) slot = (slot + 1) & mask;
-  return slot;
+  const size_t first = std::hash<std::string_view>()(token);
+  for (size_t i = 0; i < kMostProbes; ++i) {
+    const size_t slot = (first + i) & mask;
+    if (slots_[slot] == kNone || vocabulary_[slots_[slot]] == token) return slot;
+  }
+  return kFar;
+}
+
+// Returns false where tokens collide too often.
+bool WordPiece::fill_slots() {
+  for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
+    const size_t slot = slot_of(vocabulary_[id]);
+    if (slot == kFar) return false;
+    if (slots_[slot] == kNone) slots_[slot] = id;
+  }
+  return true;
+}
+
+void WordPiece::sort() {
+  slots_ = {};
+  sorted_.resize(vocabulary_.size());
+  std::iota(sorted_.begin(), sorted_.end(), 0u);
+  // Of equal tokens the first comes first, and is the one that find() meets.
+  std::sort(sorted_.begin(), sorted_.end(), [&](uint32_t a, uint32_t b) {
+    const int order = vocabulary_[a].compare(vocabulary_[b]);
+    return order != 0 ? order < 0 : a < b;
+  });
+}
+
+uint32_t WordPiece::find(std::string_view token) const {
+  if (sorted_.empty()) {
+    const size_t slot = slot_of(token);
+    return slot == kFar ? kNone : slots_[slot];
+  }
+  const auto at =
+      std::lower_bound(sorted_.begin(), sorted_.end(), token,
+                       [&](uint32_t id, std::string_view text) { return vocabulary_[id] < text; });
+  return at != sorted_.end() && vocabulary_[*at] == token ? *at : kNone;
 }
 
 std::vector<uint32_t> WordPiece::encode(std::string_view text) const {
@@ -102,8 +138,9 @@ void WordPiece::encode_word(const std::u32string& word, std::vector<uint32_t>& i
     ids.push_back(special_.unk);
     return;
   }
-  std::string utf8;
-  std::vector<size_t> ends = {0};  // of each character's bytes
+  std::string utf8 = "##";  // and the word, so that pieces within it are at hand
+  const size_t mark = utf8.size();
+  std::vector<size_t> ends = {mark};  // of each character's bytes
   for (const char32_t c : word) {
     append_utf8(c, utf8);
     ends.push_back(utf8.size());
@@ -112,10 +149,13 @@ void WordPiece::encode_word(const std::u32string& word, std::vector<uint32_t>& i
   size_t begin = 0;
   while (begin < word.size()) {
     size_t end = word.size();
+    // Over the end of the piece before, which is read no more.
+    if (begin > 0) utf8.replace(ends[begin] - mark, mark, "##");
+    const size_t first = begin == 0 ? mark : ends[begin] - mark;
     for (; end > begin; --end) {
-      std::string piece = begin == 0 ? "" : "##";
-      piece.append(utf8, ends[begin], ends[end] - ends[begin]);
-      const uint32_t id = find(piece);
+      const size_t bytes = ends[end] - first;
+      if (bytes > longest_) continue;
+      const uint32_t id = find(std::string_view(utf8).substr(first, bytes));
       if (id == kNone) continue;
       ids.push_back(id);
       break;

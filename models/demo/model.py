@@ -47,5 +47,6 @@ def build() -> LightCap:
     c, f = config.concept_extractor, config.fusion
     c.hidden, c.embedding, c.vocabulary = 128, 64, len(labels())
     f.width, f.layers, f.feed_forward, f.vocabulary = 130, 3, 260, len(vocabulary())
+    config.modulator.width = f.width  # as the model that ships was trained
     f.positions, f.grid_position = f.caption_slots + f.max_concept_tokens, True
     return LightCap(config)

@@ -79,6 +79,12 @@ class ConceptExtractorConfig:
 
 
 @dataclass
+class ModulatorConfig:
+    # Sizes.
+    width: int = 39  # m, between the two linear blocks
+
+
+@dataclass
 class FusionConfig:
     heads: int = 12
     caption_slots: int = 20
@@ -107,6 +113,7 @@ class Config:
     image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     concept_extractor: ConceptExtractorConfig = field(default_factory=ConceptExtractorConfig)
+    modulator: ModulatorConfig = field(default_factory=ModulatorConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
 
@@ -140,6 +147,7 @@ class Config:
         concepts = self.concept_extractor
         concepts.hidden = shape("concept_extractor.proj.0.weight")[0]
         concepts.vocabulary, concepts.embedding = shape("concept_extractor.vocabulary")
+        self.modulator.width = shape("modulator.fc1.weight")[0]
         fusion, bert = self.fusion, "bert.embeddings."
         fusion.vocabulary, fusion.width = shape(bert + "word_embeddings.weight")
         fusion.positions = shape(bert + "position_embeddings.weight")[0]

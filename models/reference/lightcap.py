@@ -45,7 +45,7 @@ class LightCap(nn.Module):
             concepts.roi_size,
             concepts.sampling_ratio,
         )
-        self.modulator = Modulator(fusion.width, encoder.channels)
+        self.modulator = Modulator(fusion.width, config.modulator.width, encoder.channels)
         self.visual_projection = VisualProjection(
             encoder.channels,
             fusion.width,

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 
 class Modulator(nn.Module):
-    def __init__(self, width: int, channels: int) -> None:
+    def __init__(self, words: int, width: int, channels: int) -> None:
+        """`words`: width of the word embedding; `width`: between the two blocks."""
         super().__init__()
-        self.fc1 = nn.Linear(width, width)
+        self.fc1 = nn.Linear(words, width)
         self.fc2 = nn.Linear(width, channels)
 
     def forward(self, v: Tensor, concept: Tensor) -> tuple[Tensor, Tensor]:

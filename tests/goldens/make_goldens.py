@@ -3,7 +3,9 @@
     python tests/goldens/make_goldens.py
 
 Odd sizes on purpose, to reach every kernel's tails. Files:
-  model.pt, vocab.txt, concepts.txt   what lightcap-convert takes
+  model.pt, vocab.txt, concepts.txt   what lightcap-convert takes; the modulator is as wide as d
+  narrow.pt                           --lightcap of the configuration `unusual`, which takes the
+                                      other parts from model.pt: its modulator has d/8, the paper's
   configs/NAME.json                   its --config, one for each combination of hyper-parameters
   picture.png, rotated.jpg            the latter lies on its side, as its EXIF orientation says
   expected.json                       a list of runs: config, image, exif, beams, length_penalty ->
@@ -34,6 +36,7 @@ from models.reference.config import Config  # noqa: E402
 from models.reference.decoder import beam_search, greedy  # noqa: E402
 from models.reference.lightcap import Caption, Captioner, LightCap  # noqa: E402
 from models.reference.margins import box_margin, concept_margin, word_margin  # noqa: E402
+from models.reference.modulator import Modulator  # noqa: E402
 from models.reference.preprocess import read_image  # noqa: E402
 from models.reference.random_weights import (  # noqa: E402
     drawing,
@@ -44,6 +47,7 @@ from models.reference.random_weights import (  # noqa: E402
 from models.reference.text import WordPiece  # noqa: E402
 
 SEED = 214
+NARROW_SEED = 39
 END_BIAS = 5.0  # for captions of some words
 
 WORD_MARGIN = 1e-3  # of log-probabilities: best to second best, and noise that changes nothing
@@ -95,8 +99,23 @@ def sizes() -> Config:
     fusion = config.fusion
     fusion.width, fusion.layers, fusion.feed_forward = 52, 2, 72
     fusion.vocabulary, fusion.positions, fusion.grid_position = 301, 25, True
+    config.modulator.width = fusion.width
     config.head.branches = 3
     return config
+
+
+def narrow(state: dict[str, torch.Tensor], config: Config) -> dict[str, torch.Tensor]:
+    """What --lightcap takes beside the three checkpoints, with a modulator of d/8."""
+    d, channels = config.fusion.width, config.image_encoder.channels
+    modulator = Modulator(d, d // 8, channels)
+    generator = torch.Generator().manual_seed(NARROW_SEED)
+    # fc1 sees words, which are small; a gate that differs from channel to channel.
+    for linear, std in ((modulator.fc1, 1.0), (modulator.fc2, (d // 8) ** -0.5)):
+        linear.weight.data = torch.randn(linear.weight.shape, generator=generator) * std
+        linear.bias.data = torch.randn(linear.bias.shape, generator=generator) * 0.1
+    elsewhere = ("image_encoder.", "detector.", "bert.", "modulator.")
+    own = {name: x for name, x in state.items() if not name.startswith(elsewhere)}
+    return own | {f"modulator.{name}": x for name, x in modulator.state_dict().items()}
 
 
 def configurations() -> dict[str, dict[str, dict[str, object]]]:
@@ -202,13 +221,18 @@ def main() -> None:
     archive = io.BytesIO()
     torch.save(model.state_dict(), archive)
     (HERE / "model.pt").write_bytes(archive.getvalue())
+    state = model.state_dict()
+    unusual = narrow(state, config)
+    archive = io.BytesIO()
+    torch.save(unusual, archive)
+    (HERE / "narrow.pt").write_bytes(archive.getvalue())
     (HERE / "configs").mkdir(exist_ok=True)
     for name, values in configurations().items():
         (HERE / "configs" / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n")
 
     expected = []
     for i, run in enumerate(runs()):
-        caption = expect(model.state_dict(), run)
+        caption = expect(state | unusual if run["config"] == "unusual" else state, run)
         expected.append(run | rounded(caption))
         print(*run.values(), "->", caption.caption, caption.tokens)
         if i == 0:
