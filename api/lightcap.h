@@ -154,6 +154,8 @@ typedef struct lightcap_session_options {
  * `*session` is yours to close; NULL after an error, which can be LIGHTCAP_ERROR_ISA: the
  * instruction set asked for is unknown, not built in or not supported by this CPU. Where the system
  * refuses to start so many threads the session has fewer, and the log is warned. */
+/* Plans and allocates all the memory that captions of this session take. LIGHTCAP_ERROR_MODEL where
+   the model asks for more memory or time than a file of its size may. */
 LIGHTCAP_API lightcap_status lightcap_session_open(const lightcap_model* model,
                                                    const lightcap_session_options* options,
                                                    lightcap_session** session);

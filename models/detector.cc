@@ -23,9 +23,8 @@ bool is_finite(const Box& box) {
 }
 
 Error not_finite() {
-  return Error(
-      ErrorCode::kModel,
-      "the detector's outputs are not finite: its weights are damaged, or not trained");
+  return Error(ErrorCode::kModel,
+               "the detector's outputs are not finite: its weights are damaged, or not trained");
 }
 
 float area(const Box& box) { return (box.x2 - box.x1) * (box.y2 - box.y1); }
@@ -241,8 +240,9 @@ size_t Detector::propose(const Runtime& runtime, const std::array<Tensor, kScale
   auto* candidates = static_cast<Candidate*>(runtime.arena.bytes(cells * sizeof(Candidate)));
   // Every cell may hold a candidate, and each is held against every box that is kept.
   constexpr size_t kCandidateSteps = 64, kOverlapSteps = 8;
-  runtime.plan_steps(static_cast<double>(cells) *
-                     static_cast<double>(kCandidateSteps + classes_ + kOverlapSteps * max_proposals_));
+  runtime.plan_steps(
+      static_cast<double>(cells) *
+      static_cast<double>(kCandidateSteps + classes_ + kOverlapSteps * max_proposals_));
   if (runtime.planning()) return 0;
   const size_t count = collect(raw, candidates);
   // As a stable descending sort, which std::stable_sort would allocate for.

@@ -59,8 +59,7 @@ struct Scores {
   template <class F>
   void for_each_task(const Runtime& runtime, size_t tasks, F&& f) const {
     for (size_t first = 0; first < tasks; first += tasks_at_once) {
-      runtime.parallel_for(std::min(tasks_at_once, tasks - first),
-                           [&](size_t i) { f(first + i); });
+      runtime.parallel_for(std::min(tasks_at_once, tasks - first), [&](size_t i) { f(first + i); });
     }
   }
 

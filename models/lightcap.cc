@@ -131,8 +131,8 @@ const std::vector<std::string_view>& checked_texts(const WeightsFile& file, cons
   const std::vector<std::string_view>& texts = string_list(file, key, expected);
   for (size_t i = 0; i < texts.size(); ++i) {
     const auto fail = [&](const std::string& what) {
-      throw Error(ErrorCode::kModel,
-                  file.source() + ": the key " + key + ": string " + std::to_string(i) + " " + what);
+      throw Error(ErrorCode::kModel, file.source() + ": the key " + key + ": string " +
+                                         std::to_string(i) + " " + what);
     };
     if (texts[i].size() > longest) {
       fail("has " + std::to_string(texts[i].size()) + " bytes, the limit is " +

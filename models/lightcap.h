@@ -94,8 +94,8 @@ struct SessionOptions {
 };
 
 // Memory and threads for one caption at a time. All memory is allocated by the constructor, which
-// throws Error(kModel) where a caption would take more memory or time than engine/io/limits.h allows
-// a model of this size.
+// throws Error(kModel) where a caption would take more memory or time than engine/io/limits.h
+// allows a model of this size.
 class Session {
  public:
   Session(std::shared_ptr<const Model> model, const SessionOptions& options);

@@ -274,10 +274,9 @@ TEST(ConversionErrors, AllMissingTensorsWithTheNearest) {
   files.tensors.erase("image_encoder.layer1.1.bn2.running_var");
   const std::string error = files.error_of_whole();
   expect_has(error, "missing tensors:");
-  expect_has(
-      error,
-      "\n  modulator.fc2.weight [128, 5], the nearest is modulator.fc_2.weight [128, 5] in "
-      "lightcap.safetensors");
+  expect_has(error,
+             "\n  modulator.fc2.weight [128, 5], the nearest is modulator.fc_2.weight [128, 5] in "
+             "lightcap.safetensors");
   expect_has(
       error,
       "\n  head.branches.1.LayerNorm.bias [24], the nearest is head.branches.1.norm.bias [24]");
@@ -372,6 +371,15 @@ TEST(ConversionErrors, WhatMustBeGiven) {
   expect_has(files.error(ErrorCode::kUsage), "--concepts is missing");
   files.options.vocabulary.clear();
   expect_has(files.error(ErrorCode::kUsage), "--vocab is missing");
+}
+
+TEST(ConversionErrors, TextsLongerThanTheEngineTakes) {
+  Files files;
+  files.give_whole();
+  write_text(files.options.labels, tiny_labels(6) + std::string(1024, 'x') + "\n");
+  EXPECT_NO_THROW(Conversion{files.options});
+  write_text(files.options.labels, tiny_labels(6) + std::string(1025, 'x') + "\n");
+  expect_has(files.error(), ": entry 7 has 1025 bytes, the limit is 1024");
 }
 
 TEST(ConversionErrors, ADetectorGivenAsBert) {

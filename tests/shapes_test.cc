@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 
 #include "cli/shapes.h"
+#include "engine/io/limits.h"
 #include "kernels/dispatch.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
@@ -14,9 +16,11 @@ namespace lightcap {
 namespace {
 
 // LightCap's sizes; all weights are 0, which no shape depends on.
-std::shared_ptr<const Model> full_size_model(const std::string& path) {
+std::shared_ptr<const Model> full_size_model(const std::string& path,
+                                             const std::string& config = {}) {
   ConversionOptions options;
   options.random_seed = 0;
+  options.config = config;
   const Conversion conversion(options);
   write_weights(
       conversion.plan(),
@@ -33,6 +37,30 @@ TEST(Shapes, FilesAreTheGraphs) {
     const std::string path = std::string(LIGHTCAP_SHAPES) + "/" + block + ".txt";
     EXPECT_EQ(testing::read_file(path), blocks.at(block))
         << path << " is out of date: lightcap bench --model FULL_SIZE.lcw --shapes bench/shapes";
+  }
+}
+
+// What limits there are for small files are none for the paper's model: at its own input sizes it
+// stays below a hundredth, and the largest that there are fit.
+TEST(Limits, LeaveRoomForTheLargestInputs) {
+  const testing::TemporaryFolder folder;
+  const SessionOptions options = {.kernels = &best_kernels(), .threads = 1, .max_beams = 5};
+  {
+    const auto model = full_size_model(folder / "full.lcw");
+    const Session session(model, options);
+    const uint64_t weights = model->weights().count();
+    EXPECT_LT(session.peak_bytes() - model->weights().bytes(true),
+              limits::session_bytes(weights) / 100);
+    EXPECT_LT(session.planned_steps(), static_cast<double>(limits::caption_steps(weights)) / 100);
+  }
+  testing::write_text(folder / "config.json", R"({"image_encoder": {"image_size": 4064},
+                                                  "detector": {"image_size": 4096}})");
+  const auto model = full_size_model(folder / "full.lcw", folder / "config.json");
+  try {
+    const Session session(model, options);
+    EXPECT_LT(session.planned_steps(),
+              static_cast<double>(limits::caption_steps(model->weights().count())) * 0.7);
+  } catch (const std::bad_alloc&) {  // within the limits, and more than this machine has
   }
 }
 

@@ -177,6 +177,17 @@ void Conversion::check_texts(const ConversionOptions& options) {
     fail(printable(options.vocabulary) + ": " + std::to_string(vocabulary_.size()) +
          " tokens, the word embedding has " + std::to_string(tokens) + " rows");
   }
+  // Or the engine would refuse the file.
+  const auto check_lengths = [](const std::vector<std::string>& texts, const std::string& path,
+                                uint64_t longest) {
+    for (size_t i = 0; i < texts.size(); ++i) {
+      if (texts[i].size() <= longest) continue;
+      fail(path + ": entry " + std::to_string(i + 1) + " has " + std::to_string(texts[i].size()) +
+           " bytes, the limit is " + std::to_string(longest));
+    }
+  };
+  check_lengths(vocabulary_, options.vocabulary, limits::kTokenBytes);
+  check_lengths(labels_, options.labels, limits::kLabelBytes);
   if (labels_.size() != concepts) {
     fail(printable(options.labels) + ": " + std::to_string(labels_.size()) +
          " labels, concept_extractor.vocabulary has " + std::to_string(concepts) + " rows");

@@ -96,7 +96,7 @@ constexpr uint64_t session_bytes(uint64_t weights) {
 }
 // Multiply-adds and what takes as long as one, for a whole caption: some 20 a nanosecond.
 constexpr uint64_t caption_steps(uint64_t weights) {
-  return proportional(uint64_t{1} << 33, 100'000, weights);
+  return proportional(uint64_t{1} << 35, 100'000, weights);
 }
 
 // ---- Checkpoints ----

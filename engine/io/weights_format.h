@@ -19,9 +19,10 @@
 //
 // Compatibility: `version` changes only when an older reader could not parse the file. A reader
 // refuses bits of `required_features` that it doesn't know, and ignores keys and tensors that it
-// doesn't know. Key-values hold the graph's configuration (models/config.h), `vocabulary`
-// (WordPiece, in id order), `labels` (of the concept vocabulary's rows), `producer`, `sources`
-// ("role: file name, sha256 ...") and `licenses`.
+// doesn't know; where a key is younger than the format, models/config.h says what its absence
+// means. Key-values hold the graph's configuration (models/config.h), `vocabulary` (WordPiece, in
+// id order), `labels` (of the concept vocabulary's rows), `producer`, `sources` ("role: file name,
+// sha256 ...") and `licenses`. How many and how long they may be: engine/io/limits.h.
 #ifndef LIGHTCAP_ENGINE_IO_WEIGHTS_FORMAT_H_
 #define LIGHTCAP_ENGINE_IO_WEIGHTS_FORMAT_H_
 

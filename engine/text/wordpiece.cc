@@ -1,10 +1,11 @@
 #include "engine/text/wordpiece.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
 #include <bit>
-#include <functional>
+#include <chrono>
 #include <iterator>
-#include <numeric>
 #include <utility>
 
 #include "engine/runtime/error.h"
@@ -12,9 +13,6 @@
 
 namespace lightcap {
 namespace {
-
-// A table that is half full at most has runs of some tens of slots, with a million words too.
-constexpr size_t kMostProbes = 256;
 
 constexpr size_t kLongestWord = 100;  // in characters; BERT's own limit
 
@@ -48,64 +46,92 @@ void end_word(std::string& text) {
     text.erase(space, 1);
 }
 
+// A text's bytes as the digits of a number to a base, modulo the prime 2^61 - 1. For two texts of n
+// bytes, n in 2^61 bases give the same hash at most: the base is drawn anew in every process, so
+// that nobody can make a vocabulary whose tokens collide. The hash of a part of a text follows from
+// those of its beginnings, so that a piece of a word is looked up without reading it.
+class Hash {
+ public:
+  static uint64_t append(uint64_t hash, char c) {
+    return reduced(product(hash, base()) + static_cast<uint8_t>(c) + 1);
+  }
+  static uint64_t of(std::string_view text) {
+    uint64_t hash = 0;
+    for (const char c : text) hash = append(hash, c);
+    return hash;
+  }
+  // base^n
+  static uint64_t next_power(uint64_t power) { return product(power, base()); }
+  // Of the text behind a beginning: `all` is the hash of both, `power` that of the text's length.
+  static uint64_t without(uint64_t all, uint64_t beginning, uint64_t power) {
+    return reduced(all + kPrime - product(beginning, power));
+  }
+  // Of both, one behind the other.
+  static uint64_t joined(uint64_t beginning, uint64_t rest, uint64_t power) {
+    return reduced(product(beginning, power) + rest);
+  }
+  // The bits that choose a slot and a tag, well mixed.
+  static uint64_t mixed(uint64_t hash) { return hash * 0x9e3779b97f4a7c15 ^ hash >> 29; }
+
+ private:
+  static constexpr uint64_t kPrime = (uint64_t{1} << 61) - 1;
+
+  static uint64_t reduced(uint64_t x) {
+    x = (x & kPrime) + (x >> 61);
+    return x >= kPrime ? x - kPrime : x;
+  }
+  static uint64_t product(uint64_t a, uint64_t b) {
+    __extension__ using Wide = unsigned __int128;
+    const Wide wide = static_cast<Wide>(a) * b;
+    return reduced((static_cast<uint64_t>(wide) & kPrime) + static_cast<uint64_t>(wide >> 61));
+  }
+  static uint64_t base() {
+    static const uint64_t drawn = [] {
+      uint64_t random = 0;
+      if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) {
+        // Some sandboxes allow no such call; the clock and where we were loaded to differ as well.
+        const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+        random = static_cast<uint64_t>(now) * 0x9e3779b97f4a7c15 ^
+                 reinterpret_cast<uintptr_t>(&kLongestWord);
+      }
+      return 257 + random % (kPrime - 257);
+    }();
+    return drawn;
+  }
+};
+
 }  // namespace
 
 WordPiece::WordPiece(std::vector<std::string_view> vocabulary)
-    : vocabulary_(std::move(vocabulary)), slots_(std::bit_ceil(2 * vocabulary_.size() + 1), kNone) {
-  for (const std::string_view token : vocabulary_) longest_ = std::max(longest_, token.size());
-  if (!fill_slots()) sort();
+    : vocabulary_(std::move(vocabulary)), slots_(std::bit_ceil(2 * vocabulary_.size() + 1)) {
+  for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
+    const uint64_t hash = Hash::of(vocabulary_[id]);
+    Slot& slot = slots_[slot_of(vocabulary_[id], hash)];
+    if (slot.id == kNone) slot = {id, static_cast<uint32_t>(Hash::mixed(hash) >> 32)};
+    longest_ = std::max(longest_, vocabulary_[id].size());
+  }
   special_ = {required("[PAD]"), required("[UNK]"), required("[CLS]"), required("[SEP]"),
               required("[MASK]")};
 }
 
 uint32_t WordPiece::required(std::string_view token) const {
-  const uint32_t id = find(token);
+  const uint32_t id = find(token, Hash::of(token));
   if (id == kNone) {
     throw Error(ErrorCode::kModel, "the vocabulary lacks the token " + std::string(token));
   }
   return id;
 }
 
-size_t WordPiece::slot_of(std::string_view token) const {
+size_t WordPiece::slot_of(std::string_view token, uint64_t hash) const {
   const size_t mask = slots_.size() - 1;
-  const size_t first = std::hash<std::string_view>()(token);
-  for (size_t i = 0; i < kMostProbes; ++i) {
-    const size_t slot = (first + i) & mask;
-    if (slots_[slot] == kNone || vocabulary_[slots_[slot]] == token) return slot;
+  const uint64_t mixed = Hash::mixed(hash);
+  const auto tag = static_cast<uint32_t>(mixed >> 32);
+  size_t slot = mixed & mask;
+  while (slots_[slot].id != kNone &&
+         (slots_[slot].tag != tag || vocabulary_[slots_[slot].id] != token)) {
+    slot = (slot + 1) & mask;
   }
-  return kFar;
-}
-
-// Returns false where tokens collide too often.
-bool WordPiece::fill_slots() {
-  for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
-    const size_t slot = slot_of(vocabulary_[id]);
-    if (slot == kFar) return false;
-    if (slots_[slot] == kNone) slots_[slot] = id;
-  }
-  return true;
-}
-
-void WordPiece::sort() {
-  slots_ = {};
-  sorted_.resize(vocabulary_.size());
-  std::iota(sorted_.begin(), sorted_.end(), 0u);
-  // Of equal tokens the first comes first, and is the one that find() meets.
-  std::sort(sorted_.begin(), sorted_.end(), [&](uint32_t a, uint32_t b) {
-    const int order = vocabulary_[a].compare(vocabulary_[b]);
-    return order != 0 ? order < 0 : a < b;
-  });
-}
-
-uint32_t WordPiece::find(std::string_view token) const {
-  if (sorted_.empty()) {
-    const size_t slot = slot_of(token);
-    return slot == kFar ? kNone : slots_[slot];
-  }
-  const auto at =
-      std::lower_bound(sorted_.begin(), sorted_.end(), token,
-                       [&](uint32_t id, std::string_view text) { return vocabulary_[id] < text; });
-  return at != sorted_.end() && vocabulary_[*at] == token ? *at : kNone;
+  return slot;
 }
 
 std::vector<uint32_t> WordPiece::encode(std::string_view text) const {
@@ -138,24 +164,34 @@ void WordPiece::encode_word(const std::u32string& word, std::vector<uint32_t>& i
     ids.push_back(special_.unk);
     return;
   }
-  std::string utf8 = "##";  // and the word, so that pieces within it are at hand
-  const size_t mark = utf8.size();
-  std::vector<size_t> ends = {mark};  // of each character's bytes
+  constexpr std::string_view kMark = "##";
+  std::string utf8(kMark);                   // and the word, so that pieces within it are at hand
+  std::vector<size_t> ends = {utf8.size()};  // of each character's bytes
   for (const char32_t c : word) {
     append_utf8(c, utf8);
     ends.push_back(utf8.size());
   }
+  // Of the word's first n bytes, and the base to the n.
+  std::vector<uint64_t> hashes = {0}, powers = {1};
+  for (const char c : std::string_view(utf8).substr(kMark.size())) {
+    hashes.push_back(Hash::append(hashes.back(), c));
+    powers.push_back(Hash::next_power(powers.back()));
+  }
+  const uint64_t mark_hash = Hash::of(kMark);
   const size_t before = ids.size();
   size_t begin = 0;
   while (begin < word.size()) {
     size_t end = word.size();
     // Over the end of the piece before, which is read no more.
-    if (begin > 0) utf8.replace(ends[begin] - mark, mark, "##");
-    const size_t first = begin == 0 ? mark : ends[begin] - mark;
+    if (begin > 0) utf8.replace(ends[begin] - kMark.size(), kMark.size(), kMark);
+    const size_t first = begin == 0 ? ends[0] : ends[begin] - kMark.size();
     for (; end > begin; --end) {
       const size_t bytes = ends[end] - first;
       if (bytes > longest_) continue;
-      const uint32_t id = find(std::string_view(utf8).substr(first, bytes));
+      const size_t from = ends[begin] - kMark.size(), to = ends[end] - kMark.size();
+      uint64_t hash = Hash::without(hashes[to], hashes[from], powers[to - from]);
+      if (begin > 0) hash = Hash::joined(mark_hash, hash, powers[to - from]);
+      const uint32_t id = find(std::string_view(utf8).substr(first, bytes), hash);
       if (id == kNone) continue;
       ids.push_back(id);
       break;

@@ -33,12 +33,12 @@ class WordPiece {
   void decode(const uint32_t* ids, size_t count, std::string& text) const;
 
  private:
-  // Where `token` stands in slots_, or the empty slot where it would; kFar where neither is near.
-  size_t slot_of(std::string_view token) const;
-  bool fill_slots();
-  void sort();
-  // The token's id; kNone where there is none.
-  uint32_t find(std::string_view token) const;
+  // Where `token`, which has this hash, stands in slots_, or the empty slot where it would.
+  size_t slot_of(std::string_view token, uint64_t hash) const;
+  // Its id; kNone where there is none.
+  uint32_t find(std::string_view token, uint64_t hash) const {
+    return slots_[slot_of(token, hash)].id;
+  }
   uint32_t required(std::string_view token) const;
   void encode_word(const std::u32string& word, std::vector<uint32_t>& ids) const;
 
@@ -46,11 +46,11 @@ class WordPiece {
   // Ids by their tokens' hashes, open addressing, at most half full. A map of nodes takes three
   // times as long to fill, which opening a model would spend most of its time on.
   static constexpr uint32_t kNone = UINT32_MAX;
-  static constexpr size_t kFar = SIZE_MAX;
-  std::vector<uint32_t> slots_;
-  // Ids in the order of their tokens, instead of slots_ where hashes fall together as they do in no
-  // vocabulary of words: whoever made such a file wanted every search to be a long one.
-  std::vector<uint32_t> sorted_;
+  struct Slot {
+    uint32_t id = kNone;
+    uint32_t tag = 0;  // more of the hash, so that other tokens need not be looked at
+  };
+  std::vector<Slot> slots_;
   SpecialTokens special_;
   size_t longest_ = 0;
 };

@@ -81,7 +81,7 @@ class ConceptExtractorConfig:
 @dataclass
 class ModulatorConfig:
     # Sizes.
-    width: int = 39  # m, between the two linear blocks
+    width: int | None = None  # m, between the two linear blocks; None: fusion.width / 8, 39
 
 
 @dataclass

@@ -45,7 +45,8 @@ class LightCap(nn.Module):
             concepts.roi_size,
             concepts.sampling_ratio,
         )
-        self.modulator = Modulator(fusion.width, config.modulator.width, encoder.channels)
+        narrow = config.modulator.width or max(fusion.width // 8, 1)
+        self.modulator = Modulator(fusion.width, narrow, encoder.channels)
         self.visual_projection = VisualProjection(
             encoder.channels,
             fusion.width,

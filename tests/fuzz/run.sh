@@ -9,15 +9,12 @@ seconds=$2
 shift 2
 goldens=$(dirname "$0")/../goldens
 corpus=$build/corpus
-mkdir -p "$corpus"/fuzz_{image,weights}
+mkdir -p "$corpus"/fuzz_image
 LIGHTCAP_FUZZ_SEEDS=$corpus "$build/tests/checkpoint_corruption_test" \
   --gtest_filter='*WritesSeeds*' > "$corpus/seeds.log"
 LIGHTCAP_FUZZ_SEEDS=$corpus "$build/tests/image_test" --gtest_filter='*WritesSeeds*' \
   >> "$corpus/seeds.log"
 cp "$goldens"/picture.png "$goldens"/rotated.jpg "$corpus/fuzz_image"
-"$build/lightcap-convert" --lightcap "$goldens/model.pt" --vocab "$goldens/vocab.txt" \
-  --concepts "$goldens/concepts.txt" --config "$goldens/configs/stretch-mask-mean_probability.json" \
-  -o "$corpus/fuzz_weights/small.lcw" 2>> "$corpus/seeds.log"
 if [ $# -eq 0 ]; then
   set -- "$build"/tests/fuzz/fuzz_*
 fi
@@ -28,9 +25,10 @@ for target in "$@"; do
   echo "== $name"
   # Inputs are small, so is what reading them may take: limits.h counts it for each input. These
   # flags are for what it cannot see, one huge allocation, a leak from input to input, and an input
-  # that never returns. A model's directory alone is larger than 16 KiB.
+  # that never returns. Models are larger than 16 KiB;
+  # their target makes its own seeds.
   longest=16384
-  [ "$name" = fuzz_weights ] && longest=1048576
+  [ "$name" = fuzz_weights ] && longest=524288
   "$build/tests/fuzz/$name" "$corpus/$name" -artifact_prefix="$corpus/$name-" \
     -max_total_time="$seconds" -max_len=$longest -timeout=10 -rss_limit_mb=1024 \
     -malloc_limit_mb=256 -report_slow_units=2 -print_final_stats=1 2>&1 | tee "$corpus/$name.log" | tail -n 12
