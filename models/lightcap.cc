@@ -158,9 +158,8 @@ Model::Model(WeightsFile file)
       head(weights_),
       decoder(weights_, fusion, head, word_piece.special_tokens()),
       winograd_cache_(std::make_unique<WinogradCache>(&weights_.file())) {
-  for (const std::string_view label :
-       checked_texts(weights_.file(), "labels", config().concept_extractor.vocabulary,
-                     limits::kLabelBytes)) {
+  for (const std::string_view label : checked_texts(
+           weights_.file(), "labels", config().concept_extractor.vocabulary, limits::kLabelBytes)) {
     labels_.emplace_back(label);
     label_tokens_.push_back(word_piece.encode(label));
   }

@@ -255,8 +255,8 @@ TEST(Conversion, ModulatorsOfAnyWidth) {
     const Weights weights(WeightsFile::from_buffer({bytes.data(), bytes.size()}, "memory"));
     EXPECT_EQ(weights.config().modulator.width, width);
     EXPECT_EQ(weights.config().fusion.width, 24u);
-    EXPECT_EQ(weights.linear("modulator.fc1").out, width);
-    EXPECT_EQ(weights.linear("modulator.fc2").in, width);
+    EXPECT_EQ(weights.linear("modulator.fc1").out(), width);
+    EXPECT_EQ(weights.linear("modulator.fc2").in(), width);
   }
 }
 
