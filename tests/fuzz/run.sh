@@ -25,8 +25,7 @@ for target in "$@"; do
   echo "== $name"
   # Inputs are small, so is what reading them may take: limits.h counts it for each input. These
   # flags are for what it cannot see, one huge allocation, a leak from input to input, and an input
-  # that never returns. Models are larger than 16 KiB;
-  # their target makes its own seeds.
+  # that never returns. Models are larger than 16 KiB; their target makes its own seeds.
   longest=16384
   [ "$name" = fuzz_weights ] && longest=524288
   "$build/tests/fuzz/$name" "$corpus/$name" -artifact_prefix="$corpus/$name-" \
