@@ -152,10 +152,9 @@ typedef struct lightcap_session_options {
 
 /* Plans and allocates all the memory that captions of this session take, and starts its threads.
  * `*session` is yours to close; NULL after an error, which can be LIGHTCAP_ERROR_ISA: the
- * instruction set asked for is unknown, not built in or not supported by this CPU. Where the system
- * refuses to start so many threads the session has fewer, and the log is warned. */
-/* Plans and allocates all the memory that captions of this session take. LIGHTCAP_ERROR_MODEL where
-   the model asks for more memory or time than a file of its size may. */
+ * instruction set asked for is unknown, not built in or not supported by this CPU; or
+ * LIGHTCAP_ERROR_MODEL: the model asks for more memory or time than a file of its size may. Where
+ * the system refuses to start so many threads the session has fewer, and the log is warned. */
 LIGHTCAP_API lightcap_status lightcap_session_open(const lightcap_model* model,
                                                    const lightcap_session_options* options,
                                                    lightcap_session** session);
@@ -169,9 +168,9 @@ LIGHTCAP_API const char* lightcap_session_isa(const lightcap_session* session);
  * refused to start more. 0 of NULL. */
 LIGHTCAP_API int lightcap_session_threads(const lightcap_session* session);
 /* Memory that the session and its model take, weights included: known when the session opens, the
- * same for every caption. Decoding an image file comes on top: 6 bytes a pixel for most, up to 15 for
- * a progressive JPEG and 28 for an interlaced PNG of 16 bits, and twice the file; given back at once,
- * but for 3 bytes a pixel until the caption is there. 0 of NULL. */
+ * same for every caption. Decoding an image file comes on top: 6 bytes a pixel for most, up to 15
+ * for a progressive JPEG and 28 for an interlaced PNG of 16 bits, and twice the file; given back at
+ * once, but for 3 bytes a pixel until the caption is there. 0 of NULL. */
 LIGHTCAP_API size_t lightcap_session_peak_bytes(const lightcap_session* session);
 
 /* ---- Captions ---- */

@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "engine/runtime/cpu_count.h"
 #include "engine/io/limits.h"
+#include "engine/runtime/cpu_count.h"
 #include "engine/runtime/error.h"
 #include "engine/text/unicode.h"
 #include "kernels/dispatch.h"

@@ -185,7 +185,8 @@ std::vector<Corruption> pickle_corruptions() {
       {"pickle_buffers_outside", of("\x80\x05\x97."), "outside of the file"},
       {"pickle_class_by_number", of("\x80\x04K\x01K\x02\x93."), "STACK_GLOBAL"},
       {"pickle_obj_without_class", of("\x80\x02(o."), "OBJ has no class"},
-      {"pickle_billion_laughs", of(pickle(laughs(9))), "bytes of names, values and unpacked data, the limit for a file"},
+      {"pickle_billion_laughs", of(pickle(laughs(9))),
+       "bytes of names, values and unpacked data, the limit for a file"},
   };
 }
 

@@ -128,8 +128,7 @@ LcwFile LcwFile::of(const Config& config) {
   while (vocabulary.size() < config.fusion.vocabulary)
     vocabulary.push_back(word(vocabulary.size()));
   std::vector<std::string> labels;
-  for (uint64_t i = 0; i < config.concept_extractor.vocabulary; ++i)
-    labels.push_back(word(5 + i));
+  for (uint64_t i = 0; i < config.concept_extractor.vocabulary; ++i) labels.push_back(word(5 + i));
   file.keys.emplace_back("vocabulary", vocabulary);
   file.keys.emplace_back("labels", labels);
   for (const TensorSpec& spec : schema(config)) {
