@@ -1,13 +1,12 @@
 #include "bench/layers.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "kernels/dispatch.h"
 #include "kernels/pack.h"
@@ -19,12 +18,7 @@ constexpr size_t kMiB = size_t{1} << 20;
 
 // Weights that no cache holds, and no machine lacks.
 size_t cold_bytes() {
-  long last_level = 0;
-#ifdef _SC_LEVEL3_CACHE_SIZE
-  last_level = sysconf(_SC_LEVEL3_CACHE_SIZE);  // 0 where the system does not say
-#endif
-  const auto bytes = static_cast<size_t>(std::max(last_level, 0L));
-  return std::clamp(2 * bytes, 64 * kMiB, 512 * kMiB);
+  return std::clamp(2 * platform::last_level_cache_bytes(), 64 * kMiB, 512 * kMiB);
 }
 
 size_t winograd_tile(const std::string& kernel) {

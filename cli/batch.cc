@@ -1,10 +1,7 @@
 #include "cli/batch.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <condition_variable>
-#include <cstdio>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -126,23 +123,14 @@ void run_in_order(size_t count, size_t jobs,
   for (size_t i = 0; i < count; ++i) print(queue.wait_for(i));
 }
 
-ProgressBar::ProgressBar(size_t count) : count_(count), enabled_(count > 1 && isatty(2) == 1) {}
-
 void ProgressBar::show(size_t done) {
-  if (!enabled_) return;
+  if (count_ <= 1) return;
   constexpr size_t kWidth = 40;
   const size_t filled = done * kWidth / count_;
-  const std::string bar = std::string(filled, '#') + std::string(kWidth - filled, '.');
-  std::fprintf(stderr, "\r[%s] %zu/%zu pictures", bar.c_str(), done, count_);
-  std::fflush(stderr);
-  shown_ = true;
-}
-
-void ProgressBar::hide() {
-  if (!shown_) return;
-  std::fputs("\r\033[K", stderr);  // erases to the line's end
-  std::fflush(stderr);
-  shown_ = false;
+  std::string text = "[";
+  text.append(filled, '#').append(kWidth - filled, '.').append("] ");
+  text.append(std::to_string(done)).append("/").append(std::to_string(count_)).append(" pictures");
+  line_.show(text.c_str());
 }
 
 }  // namespace lightcap::cli

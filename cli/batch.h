@@ -6,6 +6,8 @@
 #include <functional>
 #include <string>
 
+#include "engine/text/status_line.h"
+
 namespace lightcap::cli {
 
 // The output about one picture, once it is done.
@@ -26,19 +28,15 @@ void run_in_order(size_t count, size_t jobs,
 // a terminal; else nothing.
 class ProgressBar {
  public:
-  explicit ProgressBar(size_t count);
-  ~ProgressBar() { hide(); }
-  ProgressBar(const ProgressBar&) = delete;
-  ProgressBar& operator=(const ProgressBar&) = delete;
+  explicit ProgressBar(size_t count) : count_(count) {}
 
   void show(size_t done);
   // Before something else is written.
-  void hide();
+  void hide() { line_.hide(); }
 
  private:
   const size_t count_;
-  const bool enabled_;
-  bool shown_ = false;
+  StatusLine line_;
 };
 
 }  // namespace lightcap::cli

@@ -1,6 +1,4 @@
 // lightcap caption: sessions of the C API, as any host would open them.
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -17,6 +15,7 @@
 #include "cli/output.h"
 #include "engine/image/image.h"
 #include "engine/io/npy.h"
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 #include "lightcap.h"
@@ -159,7 +158,7 @@ void refuse_several(const std::string& option, const std::string& given, size_t 
 }
 
 void make_folder(const std::string& path) {
-  if (mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return;
+  if (platform::make_folder(path) || errno == EEXIST) return;
   throw Error(ErrorCode::kOutput, path + ": cannot make the folder: " + std::strerror(errno));
 }
 

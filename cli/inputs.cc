@@ -1,19 +1,17 @@
 #include "cli/inputs.h"
 
-#include <fcntl.h>
-#include <glob.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <optional>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 
 namespace lightcap::cli {
@@ -97,44 +95,42 @@ void add_folder(const std::string& argument, bool recursive, Inputs& inputs) {
 }
 
 void add_matches(const std::string& pattern, std::vector<Input>& pictures) {
-  glob_t matches = {};
-  if (glob(pattern.c_str(), 0, nullptr, &matches) != 0)
+  std::vector<std::string> matches;
+  if (!platform::find_matches(pattern, matches))
     pictures.push_back({pattern, pattern + ": no file matches"});
-  for (size_t i = 0; i < matches.gl_pathc; ++i) pictures.push_back({matches.gl_pathv[i], ""});
-  globfree(&matches);
+  for (std::string& match : matches) pictures.push_back({std::move(match), ""});
 }
 
 // Reads to the end; more than max_bytes are an error.
-std::vector<uint8_t> read_to_end(int file, const std::string& name, size_t max_bytes) {
+std::vector<uint8_t> read_to_end(const platform::File& file, const std::string& name,
+                                 size_t max_bytes) {
   const auto refuse = [&](const std::string& size) {
     throw Error(ErrorCode::kInput, name + ": the picture has " + size + " bytes, the limit is " +
                                        std::to_string(max_bytes));
   };
   constexpr size_t kPiece = size_t{1} << 16;
   size_t room = kPiece;
-  struct stat info = {};
-  if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {
-    const auto size = static_cast<size_t>(info.st_size);
-    if (size > max_bytes) refuse(std::to_string(size));
-    room = size + 1;  // in the one byte more the file's end shows
+  const auto status = file.status();
+  if (status && status->kind == platform::FileKind::kRegular && status->size > 0) {
+    if (status->size > max_bytes) refuse(std::to_string(status->size));
+    room = static_cast<size_t>(status->size) + 1;  // in the one byte more the file's end shows
   }
   std::vector<uint8_t> bytes;
   while (true) {
     const size_t before = bytes.size();
     bytes.resize(before + room);
-    const ssize_t got = read(file, bytes.data() + before, room);
-    if (got < 0 && errno != EINTR) {
-      throw Error(ErrorCode::kInput, name + ": cannot read it: " + std::strerror(errno));
-    }
-    bytes.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    const ptrdiff_t got = file.read({bytes.data() + before, room});
+    if (got < 0) throw Error(ErrorCode::kInput, name + ": cannot read it: " + std::strerror(errno));
+    bytes.resize(before + static_cast<size_t>(got));
     if (got == 0) return bytes;
     if (bytes.size() > max_bytes) refuse("more than " + std::to_string(max_bytes));
     room = std::max(bytes.capacity() - bytes.size(), kPiece);
   }
 }
 
-bool examine(const std::string& path, struct stat& info) {
-  return path == kStandardInput ? fstat(STDIN_FILENO, &info) == 0 : stat(path.c_str(), &info) == 0;
+std::optional<platform::FileStatus> examine(const std::string& path) {
+  return path == kStandardInput ? platform::File::standard_input().status()
+                                : platform::status(path);
 }
 
 }  // namespace
@@ -162,15 +158,12 @@ Inputs expand_inputs(const std::vector<std::string>& arguments, bool recursive) 
 
 std::vector<uint8_t> read_input(const std::string& path, size_t max_bytes) {
   const std::string name = name_of_input(path);
-  if (path == kStandardInput) return read_to_end(STDIN_FILENO, name, max_bytes);
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  if (file < 0) {
+  const platform::File file = path == kStandardInput
+                                  ? platform::File::standard_input()
+                                  : platform::open_to_read(path, platform::Pipes::kWait);
+  if (!file) {
     throw Error(ErrorCode::kInput, name + ": cannot open the file: " + std::strerror(errno));
   }
-  struct Close {
-    int file;
-    ~Close() { close(file); }
-  } const closing{file};
   return read_to_end(file, name, max_bytes);
 }
 
@@ -179,11 +172,11 @@ std::string name_of_input(const std::string& path) {
 }
 
 void refuse_input_as_output(const std::string& output, const std::vector<std::string>& inputs) {
-  struct stat to = {};
-  if (output.empty() || stat(output.c_str(), &to) != 0 || !S_ISREG(to.st_mode)) return;
+  const auto to = platform::status(output);
+  if (!to || to->kind != platform::FileKind::kRegular) return;
   for (const std::string& input : inputs) {
-    struct stat from = {};
-    if (!examine(input, from) || from.st_dev != to.st_dev || from.st_ino != to.st_ino) continue;
+    const auto from = examine(input);
+    if (!from || from->id != to->id) continue;
     throw Error(ErrorCode::kUsage, output + ": is also an input (" + name_of_input(input) +
                                        "), which writing would replace");
   }

@@ -1,9 +1,5 @@
 // lightcap: caption | bench | inspect. Results go to stdout, everything else to stderr; exit codes
 // are those of lightcap_status.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -14,6 +10,7 @@
 
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/runtime/terminate.h"
 #include "lightcap.h"
@@ -39,14 +36,8 @@ std::string version_text() {
 
 // Makes failures of output errors, rather than a silent end or somebody else's damaged file.
 void prepare_process() {
-  // A file that grows beyond `ulimit -f` is an error then, not the end of the program.
-  std::signal(SIGXFSZ, SIG_IGN);
-  // The next file that is opened would get a closed stream's number, and what is printed. Each is
-  // opened the wrong way round, so that using it remains an error.
-  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
-    if (fcntl(stream, F_GETFD) >= 0) continue;
-    if (open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
-  }
+  platform::survive_file_size_limit();
+  platform::hold_standard_streams();
 }
 
 int run(int argc, char** argv) {
@@ -87,13 +78,12 @@ std::string find_model(const std::string& given) {
   if (!given.empty()) return given;
   const char* variable = std::getenv("LIGHTCAP_MODEL");
   if (variable != nullptr && *variable != '\0') return variable;
-  std::error_code unknown;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", unknown);
+  const std::filesystem::path program = platform::program_path();
   for (const char* place : {"scenes.lcw", LIGHTCAP_DATA_DIR "/scenes.lcw",
                             "../share/lightcap/scenes.lcw", "../scenes.lcw"}) {
-    if (unknown) break;
+    if (program.empty()) break;
     const std::filesystem::path path = program.parent_path() / place;
-    if (access(path.c_str(), R_OK) != 0) continue;
+    if (!platform::may_read(path.string())) continue;
     report(
         "the model that ships with the engine knows illustrated scenes only; --model takes your "
         "own");
@@ -108,7 +98,7 @@ std::string find_model(const std::string& given) {
 
 int main(int argc, char** argv) {
   using lightcap::ErrorCode;
-  lightcap::exit_when_memory_runs_out();
+  lightcap::end_with_words({.out_of_memory = "out of memory\n"});
   try {
     return lightcap::cli::run(argc, argv);
   } catch (const lightcap::Error& error) {

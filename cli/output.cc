@@ -1,15 +1,12 @@
 #include "cli/output.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
 
 #include "engine/io/output_file.h"
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 #include "engine/text/unicode.h"
@@ -23,20 +20,9 @@ namespace {
 
 // A pipe or a device cannot be replaced: bytes go into it one after the other.
 void write_stream(const std::string& path, std::span<const uint8_t> bytes) {
-  const int file = open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
-  if (file < 0) fail(path, "cannot open it for writing");
-  while (!bytes.empty()) {
-    const ssize_t written = write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      const int reason = errno;
-      close(file);
-      errno = reason;
-      fail(path, "cannot write");
-    }
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
-  if (close(file) != 0) fail(path, "cannot write");
+  platform::File file = platform::open_to_write(path);
+  if (!file) fail(path, "cannot open it for writing");
+  if (!file.write(bytes) || !file.close()) fail(path, "cannot write");
 }
 
 }  // namespace
@@ -83,10 +69,8 @@ void flush_results() {
 }
 
 void write_output(const std::string& path, std::span<const uint8_t> bytes) {
-  struct stat info = {};
-  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
-    return write_stream(path, bytes);
-  }
+  const auto old = platform::status(path);
+  if (old && old->kind == platform::FileKind::kOther) return write_stream(path, bytes);
   OutputFile file(path);
   file.append(bytes);
   file.publish();

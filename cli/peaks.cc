@@ -1,7 +1,5 @@
 #include "cli/peaks.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -14,6 +12,7 @@
 #include <arm_neon.h>
 #endif
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/block.h"
 
 namespace lightcap {
@@ -92,27 +91,21 @@ FmaLoop fma_loop(std::string_view) { return {fma_neon, 4}; }
 
 #endif
 
-// Of this thread alone, so that others on its core take nothing from its rate.
-double cpu_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
 // Results that nobody needs go here, so that they are computed.
 std::atomic<uint64_t> sink{0};
 void use(uint64_t value) { sink.fetch_add(value, std::memory_order_relaxed); }
 
-// All threads' rate, at best of some runs of `tasks` tasks that do `amount` each.
+// All threads' rate, at best of some runs of `tasks` tasks that do `amount` each. The time is each
+// thread's own, so that others on its core take nothing from its rate.
 template <class F>
 double best_rate(ThreadPool& pool, size_t tasks, double amount, F&& task) {
   double best = 0;
   std::vector<double> seconds(tasks);
   for (int trial = 0; trial < kTrials; ++trial) {
     pool.parallel_for(tasks, [&](size_t i) {
-      const double start = cpu_seconds();
+      const double start = platform::thread_seconds();
       task(i);
-      seconds[i] = cpu_seconds() - start;
+      seconds[i] = platform::thread_seconds() - start;
     });
     const double total = std::accumulate(seconds.begin(), seconds.end(), 0.0);
     best = std::max(best, amount * static_cast<double>(tasks) / total);
@@ -126,9 +119,9 @@ double measure_peak_flops(std::string_view isa, ThreadPool& pool) {
   const FmaLoop loop = fma_loop(isa);
   size_t rounds = 1000;
   for (;; rounds *= 2) {
-    const double start = cpu_seconds();
+    const double start = platform::thread_seconds();
     use(static_cast<uint64_t>(loop.run(rounds)));
-    if (cpu_seconds() - start >= kTaskSeconds) break;
+    if (platform::thread_seconds() - start >= kTaskSeconds) break;
   }
   const size_t tasks = kTasksPerThread * static_cast<size_t>(pool.threads());
   const double flops = 2.0 * static_cast<double>(rounds * kSums * loop.lanes);

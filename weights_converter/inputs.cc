@@ -1,7 +1,6 @@
 #include "weights_converter/inputs.h"
 
-#include <sys/stat.h>
-
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 #include "weights_converter/checkpoint/mapped_file.h"
@@ -9,14 +8,7 @@
 namespace lightcap {
 namespace {
 
-bool look_at(const std::string& path, struct stat& status) {
-  return !path.empty() && stat(path.c_str(), &status) == 0;
-}
-
-bool exists(const std::string& path) {
-  struct stat status = {};
-  return look_at(path, status);
-}
+bool exists(const std::string& path) { return platform::status(path).has_value(); }
 
 [[noreturn]] void refuse(const std::string& output, const std::string& input) {
   throw Error(ErrorCode::kUsage, "-o " + printable(output) + " is also an input, " +
@@ -34,19 +26,19 @@ CheckpointPath split_checkpoint_path(const std::string& path) {
 }
 
 void refuse_overwriting(const std::string& output, const std::vector<std::string>& inputs) {
-  struct stat written = {}, read = {};
-  if (!look_at(output, written)) return;
+  const auto written = platform::status(output);
+  if (!written) return;
   for (const std::string& input : inputs) {
-    if (!look_at(input, read)) continue;
-    if (written.st_dev == read.st_dev && written.st_ino == read.st_ino) refuse(output, input);
+    const auto read = platform::status(input);
+    if (read && read->id == written->id) refuse(output, input);
   }
 }
 
 void refuse_overwriting(const std::string& output, const Checkpoint& checkpoint) {
-  struct stat written = {};
-  if (!look_at(output, written)) return;
+  const auto written = platform::status(output);
+  if (!written) return;
   for (const auto& file : checkpoint.owners) {
-    if (file->is(written)) refuse(output, file->path());
+    if (file->id() == written->id) refuse(output, file->path());
   }
 }
 

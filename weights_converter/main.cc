@@ -1,7 +1,5 @@
 // lightcap-convert: checkpoints in, one .lcw file out. Only --list prints to stdout; exit codes are
 // those of lightcap_status.
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +9,7 @@
 
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
+#include "engine/text/status_line.h"
 #include "weights_converter/assemble.h"
 #include "weights_converter/list.h"
 #include "weights_converter/signals.h"
@@ -78,30 +77,26 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--version", arguments.version, "Print the version");
 }
 
-// A line that is rewritten in place, on terminals, once a run takes longer than a second.
+// Shown once a run takes longer than a second.
 class Progress {
  public:
   Progress(const char* what, uint64_t total, Clock::time_point start)
       : what_(what), total_(total), start_(start) {}
-  ~Progress() {
-    if (shown_) std::fprintf(stderr, "\r\033[K");
-  }
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
 
   void operator()(uint64_t done) {
-    static const bool terminal = isatty(STDERR_FILENO) != 0;
-    if (!terminal || seconds_since(start_) < 1 || total_ == 0) return;
-    shown_ = true;
-    std::fprintf(stderr, "\r%s %3d%%", what_,
-                 static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total_)));
+    if (seconds_since(start_) < 1 || total_ == 0) return;
+    char text[64];
+    std::snprintf(
+        text, sizeof text, "%s %3d%%", what_,
+        static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total_)));
+    line_.show(text);
   }
 
  private:
   const char* what_;
   uint64_t total_;
   Clock::time_point start_;  // of the run
-  bool shown_ = false;
+  StatusLine line_;
 };
 
 void list(const Arguments& arguments) {

@@ -1,8 +1,5 @@
 #include "weights_converter/verify.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <bit>
 #include <cstring>
 
@@ -87,12 +84,9 @@ size_t compare(const PlannedTensor& tensor, std::span<const float> values, const
 }
 
 // Lets go of the mapped pages of what has been compared, so that verifying takes no more memory
-// than one tensor. The file is mapped read-only: its pages can be had again.
+// than one tensor.
 void release(const WeightsFile& file, const TensorEntry& tensor) {
-  if (file.owned_bytes() != 0) return;
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t end = (tensor.offset + tensor.bytes) / page * page;
-  madvise(const_cast<uint8_t*>(file.bytes().data), end, MADV_DONTNEED);
+  file.give_back(file.pages_within(file.bytes().data, tensor.offset + tensor.bytes));
 }
 
 std::string compare_tensor(const WeightsFile& file, const PlannedTensor& tensor,

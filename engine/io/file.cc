@@ -1,38 +1,25 @@
 #include "engine/io/file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 
 namespace lightcap {
 
-// O_NONBLOCK: opening a FIFO must not wait for its writer.
+// Opening a pipe must not wait for its writer: it is refused.
 RegularFile::RegularFile(const std::string& path, ErrorCode code)
-    : path_(path), code_(code), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-  if (descriptor_ < 0) fail(std::string("cannot open the file: ") + std::strerror(errno));
-  struct stat info = {};
-  const bool examined = fstat(descriptor_, &info) == 0;
-  if (!examined || !S_ISREG(info.st_mode)) {
-    const std::string what = examined
-                                 ? "not a regular file"
-                                 : std::string("cannot examine the file: ") + std::strerror(errno);
-    close(descriptor_);  // the destructor does not run
-    fail(what);
-  }
-  size_ = static_cast<size_t>(info.st_size);
+    : path_(path), code_(code), file_(platform::open_to_read(path, platform::Pipes::kDoNotWait)) {
+  if (!file_) fail(std::string("cannot open the file: ") + std::strerror(errno));
+  const auto status = file_.status();
+  if (!status) fail(std::string("cannot examine the file: ") + std::strerror(errno));
+  if (status->kind != platform::FileKind::kRegular) fail("not a regular file");
+  size_ = static_cast<size_t>(status->size);
 }
-
-RegularFile::~RegularFile() { close(descriptor_); }
 
 void RegularFile::fail(const std::string& what) const { throw Error(code_, path_ + ": " + what); }
 
 void RegularFile::read(uint8_t* out, size_t size) const {
   while (size > 0) {
-    const ssize_t got = ::read(descriptor_, out, size);
-    if (got < 0 && errno == EINTR) continue;
+    const ptrdiff_t got = file_.read({out, size});
     if (got < 0) fail(std::string("cannot read the file: ") + std::strerror(errno));
     if (got == 0) fail("the file became shorter while it was read");
     out += got;

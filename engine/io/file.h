@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 
 namespace lightcap {
@@ -14,11 +15,8 @@ namespace lightcap {
 class RegularFile {
  public:
   RegularFile(const std::string& path, ErrorCode code);
-  ~RegularFile();
-  RegularFile(const RegularFile&) = delete;
-  RegularFile& operator=(const RegularFile&) = delete;
 
-  int descriptor() const { return descriptor_; }
+  const platform::File& file() const { return file_; }
   size_t size() const { return size_; }
   // The next `size` bytes; fewer, because the file became shorter meanwhile, are an error.
   void read(uint8_t* out, size_t size) const;
@@ -28,7 +26,7 @@ class RegularFile {
 
   std::string path_;
   ErrorCode code_;
-  int descriptor_;
+  platform::File file_;
   size_t size_ = 0;
 };
 

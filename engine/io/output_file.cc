@@ -1,10 +1,5 @@
 #include "engine/io/output_file.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -32,7 +27,7 @@ constexpr int kTemporaryNames = 64;
 struct UnfinishedName {
   std::atomic<bool> taken = false;
   std::atomic<bool> named = false;  // folder and name are complete
-  int folder = -1;
+  platform::Handle folder = platform::kNoHandle;
   std::array<char, 64> name = {};
 };
 std::array<UnfinishedName, 64> unfinished_names;
@@ -58,36 +53,29 @@ uint64_t hash_of(const std::string& text) {
   return hash;
 }
 
-bool same_file(const struct stat& a, const struct stat& b) {
-  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 }  // namespace
 
 OutputFile::OutputFile(const std::string& path) : path_(path), target_(path) {
-  struct stat info = {};
-  const bool exists = stat(path.c_str(), &info) == 0;
-  if (exists && !S_ISREG(info.st_mode)) {
+  const auto old = platform::status(path);
+  if (old && old->kind != platform::FileKind::kRegular) {
     throw Error(ErrorCode::kOutput,
                 printable(path_) + ": cannot write there: it exists and is not a regular file");
   }
-  if (!exists && errno == ELOOP) fail("cannot write there");
+  if (!old && errno == ELOOP) fail("cannot write there");
   // Renaming over a link would replace the link, not the file that it stands for.
   target_ = follow_links(path);
   if (target_.empty()) fail("cannot write there");
   // Renaming asks for the folder's permission alone; replacing what is write-protected would
   // surprise its owner.
-  if (exists && faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) {
-    fail("the file that is there may not be written");
-  }
+  if (old && !platform::may_write(path)) fail("the file that is there may not be written");
   try {
     open_folder();
-    const mode_t mode = exists ? info.st_mode & 0777 : 0666;
+    const uint32_t permissions = old ? old->permissions : 0666;
     for (int i = 0; i < kTemporaryNames && !remove_stale(temporary_name(i)); ++i) {
     }
-    if (!open_nameless(mode)) open_named(mode);
+    if (!open_nameless(permissions)) open_named(permissions);
     // The mask of the process applies to new files, not to those replaced.
-    if (exists && fchmod(file_, mode) != 0) fail("cannot set its permissions");
+    if (old && !file_.set_permissions(permissions)) fail("cannot set its permissions");
   } catch (...) {
     close_all();
     throw;
@@ -97,11 +85,8 @@ OutputFile::OutputFile(const std::string& path) : path_(path), target_(path) {
 OutputFile::~OutputFile() { close_all(); }
 
 void OutputFile::close_all() noexcept {
-  if (!temporary_.empty()) unlinkat(folder_, temporary_.c_str(), 0);
+  if (!temporary_.empty()) platform::Folder::remove(folder_.handle(), temporary_.c_str());
   release_name();
-  if (file_ >= 0) close(file_);
-  if (folder_ >= 0) close(folder_);
-  file_ = folder_ = -1;
 }
 
 void OutputFile::fail(const char* what) const {
@@ -112,9 +97,8 @@ void OutputFile::fail(const char* what) const {
 void OutputFile::open_folder() {
   const fs::path target = target_;
   name_ = target.filename().string();
-  const std::string folder = target.parent_path().string();
-  folder_ = open(folder.empty() ? "." : folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (folder_ < 0) fail("cannot create a file in its folder");
+  folder_ = platform::Folder(target.parent_path().string());
+  if (!folder_) fail("cannot create a file in its folder");
   if (name_.empty() || name_ == "." || name_ == "..") {
     errno = EISDIR;
     fail("cannot write there");
@@ -128,55 +112,49 @@ std::string OutputFile::temporary_name(int index) const {
   return name;
 }
 
+// Whether `name` still means the file that is open.
+bool OutputFile::has_name(const platform::File& file, const std::string& name) const {
+  const auto held = file.status();
+  if (!held) return false;
+  const auto named = folder_.status(name);
+  return named && named->id == held->id;
+}
+
 // Removes what a killed process left under `name`: one that lives holds a lock on it. True where
 // nothing had that name.
 bool OutputFile::remove_stale(const std::string& name) const {
-  const int file = openat(folder_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (file < 0) return errno == ENOENT;
-  struct stat held = {}, named = {};
-  const bool stale = fstat(file, &held) == 0 && S_ISREG(held.st_mode) && held.st_uid == geteuid() &&
-                     flock(file, LOCK_EX | LOCK_NB) == 0 &&
-                     fstatat(folder_, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-                     same_file(held, named);
-  if (stale) unlinkat(folder_, name.c_str(), 0);
-  close(file);
+  const platform::File file = folder_.open_to_read(name);
+  if (!file) return errno == ENOENT;
+  const auto status = file.status();
+  if (status && status->kind == platform::FileKind::kRegular && status->is_ours && file.lock() &&
+      has_name(file, name)) {
+    platform::Folder::remove(folder_.handle(), name.c_str());
+  }
   return false;
 }
 
 // A file without a name vanishes with the process, however that ends. False where the file system
 // has none, or no way to name one later.
-bool OutputFile::open_nameless(mode_t mode) {
-  file_ = openat(folder_, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-  if (file_ < 0) return false;
-  const std::string handle = "/proc/self/fd/" + std::to_string(file_);
-  if (access(handle.c_str(), F_OK) == 0) {
-    flock(file_, LOCK_EX | LOCK_NB);
-    return true;
-  }
-  close(file_);
-  file_ = -1;
-  return false;
+bool OutputFile::open_nameless(uint32_t permissions) {
+  file_ = folder_.create_unnamed(permissions);
+  if (!file_) return false;
+  file_.lock();
+  return true;
 }
 
-void OutputFile::open_named(mode_t mode) {
+void OutputFile::open_named(uint32_t permissions) {
   for (int i = 0; i < kTemporaryNames; ++i) {
     std::string name = temporary_name(i);
-    file_ = openat(folder_, name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, mode);
-    if (file_ < 0 && errno == EEXIST) continue;
-    if (file_ < 0) fail("cannot create a file in its folder");
+    file_ = folder_.create(name, permissions);
+    if (!file_ && errno == EEXIST) continue;
+    if (!file_) fail("cannot create a file in its folder");
     // Until it is locked, another writer of this path can take it for a stale one and remove it.
-    struct stat held = {}, named = {};
     errno = 0;
-    if (flock(file_, LOCK_EX | LOCK_NB) == 0 && fstat(file_, &held) == 0 &&
-        fstatat(folder_, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-        same_file(held, named)) {
-      return hold_name(std::move(name));
-    }
+    if (file_.lock() && has_name(file_, name)) return hold_name(std::move(name));
     // Some network file systems have no locks: then nothing there is ever taken for stale.
     if (errno == ENOLCK || errno == EOPNOTSUPP || errno == ENOSYS)
       return hold_name(std::move(name));
-    close(file_);
-    file_ = -1;
+    file_ = platform::File();
   }
   errno = EEXIST;
   fail("cannot create a file in its folder");
@@ -187,7 +165,7 @@ void OutputFile::hold_name(std::string name) {
   for (size_t i = 0; i < unfinished_names.size(); ++i) {
     UnfinishedName& slot = unfinished_names[i];
     if (slot.taken.exchange(true)) continue;
-    slot.folder = folder_;
+    slot.folder = folder_.handle();
     std::snprintf(slot.name.data(), slot.name.size(), "%s", temporary_.c_str());
     slot.named.store(true);
     slot_ = static_cast<int>(i);
@@ -207,18 +185,14 @@ void OutputFile::release_name() noexcept {
 void OutputFile::remove_unfinished() noexcept {
   const int reason = errno;
   for (const UnfinishedName& slot : unfinished_names) {
-    if (slot.named.load()) unlinkat(slot.folder, slot.name.data(), 0);
+    if (slot.named.load()) platform::Folder::remove(slot.folder, slot.name.data());
   }
   errno = reason;
 }
 
 void OutputFile::reserve(uint64_t bytes) {
   if (bytes == 0) return;
-  int result;
-  do {
-    result = fallocate(file_, 0, 0, static_cast<off_t>(bytes));
-  } while (result != 0 && errno == EINTR);
-  if (result == 0) {
+  if (file_.reserve(bytes)) {
     reserved_ = bytes;
   } else if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO) {
     throw Error(ErrorCode::kOutput, printable(path_) + ": cannot write: " + std::strerror(errno) +
@@ -247,24 +221,14 @@ void OutputFile::write_at(uint64_t offset, std::span<const uint8_t> bytes) {
 }
 
 void OutputFile::put(uint64_t offset, std::span<const uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written == 0) errno = EIO;
-    if (written <= 0) fail("cannot write");
-    bytes = bytes.subspan(static_cast<size_t>(written));
-    offset += static_cast<uint64_t>(written);
-  }
+  if (!file_.write_at(offset, bytes)) fail("cannot write");
 }
 
 // A name cannot be given to a file where another has it: the file gets a temporary one first.
 void OutputFile::give_temporary_name() {
-  const std::string handle = "/proc/self/fd/" + std::to_string(file_);
   for (int i = 0; i < kTemporaryNames; ++i) {
     std::string name = temporary_name(i);
-    if (linkat(AT_FDCWD, handle.c_str(), folder_, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
-      return hold_name(std::move(name));
-    }
+    if (folder_.give_name(file_, name)) return hold_name(std::move(name));
     if (errno != EEXIST) break;
   }
   fail("cannot create a file in its folder");
@@ -272,25 +236,16 @@ void OutputFile::give_temporary_name() {
 
 void OutputFile::publish() {
   flush();
-  if (reserved_ > written_ && ftruncate(file_, static_cast<off_t>(written_)) != 0) {
-    fail("cannot cut it to its size");
-  }
+  if (reserved_ > written_ && !file_.truncate(written_)) fail("cannot cut it to its size");
   // Some network file systems report a full disk only now.
-  if (fsync(file_) != 0) fail("cannot write to the disk");
+  if (!file_.sync()) fail("cannot write to the disk");
   if (temporary_.empty()) give_temporary_name();
-  if (renameat(folder_, temporary_.c_str(), folder_, name_.c_str()) != 0) {
-    fail("cannot rename to it");
-  }
+  if (!folder_.rename(temporary_, name_)) fail("cannot rename to it");
   release_name();
-  const int file = file_;
-  file_ = -1;
-  if (close(file) != 0) fail("cannot write");
-  // The name is safe once its folder is on the disk; where folders cannot be opened, the file is
-  // there all the same.
-  const int folder = openat(folder_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;
-  fsync(folder);
-  close(folder);
+  if (!file_.close()) fail("cannot write");
+  // The name is safe once its folder is on the disk; where that cannot be had, the file is there
+  // all the same.
+  folder_.sync();
 }
 
 }  // namespace lightcap

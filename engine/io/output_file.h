@@ -2,13 +2,13 @@
 #ifndef LIGHTCAP_ENGINE_IO_OUTPUT_FILE_H_
 #define LIGHTCAP_ENGINE_IO_OUTPUT_FILE_H_
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "engine/platform/platform.h"
 
 namespace lightcap {
 
@@ -41,10 +41,11 @@ class OutputFile {
  private:
   [[noreturn]] void fail(const char* what) const;
   void open_folder();
-  bool open_nameless(mode_t mode);
-  void open_named(mode_t mode);
+  bool open_nameless(uint32_t permissions);
+  void open_named(uint32_t permissions);
   // The temporary name number `index` of this path, in its folder.
   std::string temporary_name(int index) const;
+  bool has_name(const platform::File& file, const std::string& name) const;
   bool remove_stale(const std::string& name) const;
   void hold_name(std::string name);
   void release_name() noexcept;
@@ -53,11 +54,11 @@ class OutputFile {
   void flush();
   void put(uint64_t offset, std::span<const uint8_t> bytes);
 
-  std::string path_;    // as the user gave it, for messages
-  std::string target_;  // where a symbolic link leads
-  std::string name_;    // of the target, in its folder
-  int folder_ = -1;     // all names are relative to it
-  int file_ = -1;
+  std::string path_;         // as the user gave it, for messages
+  std::string target_;       // where a symbolic link leads
+  std::string name_;         // of the target, in its folder
+  platform::Folder folder_;  // all names are relative to it
+  platform::File file_;
   std::string temporary_;  // in the folder; empty while the file has no name
   int slot_ = -1;          // in the list for remove_unfinished
   uint64_t reserved_ = 0;

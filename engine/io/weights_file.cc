@@ -1,8 +1,5 @@
 #include "engine/io/weights_file.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -10,6 +7,7 @@
 #include "engine/io/crc32.h"
 #include "engine/io/file.h"
 #include "engine/io/limits.h"
+#include "engine/platform/platform.h"
 #include "engine/runtime/block.h"
 #include "engine/runtime/error.h"
 #include "kernels/kernels.h"
@@ -185,15 +183,13 @@ WeightsFile::WeightsFile(std::shared_ptr<const void> owner, Bytes bytes, size_t 
 WeightsFile WeightsFile::open(const std::string& path, FileAccess access) {
   const RegularFile file(path, ErrorCode::kModel);
   const size_t size = file.size();
-  if (access == FileAccess::kMap && size > 0) {
-    void* map = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.descriptor(), 0);
-    if (map != MAP_FAILED) {
-      std::shared_ptr<const void> owner(
-          map, [size](const void* p) { munmap(const_cast<void*>(p), size); });
+  if (access == FileAccess::kMap) {
+    if (platform::Mapping mapping(file.file(), size); mapping) {
       // Pages that have to come from the disk then come as huge ones, where the file system has
       // such.
-      ask_for_huge_pages(map, size);
-      return WeightsFile(std::move(owner), {static_cast<const uint8_t*>(map), size}, 0, path);
+      mapping.ask_for_huge_pages();
+      const Bytes bytes = {mapping.data(), size};
+      return WeightsFile(std::make_shared<platform::Mapping>(std::move(mapping)), bytes, 0, path);
     }
     // Some file systems can't map: read instead.
   }
@@ -216,7 +212,7 @@ WeightsFile WeightsFile::from_buffer(Bytes bytes, const std::string& source) {
 Bytes WeightsFile::pages_within(const void* data, size_t bytes) const {
   const bool mapped = owner_ != nullptr && owned_bytes_ == 0;
   if (!mapped) return {};
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t page = platform::page_size();
   const auto first = static_cast<size_t>(static_cast<const uint8_t*>(data) - bytes_.data);
   const size_t begin = (first + page - 1) / page * page;  // mappings begin at a page
   const size_t end = (first + bytes) / page * page;
@@ -224,14 +220,7 @@ Bytes WeightsFile::pages_within(const void* data, size_t bytes) const {
 }
 
 void WeightsFile::give_back(Bytes pages) const {
-  if (pages.size == 0) return;
-  void* begin = const_cast<uint8_t*>(pages.data);
-#if defined(MADV_NOHUGEPAGE)
-  // Or whoever next touches the huge page that these are part of would bring them back.
-  madvise(begin, pages.size, MADV_NOHUGEPAGE);
-#endif
-  // The file is mapped read-only, so that its pages can be had again.
-  madvise(begin, pages.size, MADV_DONTNEED);
+  if (pages.size > 0) platform::give_back(pages.data, pages.size);
 }
 
 void WeightsFile::parse() {

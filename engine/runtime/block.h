@@ -9,10 +9,6 @@ namespace lightcap {
 
 inline constexpr size_t kHugePage = size_t{2} << 20;  // where pages have 4 KiB: x86-64 and arm64
 
-// Asks for them under [memory, memory + bytes), which begins at a page. Where there are none this
-// fails, which changes nothing.
-void ask_for_huge_pages(void* memory, size_t bytes);
-
 struct BlockDeleter {
   size_t alignment = 0;  // as it was allocated
   void operator()(void* memory) const;

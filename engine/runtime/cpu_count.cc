@@ -1,9 +1,5 @@
 #include "engine/runtime/cpu_count.h"
 
-#include <fcntl.h>
-#include <sched.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -11,6 +7,8 @@
 #include <string_view>
 #include <thread>
 #include <vector>
+
+#include "engine/platform/platform.h"
 
 namespace lightcap {
 namespace {
@@ -21,18 +19,12 @@ constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 std::string read_text(const std::string& path) {
   constexpr size_t kMost = size_t{1} << 20;
   std::string text;
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return text;
-  try {
-    char piece[4096];
-    for (ssize_t got; text.size() < kMost && (got = read(file, piece, sizeof piece)) > 0;) {
-      text.append(piece, static_cast<size_t>(got));
-    }
-  } catch (...) {
-    close(file);
-    throw;
+  const platform::File file = platform::open_to_read(path, platform::Pipes::kWait);
+  if (!file) return text;
+  uint8_t piece[4096];
+  for (ptrdiff_t got; text.size() < kMost && (got = file.read(piece)) > 0;) {
+    text.append(piece, piece + got);
   }
-  close(file);
   return text;
 }
 
@@ -121,18 +113,9 @@ double quota_of_mount(const std::string& prefix, const Mount& mount, std::string
   return least;
 }
 
-int affinity_count() {
-  // As large as the kernel wants it: it refuses sets that are smaller than its own.
-  for (int cpus = 1024; cpus <= 1 << 20; cpus *= 2) {
-    cpu_set_t* set = CPU_ALLOC(static_cast<size_t>(cpus));
-    if (set == nullptr) break;
-    const size_t bytes = CPU_ALLOC_SIZE(static_cast<size_t>(cpus));
-    const bool known = sched_getaffinity(0, bytes, set) == 0;
-    const int count = known ? CPU_COUNT_S(bytes, set) : 0;
-    CPU_FREE(set);
-    if (known) return count;
-  }
-  return static_cast<int>(std::thread::hardware_concurrency());
+int processor_count() {
+  const int allowed = platform::allowed_processors();
+  return allowed > 0 ? allowed : static_cast<int>(std::thread::hardware_concurrency());
 }
 
 }  // namespace
@@ -148,7 +131,7 @@ double cgroup_cpu_quota(const std::string& root) {
 }
 
 int cpu_count() {
-  const int cpus = std::max(affinity_count(), 1);
+  const int cpus = std::max(processor_count(), 1);
   const double quota = std::ceil(cgroup_cpu_quota());
   return quota < cpus ? std::max(static_cast<int>(quota), 1) : cpus;
 }

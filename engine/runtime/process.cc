@@ -1,9 +1,8 @@
 #include "engine/runtime/process.h"
 
-#include <pthread.h>
-#include <unistd.h>
-
 #include <atomic>
+
+#include "engine/platform/platform.h"
 
 namespace lightcap {
 namespace {
@@ -14,18 +13,18 @@ std::mutex mutex;
 // Registered when the program or library is loaded, so that no lock of a lazy initialisation can be
 // held at the moment of a fork.
 [[maybe_unused]] const int registered =
-    pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); },
-                   [] {
-                     forks.fetch_add(1, std::memory_order_relaxed);
-                     mutex.unlock();
-                   });
+    platform::on_fork([] { mutex.lock(); }, [] { mutex.unlock(); },
+                      [] {
+                        forks.fetch_add(1, std::memory_order_relaxed);
+                        mutex.unlock();
+                      });
 
 }  // namespace
 
 // Both are needed: a process ID can come again in another PID namespace, and a bare clone() runs no
 // fork handlers.
 uint64_t this_process() {
-  return uint64_t{forks.load(std::memory_order_relaxed)} << 32 | static_cast<uint32_t>(getpid());
+  return uint64_t{forks.load(std::memory_order_relaxed)} << 32 | platform::process_id();
 }
 
 std::mutex& fork_safe_mutex() { return mutex; }

@@ -1,33 +1,44 @@
-// How a program ends when memory runs out where C++ has no way to report it.
+// How a program ends by an exception that nothing can catch.
 #ifndef LIGHTCAP_ENGINE_RUNTIME_TERMINATE_H_
 #define LIGHTCAP_ENGINE_RUNTIME_TERMINATE_H_
-
-#include <unistd.h>
 
 #include <cstdlib>
 #include <exception>
 #include <new>
-#include <string_view>
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 
 namespace lightcap {
 
-// For main() of our programs, never for the library: destructors of JSON values and of the option
-// parser's take memory, and a std::bad_alloc from there calls std::terminate. That becomes the exit
-// code and the words for memory; any other exception that nobody catches is a bug, and aborts.
-inline void exit_when_memory_runs_out() {
+struct LastWords {
+  const char* out_of_memory;
+  const char* unhandled = nullptr;  // of any other exception; null: it is a bug, and aborts
+  void (*clean_up)() noexcept = nullptr;
+};
+
+// For our programs, never for the library: destructors of JSON values and of the option parser's
+// take memory, and a std::bad_alloc from there calls std::terminate. That becomes these words on
+// stderr and the exit code for memory. Neither allocates nor throws, so that it can be called
+// before main().
+inline void end_with_words(const LastWords& words) {
+  static constinit LastWords last_words = {};
+  last_words = words;
   std::set_terminate([] {
+    const auto end = [](const char* text, ErrorCode code) {
+      platform::print_error(text);
+      if (last_words.clean_up != nullptr) last_words.clean_up();
+      std::_Exit(static_cast<int>(code));
+    };
     try {
       if (const std::exception_ptr exception = std::current_exception()) {
         std::rethrow_exception(exception);
       }
     } catch (const std::bad_alloc&) {
-      constexpr std::string_view kWords = "out of memory\n";
-      [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kWords.data(), kWords.size());
-      _exit(static_cast<int>(ErrorCode::kMemory));
+      end(last_words.out_of_memory, ErrorCode::kMemory);
     } catch (...) {
     }
+    if (last_words.unhandled != nullptr) end(last_words.unhandled, ErrorCode::kInternal);
     std::abort();
   });
 }

@@ -73,11 +73,9 @@ ThreadPool::~ThreadPool() {
   stop_.store(true);
   loop_.fetch_add(uint64_t{1} << (2 * kFieldBits));  // a new epoch wakes the sleepers
   loop_.notify_all();
-  for (const pthread_t worker : workers_) pthread_join(worker, nullptr);
+  for (const platform::Thread& worker : workers_) worker.join();
 }
 
-// Threads of pthread's own, since a std::thread needs memory for each and must be joined or
-// detached, which a forked child can't do.
 void ThreadPool::start() {
   home_ = this_process();
   start_error_ = 0;
@@ -86,8 +84,8 @@ void ThreadPool::start() {
     return nullptr;
   };
   for (int i = 1; i < wanted_ && start_error_ == 0; ++i) {
-    pthread_t worker;
-    start_error_ = pthread_create(&worker, nullptr, body, this);
+    platform::Thread worker;
+    start_error_ = worker.start(body, this);
     if (start_error_ == 0) workers_.push_back(worker);
   }
   threads_ = static_cast<int>(workers_.size()) + 1;

@@ -2,8 +2,6 @@
 #ifndef LIGHTCAP_ENGINE_RUNTIME_THREAD_POOL_H_
 #define LIGHTCAP_ENGINE_RUNTIME_THREAD_POOL_H_
 
-#include <pthread.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/host_executor.h"
 
 namespace lightcap {
@@ -71,7 +70,7 @@ class ThreadPool {
   void* argument_ = nullptr;
   alignas(64) std::atomic<uint32_t> done_{0};
   std::atomic<bool> stop_{false};
-  std::vector<pthread_t> workers_;
+  std::vector<platform::Thread> workers_;
 };
 
 }  // namespace lightcap

@@ -1,13 +1,13 @@
 #include "engine/text/wordpiece.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/text/unicode.h"
 
@@ -87,8 +87,11 @@ class Hash {
   }
   static uint64_t base() {
     static const uint64_t drawn = [] {
+      uint8_t bytes[sizeof(uint64_t)];
       uint64_t random = 0;
-      if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) {
+      if (platform::fill_with_random(bytes)) {
+        std::memcpy(&random, bytes, sizeof random);
+      } else {
         // Some sandboxes allow no such call; the clock and where we were loaded to differ as well.
         const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
         random = static_cast<uint64_t>(now) * 0x9e3779b97f4a7c15 ^

@@ -1,9 +1,5 @@
 #include "weights_converter/checkpoint/mapped_file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -39,38 +35,36 @@ void forget(const MappedFile* file) {
   }
 }
 
-bool same_time(const timespec& a, const timespec& b) {
-  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   std::shared_ptr<MappedFile> file(new MappedFile(path));
-  // O_NONBLOCK: opening a pipe would wait for a writer; it is refused below.
-  file->file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file->file_ < 0) fail(path, std::string("cannot open the file: ") + std::strerror(errno));
-  if (fstat(file->file_, &file->status_) != 0) {
-    fail(path, std::string("cannot look at the file: ") + std::strerror(errno));
-  }
-  const mode_t mode = file->status_.st_mode;
-  if (S_ISDIR(mode)) {
+  // A pipe is refused below.
+  file->file_ = platform::open_to_read(path, platform::Pipes::kDoNotWait);
+  if (!file->file_) fail(path, std::string("cannot open the file: ") + std::strerror(errno));
+  file->status_ = file->look_at_file();
+  if (file->status_.kind == platform::FileKind::kFolder) {
     fail(path, "is a folder, expected a checkpoint file; name the file inside it");
   }
-  if (!S_ISREG(mode)) {
+  if (file->status_.kind != platform::FileKind::kRegular) {
     fail(path, "is not a regular file (a pipe or a device), expected a checkpoint file");
   }
   file->map();
   return file;
 }
 
+platform::FileStatus MappedFile::look_at_file() const {
+  const auto status = file_.status();
+  if (!status) fail(path_, std::string("cannot look at the file: ") + std::strerror(errno));
+  return *status;
+}
+
 void MappedFile::map() {
-  size_ = static_cast<size_t>(status_.st_size);
+  size_ = static_cast<size_t>(status_.size);
   if (size_ == 0) return;
-  void* mapping = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_, 0);
-  if (mapping != MAP_FAILED) {
-    mapping_ = mapping;
-    data_ = static_cast<const uint8_t*>(mapping);
+  mapping_ = platform::Mapping(file_, size_);
+  if (mapping_) {
+    data_ = mapping_.data();
     remember(this);
     return;
   }
@@ -84,12 +78,11 @@ void MappedFile::map() {
 }
 
 void MappedFile::read(const std::function<void(std::span<const uint8_t>)>& consume) const {
-  const auto size = static_cast<uint64_t>(status_.st_size);
+  const uint64_t size = status_.size;
   std::vector<uint8_t> piece(std::min<uint64_t>(size, uint64_t{1} << 18));
   for (uint64_t at = 0; at < size;) {
     const size_t wanted = std::min<uint64_t>(piece.size(), size - at);
-    const ssize_t got = pread(file_, piece.data(), wanted, static_cast<off_t>(at));
-    if (got < 0 && errno == EINTR) continue;
+    const ptrdiff_t got = file_.read_at(at, std::span(piece).first(wanted));
     if (got < 0) fail(path_, std::string("cannot read the file: ") + std::strerror(errno));
     if (got == 0) fail(path_, "the file became shorter while it was read");
     consume(std::span(piece).first(static_cast<size_t>(got)));
@@ -98,11 +91,8 @@ void MappedFile::read(const std::function<void(std::span<const uint8_t>)>& consu
 }
 
 void MappedFile::check_unchanged() const {
-  struct stat now = {};
-  if (fstat(file_, &now) != 0) {
-    fail(path_, std::string("cannot look at the file: ") + std::strerror(errno));
-  }
-  if (now.st_size != status_.st_size || !same_time(now.st_mtim, status_.st_mtim)) {
+  const platform::FileStatus now = look_at_file();
+  if (now.size != status_.size || now.changed != status_.changed) {
     fail(path_,
          "the file was changed while it was read; wait until it is complete, then convert "
          "it again");
@@ -110,7 +100,7 @@ void MappedFile::check_unchanged() const {
 }
 
 void MappedFile::release_pages() const {
-  if (mapping_ != nullptr) madvise(mapping_, size_, MADV_DONTNEED);
+  if (mapping_) platform::give_back(data_, size_);
 }
 
 const char* MappedFile::path_of(const void* address) noexcept {
@@ -127,10 +117,6 @@ const char* MappedFile::path_of(const void* address) noexcept {
   return nullptr;
 }
 
-MappedFile::~MappedFile() {
-  forget(this);
-  if (mapping_ != nullptr) munmap(mapping_, size_);
-  if (file_ >= 0) close(file_);
-}
+MappedFile::~MappedFile() { forget(this); }
 
 }  // namespace lightcap

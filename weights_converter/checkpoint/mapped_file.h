@@ -2,13 +2,13 @@
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MAPPED_FILE_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MAPPED_FILE_H_
 
-#include <sys/stat.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
+
+#include "engine/platform/platform.h"
 
 namespace lightcap {
 
@@ -26,10 +26,8 @@ class MappedFile {
   void release_pages() const;
 
   const std::string& path() const { return path_; }
-  // Whether `other` describes this very file, under whatever name.
-  bool is(const struct stat& other) const {
-    return status_.st_dev == other.st_dev && status_.st_ino == other.st_ino;
-  }
+  // The same under whatever name.
+  const platform::FileId& id() const { return status_.id; }
   // Throws Error(kCheckpoint) where the file has another size or time of change than when it was
   // opened: its bytes are no longer those of one file.
   void check_unchanged() const;
@@ -44,13 +42,14 @@ class MappedFile {
  private:
   explicit MappedFile(const std::string& path) : path_(path) {}
   void map();
+  platform::FileStatus look_at_file() const;
 
   std::string path_;
-  int file_ = -1;
-  struct stat status_ = {};
+  platform::File file_;
+  platform::FileStatus status_;
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
-  void* mapping_ = nullptr;              // null where the file was read
+  platform::Mapping mapping_;            // none where the file was read
   std::unique_ptr<uint8_t[]> contents_;  // null where it is mapped
 };
 
