@@ -77,14 +77,14 @@ OutputFile::OutputFile(const std::string& path) : path_(path), target_(path) {
     // The mask of the process applies to new files, not to those replaced.
     if (old && !file_.set_permissions(permissions)) fail("cannot set its permissions");
   } catch (...) {
-    close_all();
+    remove_temporary();
     throw;
   }
 }
 
-OutputFile::~OutputFile() { close_all(); }
+OutputFile::~OutputFile() { remove_temporary(); }
 
-void OutputFile::close_all() noexcept {
+void OutputFile::remove_temporary() noexcept {
   if (!temporary_.empty()) platform::Folder::remove(folder_.handle(), temporary_.c_str());
   release_name();
 }

@@ -50,7 +50,7 @@ class OutputFile {
   void hold_name(std::string name);
   void release_name() noexcept;
   void give_temporary_name();
-  void close_all() noexcept;
+  void remove_temporary() noexcept;
   void flush();
   void put(uint64_t offset, std::span<const uint8_t> bytes);
 

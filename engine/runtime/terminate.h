@@ -19,7 +19,7 @@ struct LastWords {
 
 // For our programs, never for the library: destructors of JSON values and of the option parser's
 // take memory, and a std::bad_alloc from there calls std::terminate. That becomes these words on
-// stderr and the exit code for memory. Neither allocates nor throws, so that it can be called
+// stderr and the exit code for memory. Allocates and throws nothing, so that it can be called
 // before main().
 inline void end_with_words(const LastWords& words) {
   static constinit LastWords last_words = {};
