@@ -20,12 +20,10 @@ void normalize_row(float* row, size_t columns) {
 }  // namespace
 
 ConceptExtractor::ConceptExtractor(const Weights& weights)
-    : proj0_(weights.linear("concept_extractor.proj.0")),
-      proj1_(weights.linear("concept_extractor.proj.1")),
-      vocabulary_{weights.packed("concept_extractor.vocabulary"), nullptr,
-                  "concept_extractor.vocabulary"},
-      roi_size_(weights.config().concept_extractor.roi_size),
-      sampling_ratio_(weights.config().concept_extractor.sampling_ratio) {}
+    : roi_size_(weights.config().concept_extractor.roi_size),
+      sampling_ratio_(weights.config().concept_extractor.sampling_ratio) {
+  weights.load(*this);
+}
 
 void ConceptExtractor::forward(const Runtime& runtime, const Tensor& features, const Box* boxes,
                                size_t count, Matrix roi, Matrix similarity) const {

@@ -4,7 +4,9 @@
 #ifndef LIGHTCAP_MODELS_CONCEPT_EXTRACTOR_H_
 #define LIGHTCAP_MODELS_CONCEPT_EXTRACTOR_H_
 
+#include <cmath>
 #include <cstdint>
+#include <string>
 
 #include "engine/runtime/ops.h"
 #include "models/detector.h"
@@ -14,7 +16,9 @@ namespace lightcap {
 
 class ConceptExtractor {
  public:
+  ConceptExtractor() = default;
   explicit ConceptExtractor(const Weights& weights);
+  void describe(ModuleVisitor& visitor, Config& config);
 
   // For each of `count` boxes in pixels of the encoder's input:
   //   roi [count][C], the mean over the bins of ROIAlign on features [G][G][C];
@@ -27,8 +31,19 @@ class ConceptExtractor {
  private:
   Linear proj0_, proj1_;
   Linear vocabulary_;  // rows of length 1, no bias
-  size_t roi_size_, sampling_ratio_;
+  size_t roi_size_ = 0, sampling_ratio_ = 0;
 };
+
+inline void ConceptExtractor::describe(ModuleVisitor& visitor, Config& config) {
+  const std::string root = "concept_extractor.";
+  auto& sizes = config.concept_extractor;
+  const Dim channels = tells(config.image_encoder.width, {.factor = 32, .rank = 1});
+  visitor.linear(proj0_, root + "proj.0", channels, tells(sizes.hidden), std::sqrt(2.0));
+  visitor.linear(proj1_, root + "proj.1", tells(sizes.hidden), tells(sizes.embedding));
+  visitor.matrix(vocabulary_.weights, root + "vocabulary", tells(sizes.vocabulary),
+                 tells(sizes.embedding), {.deviation = 1}, TensorKind::kUnitRows);
+  vocabulary_.name = "concept_extractor.vocabulary";
+}
 
 }  // namespace lightcap
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 
 #include "engine/runtime/error.h"
 
@@ -40,33 +39,7 @@ float intersection_over_union(const Box& a, const Box& b) {
 }  // namespace
 
 Detector::Detector(const Weights& weights) {
-  const std::string root = "detector.model.";
-  const auto conv = [&](const char* name, size_t stride, size_t padding) {
-    return weights.conv(root + name + ".conv", stride, padding);
-  };
-  conv0_ = conv("0", 2, 0);  // its padding is in the input
-  conv1_ = conv("1", 2, 1);
-  conv3_ = conv("3", 2, 1);
-  conv5_ = conv("5", 2, 1);
-  conv7_ = conv("7", 2, 1);
-  sppf1_ = conv("9.cv1", 1, 0);
-  sppf2_ = conv("9.cv2", 1, 0);
-  conv10_ = conv("10", 1, 0);
-  conv14_ = conv("14", 1, 0);
-  conv18_ = conv("18", 2, 1);
-  conv21_ = conv("21", 2, 1);
-  c2_ = c3(weights, 2, true);
-  c4_ = c3(weights, 4, true);
-  c6_ = c3(weights, 6, true);
-  c8_ = c3(weights, 8, true);
-  c13_ = c3(weights, 13, false);
-  c17_ = c3(weights, 17, false);
-  c20_ = c3(weights, 20, false);
-  c23_ = c3(weights, 23, false);
-  for (size_t scale = 0; scale < kScales; ++scale) {
-    detect_[scale] = weights.conv(root + "24.m." + std::to_string(scale), 1, 0);
-  }
-  anchor_sizes_ = weights.floats(root + "24.anchors");
+  weights.load(*this);
   const Config::Detector& config = weights.config().detector;
   anchors_ = config.anchors;
   classes_ = config.classes;
@@ -75,22 +48,26 @@ Detector::Detector(const Weights& weights) {
   iou_threshold_ = static_cast<float>(config.iou_threshold);
 }
 
-Detector::C3 Detector::c3(const Weights& weights, int module, bool shortcut) const {
-  const std::string name = "detector.model." + std::to_string(module) + ".";
-  C3 c3;
-  c3.cv1 = weights.conv(name + "cv1.conv", 1, 0);
-  c3.cv2 = weights.conv(name + "cv2.conv", 1, 0);
-  c3.cv3 = weights.conv(name + "cv3.conv", 1, 0);
-  c3.shortcut = shortcut;
-  constexpr int kModules[8] = {2,  4,  6,  8,
-                               13, 17, 20, 23};  // in the order of Config::Detector::depths
-  const auto index = static_cast<size_t>(std::find(kModules, kModules + 8, module) - kModules);
-  for (size_t i = 0; i < weights.config().detector.depths[index]; ++i) {
-    const std::string bottleneck = name + "m." + std::to_string(i) + ".";
-    c3.bottlenecks.emplace_back(weights.conv(bottleneck + "cv1.conv", 1, 0),
-                                weights.conv(bottleneck + "cv2.conv", 1, 1));
+// Widths and heights in pixels of yolov5n.yaml, for strides 8, 16, 32, in units of the stride.
+void Detector::fill_anchors(std::span<float> values) {
+  constexpr float kPixels[kScales][6] = {
+      {10, 13, 16, 30, 33, 23}, {30, 61, 62, 45, 59, 119}, {116, 90, 156, 198, 373, 326}};
+  const size_t row = values.size() / kScales;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t scale = i / row;
+    values[i] = kPixels[scale][i % row % 6] / static_cast<float>(kStrides[scale]);
   }
-  return c3;
+}
+
+// Few of the 25,200 cells pass the threshold: objects are rare, classes are sure.
+void Detector::make_objects_rare(std::span<float> bias) {
+  constexpr size_t kAnchors = 3;
+  const size_t fields = bias.size() % kAnchors == 0 ? bias.size() / kAnchors : bias.size();
+  constexpr float kObject = -4, kClass = 2;
+  for (size_t i = 0; i < bias.size(); ++i) {
+    if (i % fields == 4) bias[i] += kObject;
+    if (i % fields > 4) bias[i] += kClass;
+  }
 }
 
 // y = cv3(concat(m(cv1(x)), cv2(x))), y may be x, where m is a chain of z = cv2(cv1(z)), + z with

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <string>
 
 #include "engine/runtime/split.h"
 
@@ -50,13 +49,8 @@ float floor_of(Matrix maximum, size_t beam, size_t branches, const float* log_su
 }  // namespace
 
 EnsembleHead::EnsembleHead(const Weights& weights)
-    : word_embedding_(weights),
-      bias_(weights.floats("head.bias")),
-      ensemble_(weights.config().head.ensemble) {
-  for (size_t i = 0; i < weights.config().head.branches; ++i) {
-    const std::string name = "head.branches." + std::to_string(i) + ".";
-    branches_.push_back({weights.linear(name + "dense"), weights.layer_norm(name + "LayerNorm")});
-  }
+    : word_embedding_(weights), ensemble_(weights.config().head.ensemble) {
+  weights.load(*this);
 }
 
 size_t EnsembleHead::chunks() const { return ceil_div(words(), kChunk); }

@@ -3,6 +3,7 @@
 #define LIGHTCAP_MODELS_ENSEMBLE_HEAD_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/runtime/ops.h"
@@ -28,7 +29,9 @@ struct HeadOptions {
 
 class EnsembleHead {
  public:
+  EnsembleHead() = default;
   explicit EnsembleHead(const Weights& weights);
+  void describe(ModuleVisitor& visitor, Config& config);
 
   // hidden [beams][d] -> log_probabilities [beams][W] of the ensemble. The embedding is read once
   // for all branches and beams. Logits of branch k are E LayerNorm_k(gelu(dense_k h)) + bias.
@@ -51,10 +54,23 @@ class EnsembleHead {
   size_t chunks() const;
 
   WordEmbedding word_embedding_;
-  const float* bias_;  // [W]
+  const float* bias_ = nullptr;  // [W]
   std::vector<Branch> branches_;
-  Ensemble ensemble_;
+  Ensemble ensemble_ = Ensemble::kMeanProbability;
 };
+
+inline void EnsembleHead::describe(ModuleVisitor& visitor, Config& config) {
+  const uint64_t d = config.fusion.width;
+  const std::string list = "head.branches.";
+  branches_.resize(visitor.list(list, config.head.branches));
+  for (size_t i = 0; i < branches_.size(); ++i) {
+    const std::string name = list + std::to_string(i) + ".";
+    const Dim out = i == 0 ? tells(config.fusion.width, {.rank = 1}) : d;
+    visitor.linear(branches_[i].dense, name + "dense", d, out);
+    visitor.layer_norm(branches_[i].norm, name + "LayerNorm", d, config.fusion.layer_norm_eps);
+  }
+  visitor.values(bias_, "head.bias", {tells(config.fusion.vocabulary)});
+}
 
 }  // namespace lightcap
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <string>
 
 #include "engine/runtime/split.h"
 
@@ -69,13 +68,8 @@ struct Scores {
 
 }  // namespace
 
-Fusion::Fusion(const Weights& weights)
-    : word_embedding_(weights),
-      positions_(weights.floats("bert.embeddings.position_embeddings.weight")),
-      token_types_(weights.floats("bert.embeddings.token_type_embeddings.weight")),
-      embedding_norm_(weights.layer_norm("bert.embeddings.LayerNorm")),
-      visual_dense_(weights.linear("visual_projection.dense")),
-      visual_norm_(weights.layer_norm("visual_projection.LayerNorm")) {
+Fusion::Fusion(const Weights& weights) {
+  weights.load(*this);
   const Config& config = weights.config();
   d_ = config.fusion.width;
   heads_ = config.fusion.heads;
@@ -83,18 +77,6 @@ Fusion::Fusion(const Weights& weights)
   max_concept_tokens_ = config.fusion.max_concept_tokens;
   caption_slots_ = config.fusion.caption_slots;
   visual_tokens_ = config.image_encoder.grid() * config.image_encoder.grid();
-  if (config.fusion.grid_position) grid_position_ = weights.floats("visual_projection.position");
-  for (size_t i = 0; i < config.fusion.layers; ++i) {
-    const std::string name = "bert.encoder.layer." + std::to_string(i) + ".";
-    layers_.push_back({.query = weights.linear(name + "attention.self.query"),
-                       .key = weights.linear(name + "attention.self.key"),
-                       .value = weights.linear(name + "attention.self.value"),
-                       .attention_output = weights.linear(name + "attention.output.dense"),
-                       .intermediate = weights.linear(name + "intermediate.dense"),
-                       .output = weights.linear(name + "output.dense"),
-                       .attention_norm = weights.layer_norm(name + "attention.output.LayerNorm"),
-                       .output_norm = weights.layer_norm(name + "output.LayerNorm")});
-  }
 }
 
 LayerCache Fusion::layer_cache(Arena& arena, size_t tokens) const {

@@ -7,6 +7,7 @@
 #define LIGHTCAP_MODELS_FUSION_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/runtime/ops.h"
@@ -25,7 +26,9 @@ struct LayerCache {
 
 class Fusion {
  public:
+  Fusion() = default;
   explicit Fusion(const Weights& weights);
+  void describe(ModuleVisitor& visitor, Config& config);
 
   // One image's caches. Prefix: [layers]. Captions: [beams][layers], in two sets, so that beams can
   // be reordered by copying from one to the other.
@@ -71,15 +74,52 @@ class Fusion {
   KeyValues head_of(const LayerCache& cache, size_t head, size_t count) const;
 
   WordEmbedding word_embedding_;
-  const float* positions_;    // [positions][d]
-  const float* token_types_;  // [token_types][d]
+  const float* positions_ = nullptr;    // [positions][d]
+  const float* token_types_ = nullptr;  // [token_types][d]
   LayerNorm embedding_norm_;
   Linear visual_dense_;
   LayerNorm visual_norm_;
   const float* grid_position_ = nullptr;  // [G*G][d] or null
   std::vector<Layer> layers_;
-  size_t d_, heads_, head_size_, max_concept_tokens_, visual_tokens_, caption_slots_;
+  size_t d_ = 0, heads_ = 0, head_size_ = 0;
+  size_t max_concept_tokens_ = 0, visual_tokens_ = 0, caption_slots_ = 0;
 };
+
+inline void Fusion::describe(ModuleVisitor& visitor, Config& config) {
+  auto& sizes = config.fusion;
+  const uint64_t d = sizes.width;
+  const double eps = sizes.layer_norm_eps;
+  const std::string visual = "visual_projection.", embeddings = "bert.embeddings.";
+  const RandomInit as_words = {.deviation = 0.15};
+  visitor.linear(visual_dense_, visual + "dense",
+                 tells(config.image_encoder.width, {.factor = 32, .rank = 1}),
+                 tells(sizes.width, {.rank = 1}));
+  visitor.layer_norm(visual_norm_, visual + "LayerNorm", d, eps);
+  const uint64_t grid = config.image_encoder.grid();
+  if (visitor.optional(visual + "position", sizes.grid_position))
+    visitor.values(grid_position_, visual + "position", {grid * grid, d});
+  word_embedding_.describe(visitor, config);
+  visitor.values(positions_, embeddings + "position_embeddings.weight", {tells(sizes.positions), d},
+                 as_words);
+  visitor.values(token_types_, embeddings + "token_type_embeddings.weight",
+                 {tells(sizes.token_types), d}, as_words);
+  visitor.layer_norm(embedding_norm_, embeddings + "LayerNorm", d, eps);
+  const std::string list = "bert.encoder.layer.";
+  layers_.resize(visitor.list(list, sizes.layers));
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    Layer& layer = layers_[i];
+    const std::string name = list + std::to_string(i) + ".";
+    const Dim feed_forward = tells(sizes.feed_forward);
+    visitor.linear(layer.query, name + "attention.self.query", d, tells(sizes.width));
+    visitor.linear(layer.key, name + "attention.self.key", d, d);
+    visitor.linear(layer.value, name + "attention.self.value", d, d);
+    visitor.linear(layer.attention_output, name + "attention.output.dense", d, d);
+    visitor.layer_norm(layer.attention_norm, name + "attention.output.LayerNorm", d, eps);
+    visitor.linear(layer.intermediate, name + "intermediate.dense", d, feed_forward);
+    visitor.linear(layer.output, name + "output.dense", feed_forward, d);
+    visitor.layer_norm(layer.output_norm, name + "output.LayerNorm", d, eps);
+  }
+}
 
 }  // namespace lightcap
 

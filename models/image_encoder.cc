@@ -1,7 +1,6 @@
 #include "models/image_encoder.h"
 
 #include <algorithm>
-#include <string>
 
 namespace lightcap {
 namespace {
@@ -9,28 +8,6 @@ namespace {
 constexpr Fused kRelu = {.activation = Activation::kRelu};
 
 }  // namespace
-
-ImageEncoder::ImageEncoder(const Weights& weights) {
-  const std::string root = "image_encoder.";
-  conv1_ = weights.conv(root + "conv1", 2, 0);  // its padding is in the input
-  const Config::ImageEncoder& config = weights.config().image_encoder;
-  conv2_ = weights.conv(root + "conv2", 1, 1);
-  conv3_ = weights.conv(root + "conv3", 1, 1);
-  for (size_t stage = 0; stage < config.blocks.size(); ++stage) {
-    stages_.emplace_back();
-    for (size_t index = 0; index < config.blocks[stage]; ++index) {
-      const std::string name =
-          root + "layer" + std::to_string(stage + 1) + "." + std::to_string(index) + ".";
-      Bottleneck block;
-      block.conv1 = weights.conv(name + "conv1", 1, 0);
-      block.conv2 = weights.conv(name + "conv2", 1, 1);
-      block.conv3 = weights.conv(name + "conv3", 1, 0);
-      if (index == 0) block.downsample = weights.conv(name + "downsample.0", 1, 0);
-      block.stride = index == 0 && stage > 0 ? 2 : 1;
-      stages_.back().push_back(block);
-    }
-  }
-}
 
 void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor& features) const {
   Arena& arena = runtime.arena;

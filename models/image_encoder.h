@@ -3,7 +3,9 @@
 #ifndef LIGHTCAP_MODELS_IMAGE_ENCODER_H_
 #define LIGHTCAP_MODELS_IMAGE_ENCODER_H_
 
+#include <cmath>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/runtime/ops.h"
@@ -17,7 +19,9 @@ class ImageEncoder {
   // needs no special case at the border.
   static constexpr size_t kInputPadding = 1;
 
-  explicit ImageEncoder(const Weights& weights);
+  ImageEncoder() = default;
+  explicit ImageEncoder(const Weights& weights) { weights.load(*this); }
+  void describe(ModuleVisitor& visitor, Config& config);
 
   // x [S + 2][S + 2][3], normalised, zeros around -> features [G][G][C].
   void forward(const Runtime& runtime, const Tensor& x, const Tensor& features) const;
@@ -34,6 +38,41 @@ class ImageEncoder {
   Conv conv1_, conv2_, conv3_;
   std::vector<std::vector<Bottleneck>> stages_;
 };
+
+inline void ImageEncoder::describe(ModuleVisitor& visitor, Config& config) {
+  const std::string root = "image_encoder.";
+  const double residual_gain = 0.5;  // what is added to a shortcut is kept small
+  // ReLU halves the second moment.
+  const auto conv = [&](Conv& module, const std::string& name, const std::string& batch_norm,
+                        const ConvShape& shape, double gain = std::sqrt(2.0)) {
+    visitor.conv(module, root + name, shape, gain, root + batch_norm, 1e-5);
+  };
+  uint64_t& width = config.image_encoder.width;
+  // The first has its padding in the input.
+  conv(conv1_, "conv1", "bn1", {3, tells(width, {.divisor = 2, .rank = 1}), 3, 2, 0});
+  conv(conv2_, "conv2", "bn2", {width / 2, width / 2, 3, 1, 1});
+  conv(conv3_, "conv3", "bn3", {width / 2, tells(width), 3, 1, 1});
+  uint64_t in = width;
+  stages_.resize(config.image_encoder.blocks.size());
+  for (size_t stage = 0; stage < stages_.size(); ++stage) {
+    const std::string layer = "layer" + std::to_string(stage + 1) + ".";
+    const uint64_t planes = width << stage, out = 4 * planes;
+    stages_[stage].resize(visitor.list(root + layer, config.image_encoder.blocks[stage]));
+    for (size_t i = 0; i < stages_[stage].size(); ++i) {
+      Bottleneck& block = stages_[stage][i];
+      const std::string name = layer + std::to_string(i) + ".";
+      const Dim first = stage == 0 && i == 0 ? tells(width) : planes;
+      conv(block.conv1, name + "conv1", name + "bn1", {in, first});
+      conv(block.conv2, name + "conv2", name + "bn2", {planes, planes, 3, 1, 1});
+      conv(block.conv3, name + "conv3", name + "bn3", {planes, out}, residual_gain);
+      if (i == 0) {
+        conv(block.downsample.emplace(), name + "downsample.0", name + "downsample.1", {in, out});
+      }
+      block.stride = i == 0 && stage > 0 ? 2 : 1;
+      in = out;
+    }
+  }
+}
 
 }  // namespace lightcap
 

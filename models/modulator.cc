@@ -4,11 +4,6 @@
 
 namespace lightcap {
 
-Modulator::Modulator(const Weights& weights)
-    : word_embedding_(weights),
-      fc1_(weights.linear("modulator.fc1")),
-      fc2_(weights.linear("modulator.fc2")) {}
-
 void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, size_t count,
                         const Tensor& features, float* gate, const Tensor& modulated) const {
   const Arena::Scope scope(runtime.arena);

@@ -13,7 +13,9 @@ namespace lightcap {
 
 class Modulator {
  public:
-  explicit Modulator(const Weights& weights);
+  Modulator() = default;
+  explicit Modulator(const Weights& weights) : word_embedding_(weights) { weights.load(*this); }
+  void describe(ModuleVisitor& visitor, Config& config);
 
   // gate [C] = sigmoid(fc2 relu(fc1 c)), c = the mean of the concept tokens' word embeddings, 0 for
   // none. modulated = features * gate, channel by channel; it may be features.
@@ -26,6 +28,13 @@ class Modulator {
   WordEmbedding word_embedding_;
   Linear fc1_, fc2_;
 };
+
+inline void Modulator::describe(ModuleVisitor& visitor, Config& config) {
+  const Dim channels = tells(config.image_encoder.width, {.factor = 32, .rank = 2});
+  const Dim width = tells(config.modulator.width);
+  visitor.linear(fc1_, "modulator.fc1", config.fusion.width, width);
+  visitor.linear(fc2_, "modulator.fc2", width, channels);
+}
 
 }  // namespace lightcap
 

@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "engine/runtime/error.h"
-#include "models/schema.h"
 
 namespace lightcap {
 namespace {
@@ -96,19 +95,10 @@ PackedMatrix Weights::packed(const std::string& name) const {
   return {file_.data(tensor), tensor.dims[0], depth, tensor.type};
 }
 
-Linear Weights::linear(const std::string& name) const {
-  return {packed(name + ".weight"), floats(name + ".bias"), module_of(entry(name + ".weight"))};
-}
-
-Conv Weights::conv(const std::string& name, size_t stride, size_t padding) const {
-  const TensorEntry& weight = entry(name + ".weight");
-  return {.weights = packed(name + ".weight"),
-          .bias = floats(name + ".bias"),
-          .in = weight.dims[1],
-          .kernel = weight.dims[2],
-          .stride = stride,
-          .padding = padding,
-          .name = module_of(weight)};
+void Weights::Loader::tensor(const TensorSpec& spec, const std::vector<Dim>&, const Slot& slot) {
+  if (slot.matrix != nullptr) *slot.matrix = weights_.packed(spec.name);
+  if (slot.values != nullptr) *slot.values = weights_.floats(spec.name);
+  if (slot.module != nullptr) *slot.module = module_of(weights_.entry(spec.name));
 }
 
 size_t Weights::bytes() const { return file_.bytes().size + widened_bytes_; }
@@ -118,11 +108,6 @@ size_t Weights::values() const {
   for (const TensorEntry& tensor : file_.tensors())
     count += tensor.bytes / data_type_bytes(tensor.type);
   return count;
-}
-
-LayerNorm Weights::layer_norm(const std::string& name) const {
-  return {floats(name + ".weight"), floats(name + ".bias"),
-          static_cast<float>(config_.fusion.layer_norm_eps), module_of(entry(name + ".weight"))};
 }
 
 }  // namespace lightcap

@@ -11,6 +11,7 @@
 #include "engine/runtime/block.h"
 #include "engine/runtime/ops.h"
 #include "models/config.h"
+#include "models/schema.h"
 
 namespace lightcap {
 
@@ -30,16 +31,29 @@ class Weights {
   // Numbers in all tensors.
   size_t values() const;
 
-  // All by the names of the schema; `name` is a module's, without .weight.
-  // A row-major tensor as fp32.
+  // Fills what the block's `describe` names.
+  template <class Block>
+  void load(Block& block) const {
+    Loader loader(*this);
+    Config config = config_;
+    block.describe(loader, config);
+  }
+
+  // By the names of the schema. A row-major tensor as fp32.
   const float* floats(const std::string& name) const;
   // A tensor in panels: its first dimension is the outputs, the product of the others the depth.
   PackedMatrix packed(const std::string& name) const;
-  Linear linear(const std::string& name) const;
-  Conv conv(const std::string& name, size_t stride, size_t padding) const;
-  LayerNorm layer_norm(const std::string& name) const;  // eps of the configuration
 
  private:
+  class Loader : public ModuleVisitor {
+   public:
+    explicit Loader(const Weights& weights) : weights_(weights) {}
+
+   private:
+    void tensor(const TensorSpec& spec, const std::vector<Dim>& dims, const Slot& slot) override;
+
+    const Weights& weights_;
+  };
   const TensorEntry& entry(const std::string& name) const;
   void check_schema() const;
   void widen();

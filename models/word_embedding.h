@@ -15,8 +15,14 @@ namespace lightcap {
 struct WordEmbedding {
   PackedMatrix matrix;  // [W][d]
 
-  explicit WordEmbedding(const Weights& weights)
-      : matrix(weights.packed("bert.embeddings.word_embeddings.weight")) {}
+  WordEmbedding() = default;
+  explicit WordEmbedding(const Weights& weights) { weights.load(*this); }
+  // Random logits get a deviation of 0.15 * sqrt(312) = 3.
+  void describe(ModuleVisitor& visitor, Config& config) {
+    visitor.matrix(matrix, "bert.embeddings.word_embeddings.weight",
+                   tells(config.fusion.vocabulary), tells(config.fusion.width),
+                   {.deviation = 0.15});
+  }
 
   size_t words() const { return matrix.outputs; }
   size_t width() const { return matrix.depth; }

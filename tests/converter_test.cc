@@ -255,8 +255,8 @@ TEST(Conversion, ModulatorsOfAnyWidth) {
     const Weights weights(WeightsFile::from_buffer({bytes.data(), bytes.size()}, "memory"));
     EXPECT_EQ(weights.config().modulator.width, width);
     EXPECT_EQ(weights.config().fusion.width, 24u);
-    EXPECT_EQ(weights.linear("modulator.fc1").out(), width);
-    EXPECT_EQ(weights.linear("modulator.fc2").in(), width);
+    EXPECT_EQ(weights.packed("modulator.fc1.weight").outputs, width);
+    EXPECT_EQ(weights.packed("modulator.fc2.weight").depth, width);
   }
 }
 
@@ -420,7 +420,7 @@ TEST(ConversionRandom, FillsWhatNoFileNames) {
   EXPECT_EQ(filled(conversion, "detector.model.24.m.0.weight"),
             files.tensors.at("detector.model.24.m.0.weight").values);
   std::vector<float> expected(24 * 24);
-  fill_random(5, "head.branches.2.dense.weight", {24, 24}, expected);
+  fill_random(5, "head.branches.2.dense.weight", {.deviation = 1 / std::sqrt(24.0)}, expected);
   EXPECT_EQ(filled(conversion, "head.branches.2.dense.weight"), expected);
   ASSERT_EQ(conversion.notes().size(), 1u);
   expect_has(conversion.notes()[0], "tensors are random: no file names them");

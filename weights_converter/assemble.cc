@@ -400,11 +400,11 @@ void Conversion::check_size() const {
        " bytes: their tensors repeat the same values over and over");
 }
 
-void Conversion::read(const std::string& name, const std::vector<uint64_t>& shape,
+void Conversion::read(const std::string& name, const RandomInit& random,
                       std::span<float> out) const {
   const auto found = found_.find(name);
   if (found == found_.end()) {
-    fill_random(*random_seed_, name, shape, out);
+    fill_random(*random_seed_, name, random, out);
     return;
   }
   const Checkpoint& checkpoint = found->second.source->checkpoint;
@@ -420,19 +420,18 @@ void Conversion::read(const std::string& name, const std::vector<uint64_t>& shap
   }
 }
 
-std::vector<float> Conversion::values(const std::string& name, uint64_t size) const {
-  std::vector<float> result(size);
-  read(name, {size}, result);
-  return result;
-}
-
 ScaleAndShift Conversion::folded(const TensorSpec& spec) const {
-  const uint64_t channels = spec.shape[0];
   const std::string& name = spec.batch_norm;
-  BatchNorm batch_norm = {.weight = values(name + ".weight", channels),
-                          .bias = values(name + ".bias", channels),
-                          .running_mean = values(name + ".running_mean", channels),
-                          .running_var = values(name + ".running_var", channels),
+  // At random it is the identity.
+  const auto values = [&](const char* part, double at_random) {
+    std::vector<float> result(spec.shape[0]);
+    read(name + part, {.mean = at_random, .deviation = 0}, result);
+    return result;
+  };
+  BatchNorm batch_norm = {.weight = values(".weight", 1),
+                          .bias = values(".bias", 0),
+                          .running_mean = values(".running_mean", 0),
+                          .running_var = values(".running_var", 1),
                           .eps = spec.batch_norm_eps};
   const auto found = found_.find(name + ".running_var");
   if (found == found_.end()) return fold(batch_norm, name);
@@ -455,7 +454,7 @@ void Conversion::make(size_t index, std::span<float> out) const {
                    [](double shift) { return static_cast<float>(shift); });
     return;
   }
-  read(spec.name, spec.shape, out);
+  read(spec.name, spec.random, out);
   if (spec.kind == TensorKind::kConv && !is_fused(spec)) scale_outputs(folded(spec).scale, out);
   if (spec.kind == TensorKind::kUnitRows) {
     const size_t width = spec.shape[1];

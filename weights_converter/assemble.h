@@ -87,9 +87,7 @@ class Conversion {
   void check_size() const;
 
   void make(size_t index, std::span<float> out) const;
-  std::vector<float> values(const std::string& name, uint64_t size) const;
-  void read(const std::string& name, const std::vector<uint64_t>& shape,
-            std::span<float> out) const;
+  void read(const std::string& name, const RandomInit& random, std::span<float> out) const;
   struct ScaleAndShift folded(const TensorSpec& spec) const;
 
   std::optional<uint64_t> random_seed_;

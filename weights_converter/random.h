@@ -8,11 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "models/schema.h"
+
 namespace lightcap {
 
-// Fills a checkpoint's tensor. The values depend on seed, name and shape alone, on every machine,
-// and keep activations of order 1 through the whole graph; a BatchNorm is the identity.
-void fill_random(uint64_t seed, std::string_view name, const std::vector<uint64_t>& shape,
+// Fills a checkpoint's tensor in the way that its block describes. The values depend on the
+// arguments alone, on every machine.
+void fill_random(uint64_t seed, std::string_view name, const RandomInit& init,
                  std::span<float> out);
 
 // `size` WordPiece tokens: the special ones where BERT has them, and words "w1000" by their ids.
