@@ -121,9 +121,21 @@ TEST(Random, DependsOnSeedAndNameOnly) {
   EXPECT_NE(a, b);
 }
 
+// The weights of a model with these sizes that `name` describes.
+RandomInit random_init(const Config& config, const std::string& name) {
+  for (const TensorSpec& spec : schema(config)) {
+    if (spec.name == name) return spec.random;
+  }
+  ADD_FAILURE() << "the schema lacks " << name;
+  return {};
+}
+
 TEST(Random, KeepsProductsOfOrderOne) {
   std::vector<float> values(64 * 1000);
-  fill_random(3, "bert.encoder.layer.0.output.dense.weight", {64, 1000}, values);
+  const std::string name = "bert.encoder.layer.0.output.dense.weight";
+  Config config;
+  config.fusion.feed_forward = 1000;
+  fill_random(3, name, random_init(config, name), values);
   double sum = 0, squares = 0;
   for (const float value : values) sum += value, squares += double{value} * value;
   const auto count = static_cast<double>(values.size());
@@ -133,15 +145,23 @@ TEST(Random, KeepsProductsOfOrderOne) {
   EXPECT_NEAR(squares / count, variance, 5 * variance * std::sqrt(0.8 / count));
 }
 
-TEST(Random, BatchNormIsTheIdentity) {
-  std::vector<float> one(1);
-  for (const auto& [name, value] : {std::pair("detector.model.0.bn.running_var", 1.f),
-                                    {"image_encoder.bn1.weight", 1.f},
-                                    {"image_encoder.layer1.0.downsample.1.bias", 0.f},
-                                    {"image_encoder.layer1.0.bn2.running_mean", 0.f}}) {
-    const std::string full = name;
-    fill_random(3, full, {1}, one);
-    EXPECT_EQ(one[0], value) << name;
+TEST(Random, WithoutADeviationAllAreTheMean) {
+  std::vector<float> values(3);
+  fill_random(3, "detector.model.0.bn.running_var", {.mean = 1, .deviation = 0}, values);
+  EXPECT_EQ(values, std::vector<float>(3, 1.0f));
+}
+
+TEST(Random, TheDetectorsHeadHasYolosAnchorsAndRareObjects) {
+  std::vector<float> values(18);
+  std::string name = "detector.model.24.anchors";
+  fill_random(3, name, random_init({}, name), values);
+  EXPECT_EQ(values[0], 10.0f / 8);
+  EXPECT_EQ(values[17], 326.0f / 32);
+  name = "detector.model.24.m.1.bias";
+  fill_random(3, name, random_init({}, name), values);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float expected = i % 6 == 4 ? -4.0f : i % 6 == 5 ? 2.0f : 0.0f;
+    EXPECT_NEAR(values[i], expected, 0.3 * std::sqrt(3.0)) << i;
   }
 }
 

@@ -422,6 +422,8 @@ TEST(ConversionRandom, FillsWhatNoFileNames) {
   std::vector<float> expected(24 * 24);
   fill_random(5, "head.branches.2.dense.weight", {.deviation = 1 / std::sqrt(24.0)}, expected);
   EXPECT_EQ(filled(conversion, "head.branches.2.dense.weight"), expected);
+  const std::vector<float> biases = filled(conversion, "image_encoder.layer1.0.downsample.0.bias");
+  EXPECT_EQ(biases, std::vector<float>(biases.size(), 0.0f)) << "a random BatchNorm is none";
   ASSERT_EQ(conversion.notes().size(), 1u);
   expect_has(conversion.notes()[0], "tensors are random: no file names them");
 }
