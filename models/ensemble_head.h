@@ -65,8 +65,7 @@ inline void EnsembleHead::describe(ModuleVisitor& visitor, Config& config) {
   branches_.resize(visitor.list(list, config.head.branches));
   for (size_t i = 0; i < branches_.size(); ++i) {
     const std::string name = list + std::to_string(i) + ".";
-    const Dim out = i == 0 ? tells(config.fusion.width, {.rank = 1}) : d;
-    visitor.linear(branches_[i].dense, name + "dense", d, out);
+    visitor.linear(branches_[i].dense, name + "dense", d, tells(config.fusion.width, {.rank = 1}));
     visitor.layer_norm(branches_[i].norm, name + "LayerNorm", d, config.fusion.layer_norm_eps);
   }
   visitor.values(bias_, "head.bias", {tells(config.fusion.vocabulary)});

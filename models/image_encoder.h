@@ -61,8 +61,8 @@ inline void ImageEncoder::describe(ModuleVisitor& visitor, Config& config) {
     for (size_t i = 0; i < stages_[stage].size(); ++i) {
       Bottleneck& block = stages_[stage][i];
       const std::string name = layer + std::to_string(i) + ".";
-      const Dim first = stage == 0 && i == 0 ? tells(width) : planes;
-      conv(block.conv1, name + "conv1", name + "bn1", {in, first});
+      const Dim squeezed = stage == 0 ? tells(width) : planes;
+      conv(block.conv1, name + "conv1", name + "bn1", {in, squeezed});
       conv(block.conv2, name + "conv2", name + "bn2", {planes, planes, 3, 1, 1});
       conv(block.conv3, name + "conv3", name + "bn3", {planes, out}, residual_gain);
       if (i == 0) {

@@ -95,7 +95,7 @@ class ModuleVisitor {
               const RandomInit& random = {});
 
   // How many of the modules `prefix`0, `prefix`1 ... are to be described; `count` is how many the
-  // model has.
+  // model has. All are alike: to read sizes, the converter asks for the first.
   virtual size_t list(const std::string& /*prefix*/, uint64_t& count) { return count; }
   // Whether the tensor `name`, which not every model has, is to be described.
   virtual bool optional(const std::string& /*name*/, bool& there) { return there; }

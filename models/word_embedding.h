@@ -17,7 +17,8 @@ struct WordEmbedding {
 
   WordEmbedding() = default;
   explicit WordEmbedding(const Weights& weights) { weights.load(*this); }
-  // Random logits get a deviation of 0.15 * sqrt(312) = 3.
+  // Called by Fusion, among whose tensors it lies. Random logits get a deviation of 0.15 *
+  // sqrt(312) = 3.
   void describe(ModuleVisitor& visitor, Config& config) {
     visitor.matrix(matrix, "bert.embeddings.word_embeddings.weight",
                    tells(config.fusion.vocabulary), tells(config.fusion.width),
