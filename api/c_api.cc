@@ -1,6 +1,7 @@
 // The C face of models/lightcap.h: checks arguments, turns exceptions into statuses, and owns
 // handles.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -20,6 +21,7 @@
 #include "kernels/dispatch.h"
 #include "lightcap.h"
 #include "models/lightcap.h"
+#include "models/trace.h"
 
 struct lightcap_model {
   std::shared_ptr<const lightcap::Model> model;
@@ -31,6 +33,7 @@ struct lightcap_session {
       : session(std::move(model), options) {}
 
   lightcap::Session session;
+  lightcap::TraceFunction trace;  // may be empty
   std::vector<lightcap_concept> concepts;
   // this_process() of the caption under way, 0 while there is none.
   std::atomic<uint64_t> captioning{0};
@@ -135,8 +138,19 @@ DecodeOptions decode_options(const lightcap_caption_options& given, const Sessio
   return {.beams = static_cast<size_t>(given.beams), .length_penalty = given.length_penalty};
 }
 
-void fill_result(lightcap_session& handle, lightcap_result& given, double read_ms,
-                 double total_ms) {
+// Captions with the handle's session, timed, and traced where the host wants that.
+void run_caption(lightcap_session& handle, const ImageView& image, const DecodeOptions& options,
+                 StageTimer& timer) {
+  if (!handle.trace) {
+    handle.session.caption(image, options, std::array<StageObserver*, 1>{&timer});
+    return;
+  }
+  Trace trace(handle.trace);
+  handle.session.caption(image, options, std::array<StageObserver*, 2>{&timer, &trace});
+}
+
+void fill_result(lightcap_session& handle, lightcap_result& given, const StageTimer& timer,
+                 double read_ms, double total_ms) {
   const Session& session = handle.session;
   handle.concepts.clear();
   for (const Concept& found : session.concepts()) {
@@ -147,7 +161,7 @@ void fill_result(lightcap_session& handle, lightcap_result& given, double read_m
     std::copy(found.box.begin(), found.box.end(), out.box);
     handle.concepts.push_back(out);
   }
-  const Timings& t = session.timings();
+  const auto ms = [&](Stage stage) { return timer.milliseconds(stage); };
   lightcap_result result = {};
   result.caption = session.text().c_str();
   result.score = session.hypothesis().score;
@@ -155,8 +169,14 @@ void fill_result(lightcap_session& handle, lightcap_result& given, double read_m
   result.token_count = session.hypothesis().tokens.size();
   result.concepts = handle.concepts.data();
   result.concept_count = handle.concepts.size();
-  result.timings_ms = {read_ms,    t.preprocess,    t.detector, t.image_encoder,
-                       t.concepts, t.fusion_prefix, t.decoding, total_ms};
+  result.timings_ms = {read_ms,
+                       ms(Stage::kPreprocess),
+                       ms(Stage::kDetect),
+                       ms(Stage::kEncodeImage),
+                       ms(Stage::kFindConcepts),
+                       ms(Stage::kEmbedPrefix) + ms(Stage::kRunPrefix),
+                       ms(Stage::kDecode),
+                       total_ms};
   give_result(result, given);
 }
 
@@ -184,8 +204,9 @@ lightcap_status caption_encoded(lightcap_session* session, const lightcap_captio
     limits.max_pixels = given.max_pixels;
     const Image image = read(limits, given.ignore_exif == 0);
     const double read_ms = milliseconds_since(start);
-    session->session.caption(image.view(), decode);
-    fill_result(*session, *result, read_ms, milliseconds_since(start));
+    StageTimer timer;
+    run_caption(*session, image.view(), decode, timer);
+    fill_result(*session, *result, timer, read_ms, milliseconds_since(start));
   });
 }
 
@@ -294,9 +315,10 @@ lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t
       usage("row_bytes is " + std::to_string(row_bytes) + ", a row of pixels takes " +
             std::to_string(3 * width));
     }
-    session->session.caption({rgb, width, height, row_bytes},
-                             decode_options(given, session->session));
-    fill_result(*session, *result, 0, milliseconds_since(start));
+    StageTimer timer;
+    run_caption(*session, {rgb, width, height, row_bytes}, decode_options(given, session->session),
+                timer);
+    fill_result(*session, *result, timer, 0, milliseconds_since(start));
   });
 }
 
@@ -329,11 +351,10 @@ void lightcap_session_set_trace(lightcap_session* session, lightcap_trace_functi
                                 void* context) {
   if (session == nullptr) return;
   if (trace == nullptr) {
-    session->session.trace = {};
+    session->trace = {};
     return;
   }
-  session->session.trace = [=](const char* name, const float* data,
-                               std::initializer_list<size_t> dims) {
+  session->trace = [=](const char* name, const float* data, std::initializer_list<size_t> dims) {
     call_host("the trace function", [&] { trace(context, name, data, dims.begin(), dims.size()); });
   };
 }

@@ -21,6 +21,40 @@
 #include "lightcap.h"
 #include "models/lightcap.h"
 
+namespace lightcap {
+
+// A session's stages one by one, and parts of a decoding step.
+class StageBench {
+ public:
+  explicit StageBench(Session& session) : session_(session) {}
+
+  void preprocess(const ImageView& image) { run(Stage::kPreprocess, image); }
+  void detect() { run(Stage::kDetect); }
+  void encode_image() { run(Stage::kEncodeImage); }
+  void find_concepts() { run(Stage::kFindConcepts); }
+  void fuse() {
+    run(Stage::kEmbedPrefix);
+    run(Stage::kRunPrefix);
+  }
+  // Greedy, until the slots are full.
+  void decode() { run(Stage::kDecode); }
+  // In the middle of a caption, where the number of keys is the average one; without its head.
+  void step() {
+    const size_t middle = session_.captioner_.steps() / 2;
+    session_.captioner_.step(session_.runtime_, std::max<size_t>(middle, 1));
+  }
+  void head() { session_.captioner_.find_word(session_.runtime_); }
+
+ private:
+  void run(Stage stage, const ImageView& image = {}) {
+    session_.run(stage, image, {.all_steps = true}, nullptr);
+  }
+
+  Session& session_;
+};
+
+}  // namespace lightcap
+
 namespace lightcap::cli {
 namespace {
 
@@ -106,17 +140,16 @@ ordered_json bench(const Options& options) {
     stages[name] = measure(options.repeat, run);
   };
   stage("read_image", decode_picture);
-  stage("preprocess", [&] { session.preprocess(image.view()); });
-  stage("detector", [&] { session.detect(); });
-  stage("image_encoder", [&] { session.encode_image(); });
-  stage("concepts", [&] { session.find_concepts(); });
-  stage("fusion_prefix", [&] { session.fuse(); });
-  stage("decoding", [&] { session.decode(all_steps); });
-  const size_t steps = session.decode_steps();
-  // In the middle of a caption, where the number of keys is the average one.
-  const ordered_json step =
-      measure(options.repeat, [&] { session.decode_step(std::max<size_t>(steps / 2, 1)); });
-  const ordered_json head = measure(options.repeat, [&] { session.head_step(); });
+  StageBench alone(session);
+  stage("preprocess", [&] { alone.preprocess(image.view()); });
+  stage("detector", [&] { alone.detect(); });
+  stage("image_encoder", [&] { alone.encode_image(); });
+  stage("concepts", [&] { alone.find_concepts(); });
+  stage("fusion_prefix", [&] { alone.fuse(); });
+  stage("decoding", [&] { alone.decode(); });
+  const size_t steps = session.captioner().steps();
+  const ordered_json step = measure(options.repeat, [&] { alone.step(); });
+  const ordered_json head = measure(options.repeat, [&] { alone.head(); });
   const ordered_json caption =
       measure(options.repeat, [&] { session.caption(decode_picture().view(), all_steps); });
   stages["total"] = caption;
@@ -145,13 +178,14 @@ ordered_json profile(const Options& options) {
   const Image image = decode_image(bytes.data(), bytes.size(), {}, true);
   const DecodeOptions all_steps = {.all_steps = true};
   session.caption(image.view(), all_steps);
+  StageBench stages(session);
   const auto caption = [&] {
-    profile.stage("preprocess", [&] { session.preprocess(image.view()); });
-    profile.stage("detector", [&] { session.detect(); });
-    profile.stage("image_encoder", [&] { session.encode_image(); });
-    profile.stage("concepts", [&] { session.find_concepts(); });
-    profile.stage("fusion_prefix", [&] { session.fuse(); });
-    profile.stage("decoding", [&] { session.decode(all_steps); });
+    profile.stage("preprocess", [&] { stages.preprocess(image.view()); });
+    profile.stage("detector", [&] { stages.detect(); });
+    profile.stage("image_encoder", [&] { stages.encode_image(); });
+    profile.stage("concepts", [&] { stages.find_concepts(); });
+    profile.stage("fusion_prefix", [&] { stages.fuse(); });
+    profile.stage("decoding", [&] { stages.decode(); });
   };
   for (int i = 0; i < options.repeat; ++i) caption();
   ThreadPool pool(session.threads());

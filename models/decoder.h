@@ -1,18 +1,16 @@
-// Greedy and beam search over fusion and head (paper, "implementation details": beam size 5).
+// Greedy and beam search over fusion and head.
 #ifndef LIGHTCAP_MODELS_DECODER_H_
 #define LIGHTCAP_MODELS_DECODER_H_
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "engine/text/wordpiece.h"
+#include "models/beam_search.h"
 #include "models/ensemble_head.h"
 #include "models/fusion.h"
 
 namespace lightcap {
-
-inline constexpr size_t kMaxBeams = 32;
 
 struct DecodeOptions {
   size_t beams = 1;             // 1 is greedy search
@@ -20,59 +18,64 @@ struct DecodeOptions {
   bool all_steps = false;  // greedy goes on after [SEP] until the slots are full, for benchmarks
 };
 
-// A caption under way or done, [CLS] left out, [SEP] included.
-struct Hypothesis {
-  std::vector<uint32_t> tokens;
-  double sum = 0;    // of log-probabilities
-  double score = 0;  // sum / length^alpha
+// Sees the steps of greedy search from outside.
+class StepObserver {
+ public:
+  // After each step, on the thread that runs the graph: log_probabilities [words] of the next word,
+  // which are the decoder's and may be changed by it afterwards. What it throws ends the caption.
+  virtual void step(const float* log_probabilities, size_t words) = 0;
+
+ protected:
+  ~StepObserver() = default;
 };
 
+// Immutable; what one caption works on is a State. Refers to its model's blocks, which outlive it.
 class Decoder {
  public:
   Decoder(const Weights& weights, const Fusion& fusion, const EnsembleHead& head,
           SpecialTokens special);
 
-  // What decoding works on, made once for a number of beams so that captions allocate nothing.
+  // What decoding works on, for at most a number of beams. Made once, so that captions allocate
+  // nothing. Matrices are the arena's.
   struct State {
+    State(const Decoder& decoder, size_t beams);
+
+    BeamSearch search;
+    Hypothesis greedy;
+    std::vector<uint32_t> last;         // [beams], the word that each caption ends with
+    std::vector<uint32_t> step_tokens;  // [beams][rows a beam]
     Fusion::State* fusion = nullptr;
-    Matrix hidden;                       // [beams][d]
-    Matrix log_probabilities;            // [beams][W]
-    ScoredToken* best = nullptr;         // [beams][2 beams]
-    std::vector<uint32_t> step_tokens;   // [beams][rows a beam]
-    std::vector<uint32_t> parents;       // [beams]
-    std::vector<Hypothesis> live, next;  // [beams]
-    std::vector<Hypothesis> pool;        // finished, best first
-    size_t pool_size = 0;
-    struct Candidate {
-      double sum;
-      uint32_t beam, token;
-    };
-    std::vector<Candidate> candidates;  // [2 beams * beams]
-    // Called with each step's row [W] of log-probabilities in greedy search; may be empty.
-    std::function<void(const float* row, size_t words)> on_log_probabilities;
-    // Time spent in the head, and steps taken, by the last caption.
-    double head_ms = 0;
-    size_t steps = 0;
+    Matrix hidden;                // [beams][d]
+    Matrix log_probabilities;     // [beams][W]
+    ScoredToken* best = nullptr;  // [beams][2 beams]
+    size_t steps = 0;             // of the last caption
   };
-  void allocate(Arena& arena, size_t beams, Fusion::State& fusion, State& state) const;
+  // Takes the state's memory of the arena, and remembers `fusion`, which outlives it.
+  void allocate(Arena& arena, Fusion::State& fusion, State& state) const;
 
-  // Writes a caption for the prefix in state.fusion. The result lives in `state` until the next
-  // call. Throws Error(kModel) where damaged weights make NaN.
-  const Hypothesis& run(const Runtime& runtime, const DecodeOptions& options, State& state) const;
+  // Plans one step of as many beams as the state has room for.
+  void plan(const Runtime& runtime, State& state) const;
+  // Writes a caption for the prefix in state.fusion. options.beams is at most the state's. The
+  // result lives in `state` until the next call. `observer` may be null; it sees greedy search
+  // alone. Throws Error(kModel) where damaged weights make NaN.
+  const Hypothesis& run(const Runtime& runtime, const DecodeOptions& options, State& state,
+                        StepObserver* observer) const;
 
-  // The two parts of a step at slot t, also for benchmarks after `run`: the live beams' hidden
-  // states, and of these the k best next words of each, in state.best.
+  // The two parts of a step at slot t, also for benchmarks after `run`: hidden [beams][d] of the
+  // captions that end with state.last, and of these the k best next words of each, state.best
+  // [beams][k].
   void step(const Runtime& runtime, State& state, size_t beams, size_t t) const;
-  void find_words(const Runtime& runtime, State& state, size_t beams, size_t t, size_t k) const;
+  void find_words(const Runtime& runtime, State& state, size_t beams, size_t t, size_t k,
+                  StepObserver* observer) const;
 
  private:
-  const Hypothesis& greedy(const Runtime& runtime, const DecodeOptions& options,
-                           State& state) const;
+  const Hypothesis& greedy(const Runtime& runtime, const DecodeOptions& options, State& state,
+                           StepObserver* observer) const;
   const Hypothesis& beam_search(const Runtime& runtime, const DecodeOptions& options,
                                 State& state) const;
-  void advance(const Runtime& runtime, State& state, size_t live, size_t t, size_t k) const;
-  size_t select(const DecodeOptions& options, State& state, size_t live, size_t k) const;
-  void finish(const DecodeOptions& options, const Hypothesis& hypothesis, State& state) const;
+  void advance(const Runtime& runtime, State& state, size_t live, size_t t, size_t k,
+               StepObserver* observer) const;
+  size_t words_per_beam(size_t beams) const;
 
   const Fusion& fusion_;
   const EnsembleHead& head_;

@@ -10,7 +10,6 @@ namespace lightcap {
 namespace {
 
 constexpr Fused kSilu = {.activation = Activation::kSilu};
-constexpr size_t kStrides[Detector::kScales] = {8, 16, 32};
 constexpr size_t kSppfWindow = 5;
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
@@ -24,16 +23,6 @@ bool is_finite(const Box& box) {
 Error not_finite() {
   return Error(ErrorCode::kModel,
                "the detector's outputs are not finite: its weights are damaged, or not trained");
-}
-
-float area(const Box& box) { return (box.x2 - box.x1) * (box.y2 - box.y1); }
-
-float intersection_over_union(const Box& a, const Box& b) {
-  const float width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
-  const float height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
-  if (!(width > 0 && height > 0)) return 0;
-  const float intersection = width * height;
-  return intersection / (area(a) + area(b) - intersection);
 }
 
 }  // namespace
@@ -172,36 +161,45 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
   conv2d(runtime, detect_[2], out23, raw[2]);
 }
 
-// Boxes whose objectness and score pass the threshold, in PyTorch's order.
-size_t Detector::collect(const std::array<Tensor, kScales>& raw, Candidate* candidates) const {
+// The box of one anchor, of the size `anchor` in units of the stride, in one cell, whose outputs
+// are `cell` [5 + classes]; false where it does not pass the confidence threshold.
+bool Detector::decode(const float* cell, float column, float row, float stride, const float* anchor,
+                      Box& box) const {
+  // Infinite too: a sum that ran over says nothing about the picture.
+  if (!(cell[4] < std::numeric_limits<float>::infinity())) throw not_finite();
+  const float objectness = sigmoid(cell[4]);
+  if (!(objectness > confidence_threshold_)) return false;
+  const float score = objectness * sigmoid(*std::max_element(cell + 5, cell + 5 + classes_));
+  if (std::isnan(score)) throw not_finite();
+  if (!(score > confidence_threshold_)) return false;
+  const float center_x = (2 * sigmoid(cell[0]) - 0.5f + column) * stride;
+  const float center_y = (2 * sigmoid(cell[1]) - 0.5f + row) * stride;
+  const float doubled_w = 2 * sigmoid(cell[2]);
+  const float doubled_h = 2 * sigmoid(cell[3]);
+  const float half_w = doubled_w * doubled_w * (anchor[0] * stride) / 2;
+  const float half_h = doubled_h * doubled_h * (anchor[1] * stride) / 2;
+  box = {center_x - half_w, center_y - half_h, center_x + half_w, center_y + half_h, score};
+  if (!is_finite(box)) throw not_finite();
+  return true;
+}
+
+// Boxes that pass the confidence threshold, numbered as PyTorch's output has them: by scale,
+// anchor, row and column.
+size_t Detector::collect(const std::array<Tensor, kScales>& raw, BoxCandidate* candidates) const {
   size_t count = 0;
   uint32_t order = 0;
   for (size_t scale = 0; scale < kScales; ++scale) {
     const Tensor& cells = raw[scale];
-    const auto stride = static_cast<float>(kStrides[scale]);
+    const auto stride = static_cast<float>(Detector::stride(scale));
     for (size_t anchor = 0; anchor < anchors_; ++anchor) {
       const float* size = anchor_sizes_ + 2 * (scale * anchors_ + anchor);
       for (size_t y = 0; y < cells.height; ++y) {
         for (size_t x = 0; x < cells.width; ++x, ++order) {
-          const float* p =
+          const float* cell =
               cells.data + y * cells.row_stride + x * cells.pixel_stride + anchor * (5 + classes_);
-          // Infinite too: a sum that ran over says nothing about the picture.
-          if (!(p[4] < std::numeric_limits<float>::infinity())) throw not_finite();
-          const float objectness = sigmoid(p[4]);
-          if (!(objectness > confidence_threshold_)) continue;
-          const float score = objectness * sigmoid(*std::max_element(p + 5, p + 5 + classes_));
-          if (std::isnan(score)) throw not_finite();
-          if (!(score > confidence_threshold_)) continue;
-          const float center_x = (2 * sigmoid(p[0]) - 0.5f + static_cast<float>(x)) * stride;
-          const float center_y = (2 * sigmoid(p[1]) - 0.5f + static_cast<float>(y)) * stride;
-          const float doubled_w = 2 * sigmoid(p[2]);
-          const float doubled_h = 2 * sigmoid(p[3]);
-          const float half_w = doubled_w * doubled_w * (size[0] * stride) / 2;
-          const float half_h = doubled_h * doubled_h * (size[1] * stride) / 2;
-          const Box box = {center_x - half_w, center_y - half_h, center_x + half_w,
-                           center_y + half_h, score};
-          if (!is_finite(box)) throw not_finite();
-          candidates[count++] = {box, order};
+          Box box;
+          if (decode(cell, static_cast<float>(x), static_cast<float>(y), stride, size, box))
+            candidates[count++] = {box, order};
         }
       }
     }
@@ -214,26 +212,17 @@ size_t Detector::propose(const Runtime& runtime, const std::array<Tensor, kScale
   const Arena::Scope scope(runtime.arena);
   size_t cells = 0;
   for (const Tensor& scale : raw) cells += scale.height * scale.width * anchors_;
-  auto* candidates = static_cast<Candidate*>(runtime.arena.bytes(cells * sizeof(Candidate)));
+  auto* candidates = static_cast<BoxCandidate*>(runtime.arena.bytes(cells * sizeof(BoxCandidate)));
   // Every cell may hold a candidate, and each is held against every box that is kept.
   constexpr size_t kCandidateSteps = 64, kOverlapSteps = 8;
   runtime.plan_steps(
       static_cast<double>(cells) *
       static_cast<double>(kCandidateSteps + classes_ + kOverlapSteps * max_proposals_));
-  if (runtime.planning()) return 0;
-  const size_t count = collect(raw, candidates);
-  // As a stable descending sort, which std::stable_sort would allocate for.
-  std::sort(candidates, candidates + count, [](const Candidate& a, const Candidate& b) {
-    return a.box.score != b.box.score ? a.box.score > b.box.score : a.order < b.order;
-  });
   size_t kept = 0;
-  for (size_t i = 0; i < count && kept < max_proposals_; ++i) {
-    const Box& box = candidates[i].box;
-    const bool suppressed = std::any_of(boxes, boxes + kept, [&](const Box& better) {
-      return intersection_over_union(better, box) > iou_threshold_;
-    });
-    if (!suppressed) boxes[kept++] = box;
-  }
+  runtime.serial([&] {
+    kept = suppress_overlaps(candidates, collect(raw, candidates), iou_threshold_, max_proposals_,
+                             boxes);
+  });
   return kept;
 }
 

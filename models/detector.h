@@ -11,20 +11,18 @@
 #include <vector>
 
 #include "engine/runtime/ops.h"
+#include "models/nms.h"
 #include "models/weights.h"
 
 namespace lightcap {
-
-// x1 y1 x2 y2 in pixels of the detector's input, and objectness times the best class's probability.
-struct Box {
-  float x1, y1, x2, y2, score;
-};
 
 class Detector {
  public:
   // Zeros that the input must have on every side, as in ImageEncoder.
   static constexpr size_t kInputPadding = 2;
   static constexpr size_t kScales = 3;
+  // Pixels of the input that a cell of a scale has on each side.
+  static constexpr size_t stride(size_t scale) { return size_t{8} << scale; }
 
   Detector() = default;
   explicit Detector(const Weights& weights);
@@ -36,9 +34,9 @@ class Detector {
                const std::array<Tensor, kScales>& raw) const;
   size_t outputs_per_cell() const { return anchors_ * (5 + classes_); }
 
-  // Decodes, filters and suppresses: keeps at most max_proposals boxes, best first, and returns how
-  // many. `boxes` has room for max_proposals. Throws Error(kModel) where damaged weights make NaN
-  // or infinities.
+  // boxes [max_proposals] = those that pass the thresholds, in pixels of the detector's input, best
+  // first; returns how many. Throws Error(kModel) where damaged weights make NaN or infinities.
+  // While planning there are none.
   size_t propose(const Runtime& runtime, const std::array<Tensor, kScales>& raw, Box* boxes) const;
 
  private:
@@ -53,11 +51,9 @@ class Detector {
   void run_c3(const Runtime& runtime, const C3& c3, const Tensor& x, const Tensor& y) const;
   void run_sppf(const Runtime& runtime, const Tensor& x, const Tensor& y) const;
 
-  struct Candidate {
-    Box box;
-    uint32_t order;  // the place in PyTorch's output: scale, anchor, row, column
-  };
-  size_t collect(const std::array<Tensor, kScales>& raw, Candidate* candidates) const;
+  bool decode(const float* cell, float column, float row, float stride, const float* anchor,
+              Box& box) const;
+  size_t collect(const std::array<Tensor, kScales>& raw, BoxCandidate* candidates) const;
 
   Conv conv0_, conv1_, conv3_, conv5_, conv7_, conv10_, conv14_, conv18_, conv21_;
   Conv sppf1_, sppf2_;

@@ -10,11 +10,12 @@
 namespace lightcap {
 namespace {
 
-// Words that one task computes: 1.25 MB of the embedding at d = 312, and their logits fit into L1.
+// The words that one task computes: 1.25 MB of the embedding at d = 312, and their logits fit into
+// L1.
 constexpr size_t kChunk = 1024;
 
-// One pass over the words: their embeddings, of depth 0 where they are not read, and `floats` other
-// floats a word.
+// The work of one pass over the words: it reads their embeddings, of depth 0 where it doesn't, and
+// `floats` other floats a word.
 LayerWork head_work(std::string_view kernel, size_t rows, const PackedMatrix& embeddings,
                     size_t floats) {
   const size_t d = embeddings.depth, words = embeddings.outputs;
@@ -55,94 +56,124 @@ EnsembleHead::EnsembleHead(const Weights& weights)
 
 size_t EnsembleHead::chunks() const { return ceil_div(words(), kChunk); }
 
-void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
-                           const HeadOptions& options) const {
-  const Arena::Scope scope(runtime.arena);
-  const size_t beams = hidden.rows;
-  const size_t d = word_embedding_.width();
-  // z [beams * branches][d], a beam's branches one after the other.
-  Matrix z = runtime.arena.matrix(beams * branches_.size(), d);
+size_t EnsembleHead::chunk_words(size_t chunk) const {
+  return std::min(kChunk, words() - chunk * kChunk);
+}
+
+EnsembleHead::Scratch EnsembleHead::scratch(Arena& arena, size_t beams) const {
+  Scratch s;
+  s.beams = beams;
+  s.branches = ensemble_ == Ensemble::kMeanLogit ? 1 : branches_.size();
+  // Before branches are averaged it has rows for all of them.
+  s.z = arena.matrix(beams * branches_.size(), word_embedding_.width());
+  s.logits = arena.matrix(s.rows(), words());
+  s.maximum = arena.matrix(chunks(), s.rows());
+  s.exp_sum = arena.matrix(chunks(), s.rows());
+  s.log_sum_exp = arena.floats(s.rows());
+  s.floors = arena.floats(beams);
+  s.bounds = arena.floats(chunks());
+  return s;
+}
+
+// z [beams * branches][d] = LayerNorm_k(gelu(dense_k h)) of every branch k.
+void EnsembleHead::transform(const Runtime& runtime, Matrix hidden, Matrix z) const {
   for (size_t i = 0; i < branches_.size(); ++i) {
-    const Matrix own = {z.row(i), beams, d, branches_.size() * z.stride};
+    const Matrix own = {z.row(i), hidden.rows, z.columns, branches_.size() * z.stride};
     linear(runtime, branches_[i].dense, hidden, own, {.activation = Activation::kGelu});
     layer_norm(runtime, branches_[i].norm, own, own);
   }
-  size_t branches = branches_.size();
-  if (ensemble_ == Ensemble::kMeanLogit) {
-    // Logits are linear in z, so their mean is the logits of the mean. Beam i's mean goes to row i,
-    // which is read no more: beams come in ascending order.
-    runtime.parallel_for(1, [&](size_t) {
-      for (size_t beam = 0; beam < beams; ++beam) {
-        for (size_t k = 0; k < d; ++k) {
-          float sum = 0;
-          for (size_t i = 0; i < branches; ++i) sum += z.row(beam * branches + i)[k];
-          z.row(beam)[k] = sum / static_cast<float>(branches);
-        }
+}
+
+// Logits are linear in z, so their mean is the logits of the mean. Beam i's mean goes to row i,
+// which is read no more: beams come in ascending order.
+void EnsembleHead::average_branches(const Runtime& runtime, size_t beams, Matrix z) const {
+  const size_t branches = branches_.size();
+  runtime.serial([&] {
+    for (size_t beam = 0; beam < beams; ++beam) {
+      for (size_t k = 0; k < z.columns; ++k) {
+        float sum = 0;
+        for (size_t i = 0; i < branches; ++i) sum += z.row(beam * branches + i)[k];
+        z.row(beam)[k] = sum / static_cast<float>(branches);
       }
-    });
-    branches = 1;
-  }
-  const size_t rows = beams * branches;
-  const Matrix logits = runtime.arena.matrix(rows, words());
-  const Matrix maximum = runtime.arena.matrix(chunks(), rows);
-  const Matrix exp_sum = runtime.arena.matrix(chunks(), rows);
-  float* log_sum_exp = runtime.arena.floats(rows);
-  float* floors = runtime.arena.floats(beams);
-  float* bounds = runtime.arena.floats(chunks());
-  {
-    const Observed observed(
-        runtime, [&] { return head_work("head_logits", rows, word_embedding_.matrix, rows + 1); });
-    constexpr size_t kWordSteps = 48;  // of a word's exponentials, and of finding the best
-    runtime.plan_steps(static_cast<double>(rows * words()) * static_cast<double>(d + kWordSteps));
-    // The kernel takes kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so
-    // that the chunk's words are still in the cache.
-    runtime.parallel_for(chunks(), [&](size_t task) {
-      const size_t chunk = options.last_words_first ? chunks() - 1 - task : task;
-      const size_t first = chunk * kChunk;
-      for (size_t row = 0; row < rows; row += kMaxHeadRows) {
-        runtime.kernels.head_logits(
-            {.z = z.row(row),
-             .z_stride = z.stride,
-             .weights = word_embedding_.matrix.slice(first, std::min(kChunk, words() - first)),
-             .bias = bias_ + first,
-             .logits = logits.row(row) + first,
-             .logits_stride = logits.stride,
-             .maximum = maximum.row(chunk) + row,
-             .exp_sum = exp_sum.row(chunk) + row,
-             .rows = std::min(kMaxHeadRows, rows - row)});
-      }
-    });
-  }
-  runtime.parallel_for(1, [&](size_t) {
-    for (size_t row = 0; row < rows; ++row) {
-      float top = -std::numeric_limits<float>::infinity();
-      for (size_t chunk = 0; chunk < chunks(); ++chunk)
-        top = std::max(top, maximum.row(chunk)[row]);
-      double sum = 0;
-      for (size_t chunk = 0; chunk < chunks(); ++chunk) {
-        sum += static_cast<double>(exp_sum.row(chunk)[row]) *
-               std::exp(static_cast<double>(maximum.row(chunk)[row]) - static_cast<double>(top));
-      }
-      log_sum_exp[row] = static_cast<float>(static_cast<double>(top) + std::log(sum));
     }
-    for (size_t beam = 0; beam < beams; ++beam)
-      floors[beam] = floor_of(maximum, beam, branches, log_sum_exp, options.best, bounds);
   });
+}
+
+// Logits of all words, and each chunk's part of the softmax' denominator. The kernel takes
+// kMaxHeadRows rows at once; more than that come in groups, chunk by chunk, so that the chunk's
+// words are still in the cache.
+void EnsembleHead::multiply(const Runtime& runtime, const Scratch& s, bool last_words_first) const {
+  const size_t rows = s.rows();
+  const Observed observed(
+      runtime, [&] { return head_work("head_logits", rows, word_embedding_.matrix, rows + 1); });
+  constexpr size_t kWordSteps = 48;  // a word's exponentials, and finding the best
+  runtime.plan_steps(static_cast<double>(rows * words()) *
+                     static_cast<double>(word_embedding_.width() + kWordSteps));
+  runtime.parallel_for(chunks(), [&](size_t task) {
+    const size_t chunk = last_words_first ? chunks() - 1 - task : task;
+    const size_t first = chunk * kChunk;
+    for (size_t row = 0; row < rows; row += kMaxHeadRows) {
+      runtime.kernels.head_logits(
+          {.z = s.z.row(row),
+           .z_stride = s.z.stride,
+           .weights = word_embedding_.matrix.slice(first, chunk_words(chunk)),
+           .bias = bias_ + first,
+           .logits = s.logits.row(row) + first,
+           .logits_stride = s.logits.stride,
+           .maximum = s.maximum.row(chunk) + row,
+           .exp_sum = s.exp_sum.row(chunk) + row,
+           .rows = std::min(kMaxHeadRows, rows - row)});
+    }
+  });
+}
+
+// The softmax' denominators from those of the chunks, and below which log-probability a beam's
+// words are not among its `best`.
+void EnsembleHead::normalize(const Scratch& s, size_t best) const {
+  for (size_t row = 0; row < s.rows(); ++row) {
+    float top = -std::numeric_limits<float>::infinity();
+    for (size_t chunk = 0; chunk < chunks(); ++chunk)
+      top = std::max(top, s.maximum.row(chunk)[row]);
+    double sum = 0;
+    for (size_t chunk = 0; chunk < chunks(); ++chunk) {
+      sum += static_cast<double>(s.exp_sum.row(chunk)[row]) *
+             std::exp(static_cast<double>(s.maximum.row(chunk)[row]) - static_cast<double>(top));
+    }
+    s.log_sum_exp[row] = static_cast<float>(static_cast<double>(top) + std::log(sum));
+  }
+  for (size_t beam = 0; beam < s.beams; ++beam)
+    s.floors[beam] = floor_of(s.maximum, beam, s.branches, s.log_sum_exp, best, s.bounds);
+}
+
+// The ensemble's log-probabilities from the branches' logits.
+void EnsembleHead::combine(const Runtime& runtime, const Scratch& s,
+                           Matrix log_probabilities) const {
   const Observed observed(runtime, [&] {
-    return head_work("head_combine", rows, {nullptr, words(), 0}, rows + beams);
+    return head_work("head_combine", s.rows(), {nullptr, words(), 0}, s.rows() + s.beams);
   });
   runtime.parallel_for(chunks(), [&](size_t chunk) {
     const size_t first = chunk * kChunk;
-    for (size_t beam = 0; beam < beams; ++beam) {
-      runtime.kernels.head_combine({.logits = logits.row(beam * branches) + first,
-                                    .logits_stride = logits.stride,
-                                    .log_sum_exp = log_sum_exp + beam * branches,
+    for (size_t beam = 0; beam < s.beams; ++beam) {
+      runtime.kernels.head_combine({.logits = s.logits.row(beam * s.branches) + first,
+                                    .logits_stride = s.logits.stride,
+                                    .log_sum_exp = s.log_sum_exp + beam * s.branches,
                                     .y = log_probabilities.row(beam) + first,
-                                    .branches = branches,
-                                    .words = std::min(kChunk, words() - first),
-                                    .floor = floors[beam]});
+                                    .branches = s.branches,
+                                    .words = chunk_words(chunk),
+                                    .floor = s.floors[beam]});
     }
   });
+}
+
+void EnsembleHead::forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
+                           const HeadOptions& options) const {
+  const Arena::Scope scope(runtime.arena);
+  const Scratch s = scratch(runtime.arena, hidden.rows);
+  transform(runtime, hidden, s.z);
+  if (ensemble_ == Ensemble::kMeanLogit) average_branches(runtime, s.beams, s.z);
+  multiply(runtime, s, options.last_words_first);
+  runtime.serial([&] { normalize(s, options.best); });
+  combine(runtime, s, log_probabilities);
 }
 
 void EnsembleHead::best_words(const Runtime& runtime, Matrix log_probabilities, size_t k,

@@ -19,11 +19,11 @@ struct ScoredToken {
 };
 
 struct HeadOptions {
-  // Of each beam only so many best words will be asked for: the other log-probabilities may be any
+  // Only so many best words of each beam will be asked for: the other log-probabilities may be any
   // below theirs.
   size_t best = SIZE_MAX;
-  // Whoever calls the head again and again should alternate this: the words that one call read last
-  // are those that caches still hold for the next.
+  // Callers of many steps in a row should alternate this: the words that one call read last are
+  // those that caches still hold for the next.
   bool last_words_first = false;
 };
 
@@ -33,13 +33,14 @@ class EnsembleHead {
   explicit EnsembleHead(const Weights& weights);
   void describe(ModuleVisitor& visitor, Config& config);
 
-  // hidden [beams][d] -> log_probabilities [beams][W] of the ensemble. The embedding is read once
-  // for all branches and beams. Logits of branch k are E LayerNorm_k(gelu(dense_k h)) + bias.
+  // log_probabilities [beams][W] = those of the ensemble for hidden [beams][d]. Branch k's logits
+  // are E LayerNorm_k(gelu(dense_k h)) + bias; the embedding E is read once for all branches and
+  // beams. Takes scratch of the arena.
   void forward(const Runtime& runtime, Matrix hidden, Matrix log_probabilities,
                const HeadOptions& options) const;
 
-  // For each beam the k best words, best first, of equal ones the lower id; best [beams][k]. k is
-  // at most kMaxTopK and W.
+  // best [beams][k] = each beam's k best words, best first, among equals the lower id first. k is
+  // at most kMaxTopK and W. Not written while planning.
   void best_words(const Runtime& runtime, Matrix log_probabilities, size_t k,
                   ScoredToken* best) const;
 
@@ -51,7 +52,28 @@ class EnsembleHead {
     Linear dense;
     LayerNorm norm;
   };
+  // One call's numbers. A row is a branch of a beam, a beam's branches one after the other; the
+  // ensemble of mean logits has one row a beam.
+  struct Scratch {
+    size_t beams, branches;  // rows = beams * branches
+    Matrix z;                // [rows][d], what the embedding is multiplied with
+    Matrix logits;           // [rows][W]
+    Matrix maximum;          // [chunks][rows], of a chunk's logits
+    Matrix exp_sum;          // [chunks][rows], sum of exp(logit - maximum)
+    float* log_sum_exp;      // [rows]
+    float* floors;           // [beams], see HeadCombineArgs::floor
+    float* bounds;           // [chunks]
+
+    size_t rows() const { return beams * branches; }
+  };
   size_t chunks() const;
+  size_t chunk_words(size_t chunk) const;
+  Scratch scratch(Arena& arena, size_t beams) const;
+  void transform(const Runtime& runtime, Matrix hidden, Matrix z) const;
+  void average_branches(const Runtime& runtime, size_t beams, Matrix z) const;
+  void multiply(const Runtime& runtime, const Scratch& s, bool last_words_first) const;
+  void normalize(const Scratch& s, size_t best) const;
+  void combine(const Runtime& runtime, const Scratch& s, Matrix log_probabilities) const;
 
   WordEmbedding word_embedding_;
   const float* bias_ = nullptr;  // [W]

@@ -21,8 +21,8 @@ constexpr size_t kScoresSlack = 32;
 
 constexpr size_t align_floats(size_t count) { return ceil_div(count, 16) * 16; }
 
-// Of `rows` queries over `keys` keys, for all heads of width `d` together. Beams share the prefix,
-// so keys count once.
+// The work of `rows` queries over `keys` keys, for all heads together, whose width is `d`. Beams
+// share the prefix, so keys count once.
 LayerWork attention_work(std::string_view query, size_t rows, size_t keys, size_t d) {
   return {.name = query.substr(0, query.rfind('.')),
           .kernel = "attention",
@@ -33,40 +33,43 @@ LayerWork attention_work(std::string_view query, size_t rows, size_t keys, size_
           .bytes = static_cast<double>(2 * (rows + keys) * d * sizeof(float))};
 }
 
-// A head's steps for a query and a key: two products, whose vectors are computed as wholes, and an
-// exponential.
+// The steps of all heads for every pair of a query and a key: two products, whose vectors are
+// computed as wholes, and an exponential.
 double attention_steps(size_t rows, size_t keys, size_t heads, size_t head_size) {
   constexpr size_t kExponential = 24;
   return static_cast<double>(rows * keys) *
          static_cast<double>(heads * (head_size + align_floats(head_size) + kExponential));
 }
 
-// Scratch for scores, for so many tasks at a time that it stays small beside the keys and values,
-// which it would else outgrow with the square of the prefix.
-struct Scores {
-  size_t size;           // of a row
-  size_t tasks_at_once;  // enough for any number of threads
-  float* data;
+}  // namespace
 
+// Scratch for the scores of attention, for so many tasks at a time that it stays small beside the
+// keys and values, which it would else outgrow with the square of the prefix.
+class Fusion::Scores {
+ public:
   Scores(Arena& arena, size_t keys, size_t tasks)
-      : size(align_floats(keys + kScoresSlack)),
-        tasks_at_once(std::min(tasks, std::max(kTasksAtOnce, kFloats / (2 * size)))),
-        data(arena.floats(tasks_at_once * 2 * size)) {}
-  float* of_task(size_t task) const { return data + task % tasks_at_once * 2 * size; }
+      : stride_(align_floats(keys + kScoresSlack)),
+        tasks_at_once_(std::min(tasks, std::max(kTasksAtOnce, kFloats / (kRows * stride_)))),
+        data_(arena.floats(tasks_at_once_ * kRows * stride_)) {}
 
-  // f(task) for every task, on the pool.
+  size_t stride() const { return stride_; }
+  // Calls f(task, scores) for every task, on the pool; scores [kRows][stride] are its own.
   template <class F>
   void for_each_task(const Runtime& runtime, size_t tasks, F&& f) const {
-    for (size_t first = 0; first < tasks; first += tasks_at_once) {
-      runtime.parallel_for(std::min(tasks_at_once, tasks - first), [&](size_t i) { f(first + i); });
+    for (size_t first = 0; first < tasks; first += tasks_at_once_) {
+      runtime.parallel_for(std::min(tasks_at_once_, tasks - first),
+                           [&](size_t i) { f(first + i, data_ + i * kRows * stride_); });
     }
   }
 
-  static constexpr size_t kTasksAtOnce = 64;
+ private:
+  static constexpr size_t kRows = 2;          // that AttentionArgs::scores wants
+  static constexpr size_t kTasksAtOnce = 64;  // enough for any number of threads
   static constexpr size_t kFloats = size_t{1} << 20;
-};
 
-}  // namespace
+  size_t stride_, tasks_at_once_;
+  float* data_;
+};
 
 Fusion::Fusion(const Weights& weights) {
   weights.load(*this);
@@ -79,26 +82,13 @@ Fusion::Fusion(const Weights& weights) {
   visual_tokens_ = config.image_encoder.grid() * config.image_encoder.grid();
 }
 
-LayerCache Fusion::layer_cache(Arena& arena, size_t tokens) const {
-  const size_t key_stride = align_floats(tokens);
-  return {arena.floats(d_ * key_stride), key_stride, arena.matrix(tokens, d_)};
-}
-
 void Fusion::allocate(Arena& arena, size_t beams, State& state) const {
   state.prefix.resize(layers_.size());
-  for (LayerCache& cache : state.prefix) cache = layer_cache(arena, max_prefix_tokens());
-  // Reordering needs a second set, except where there is nothing to reorder.
-  state.captions.resize(beams);
-  state.spare_captions.resize(beams > 1 ? beams : 0);
-  for (auto* set : {&state.captions, &state.spare_captions}) {
-    for (std::vector<LayerCache>& beam : *set) {
-      beam.resize(layers_.size());
-      for (LayerCache& cache : beam) cache = layer_cache(arena, caption_slots_);
-    }
-  }
+  for (KeyValueCache& cache : state.prefix) cache = KeyValueCache(arena, max_prefix_tokens(), d_);
+  state.captions.allocate(arena, beams, layers_.size(), caption_slots_, d_);
 }
 
-// out [d] = LayerNorm(word + position + token type), before LayerNorm.
+// out [d] = word + position + token type, which LayerNorm is still to be applied to.
 void Fusion::embed(uint32_t token, size_t position, size_t token_type, float* out) const {
   word_embedding_.lookup(token, out);
   const float* p = positions_ + position * d_;
@@ -117,29 +107,77 @@ void Fusion::embed_prefix(const Runtime& runtime, const uint32_t* tokens, size_t
   linear(runtime, visual_dense_, modulated.pixels(), visual);
   layer_norm(runtime, visual_norm_, visual, visual);
   if (grid_position_ == nullptr) return;
-  runtime.parallel_for(1, [&](size_t) {
+  runtime.serial([&] {
     for (size_t i = 0; i < visual_tokens_; ++i) {
       for (size_t k = 0; k < d_; ++k) visual.row(i)[k] += grid_position_[i * d_ + k];
     }
   });
 }
 
-// Rows of `keys` [rows][d] become columns of every head's transposed keys, from column `slot` on.
-void Fusion::store_keys(Matrix keys, size_t slot, const LayerCache& cache) const {
-  for (size_t k = 0; k < d_; ++k) {
-    float* to = cache.keys + k * cache.key_stride + slot;
-    for (size_t row = 0; row < keys.rows; ++row) to[row] = keys.row(row)[k];
-  }
+// context [rows][d] gets one head's columns: its attention of query [rows][d] over the keys and
+// values of the prefix and of a caption, causal as AttentionArgs has it.
+void Fusion::attend_head(const Runtime& runtime, size_t head, Matrix query, Matrix context,
+                         const KeyValues& prefix, const KeyValues& caption, size_t causal,
+                         float* scores, size_t scores_stride) const {
+  runtime.kernels.attention({.queries = query.data + head * head_size_,
+                             .query_stride = query.stride,
+                             .rows = query.rows,
+                             .head_size = head_size_,
+                             .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
+                             .prefix = prefix,
+                             .caption = caption,
+                             .causal = causal,
+                             .scores = scores,
+                             .scores_stride = scores_stride,
+                             .output = context.data + head * head_size_,
+                             .output_stride = context.stride});
 }
 
-KeyValues Fusion::head_of(const LayerCache& cache, size_t head, size_t count) const {
-  return {.keys = cache.keys + head * head_size_ * cache.key_stride,
-          .key_stride = cache.key_stride,
-          .values = cache.values.data + head * head_size_,
-          .value_stride = cache.values.stride,
-          .count = count};
+// Attention within the prefix: query and context are [prefix tokens][d], and `cache` holds their
+// keys and values.
+void Fusion::attend_prefix(const Runtime& runtime, const Layer& layer, const KeyValueCache& cache,
+                           const Scores& scores, Matrix query, Matrix context) const {
+  const size_t rows = query.rows;
+  const Observed observed(runtime,
+                          [&] { return attention_work(layer.query.name, rows, rows, d_); });
+  runtime.plan_steps(attention_steps(rows, rows, heads_, head_size_));
+  const size_t row_tasks = ceil_div(rows, kRowsPerTask);
+  scores.for_each_task(runtime, heads_ * row_tasks, [&](size_t task, float* own) {
+    const size_t head = task / row_tasks;
+    const size_t first = task % row_tasks * kRowsPerTask;
+    const size_t count = std::min(kRowsPerTask, rows - first);
+    attend_head(runtime, head, query.from_row(first, count), context.from_row(first, count),
+                cache.head(head, head_size_, rows), {}, 0, own, scores.stride());
+  });
 }
 
+// Attention of a step's rows, query and context [beams * rows][d], over the prefix and the captions
+// so far, in layer number `layer`.
+void Fusion::attend_captions(const Runtime& runtime, size_t layer, const Step& step,
+                             const State& state, const Scores& scores, Matrix query,
+                             Matrix context) const {
+  const Observed observed(runtime, [&] {
+    return attention_work(layers_[layer].query.name, query.rows,
+                          state.prefix_tokens + step.t + step.rows - 1, d_);
+  });
+  // The last step is the one that is planned, since it sees the most.
+  runtime.plan_steps(
+      attention_steps(query.rows, max_prefix_tokens() + caption_slots_, heads_, head_size_));
+  const size_t head_tasks = ceil_div(heads_, kHeadsPerTask);
+  scores.for_each_task(runtime, step.beams * head_tasks, [&](size_t task, float* own) {
+    const size_t beam = task / head_tasks;
+    const size_t first = task % head_tasks * kHeadsPerTask;
+    const size_t row = beam * step.rows;
+    for (size_t head = first; head < std::min(first + kHeadsPerTask, heads_); ++head) {
+      attend_head(runtime, head, query.from_row(row, step.rows), context.from_row(row, step.rows),
+                  state.prefix[layer].head(head, head_size_, state.prefix_tokens),
+                  state.captions.at(beam, layer).head(head, head_size_, step.t), 1, own,
+                  scores.stride());
+    }
+  });
+}
+
+// x = LayerNorm(x + attention_output(context)); x = LayerNorm(x + output(gelu(intermediate(x)))).
 void Fusion::finish_layer(const Runtime& runtime, const Layer& layer, Matrix context,
                           Matrix x) const {
   const Arena::Scope scope(runtime.arena);
@@ -159,38 +197,17 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
   const Matrix query = runtime.arena.matrix(rows, d_);
   const Matrix key = runtime.arena.matrix(rows, d_);
   const Matrix context = runtime.arena.matrix(rows, d_);
-  const size_t row_tasks = ceil_div(rows, kRowsPerTask);
-  const Scores scores(runtime.arena, rows + kRowsPerTask, heads_ * row_tasks);
+  const Scores scores(runtime.arena, rows + kRowsPerTask, heads_ * ceil_div(rows, kRowsPerTask));
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    const LayerCache& cache = state.prefix[i];
+    const KeyValueCache& cache = state.prefix[i];
     linear(runtime, layer.key, prefix, key);
-    linear(runtime, layer.value, prefix, cache.values.first_rows(rows));
-    runtime.parallel_for(1, [&](size_t) { store_keys(key, 0, cache); });
+    linear(runtime, layer.value, prefix, cache.values(rows));
+    runtime.serial([&] { cache.store_keys(0, key); });
     // Nobody reads the last layer's output: captions see keys and values only.
     if (i + 1 == layers_.size()) break;
     linear(runtime, layer.query, prefix, query);
-    {
-      const Observed observed(runtime,
-                              [&] { return attention_work(layer.query.name, rows, rows, d_); });
-      runtime.plan_steps(attention_steps(rows, rows, heads_, head_size_));
-      scores.for_each_task(runtime, heads_ * row_tasks, [&](size_t task) {
-        const size_t head = task / row_tasks;
-        const size_t first = task % row_tasks * kRowsPerTask;
-        runtime.kernels.attention({.queries = query.row(first) + head * head_size_,
-                                   .query_stride = query.stride,
-                                   .rows = std::min(kRowsPerTask, rows - first),
-                                   .head_size = head_size_,
-                                   .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
-                                   .prefix = head_of(cache, head, rows),
-                                   .caption = {},
-                                   .causal = 0,
-                                   .scores = scores.of_task(task),
-                                   .scores_stride = scores.size,
-                                   .output = context.row(first) + head * head_size_,
-                                   .output_stride = context.stride});
-      });
-    }
+    attend_prefix(runtime, layer, cache, scores, query, context);
     finish_layer(runtime, layer, context, prefix);
   }
 }
@@ -198,20 +215,19 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
 void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, size_t beams,
                   size_t rows_per_beam, size_t t, Matrix hidden) const {
   const Arena::Scope scope(runtime.arena);
+  const Step step = {beams, rows_per_beam, t};
   const size_t rows = beams * rows_per_beam;
   const Matrix x = runtime.arena.matrix(rows, d_);
   const Matrix query = runtime.arena.matrix(rows, d_);
   const Matrix key = runtime.arena.matrix(rows, d_);
   const Matrix value = runtime.arena.matrix(rows, d_);
   const Matrix context = runtime.arena.matrix(rows, d_);
-  const size_t head_tasks = ceil_div(heads_, kHeadsPerTask);
   const Scores scores(runtime.arena, max_prefix_tokens() + caption_slots_ + rows_per_beam,
-                      beams * head_tasks);
+                      beams * ceil_div(heads_, kHeadsPerTask));
 
-  runtime.parallel_for(1, [&](size_t) {
-    for (size_t row = 0; row < rows; ++row) {
+  runtime.serial([&] {
+    for (size_t row = 0; row < rows; ++row)
       embed(tokens[row], t - 1 + row % rows_per_beam, kCaptionType, x.row(row));
-    }
   });
   layer_norm(runtime, embedding_norm_, x, x);
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -219,69 +235,21 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
     linear(runtime, layer.query, x, query);
     linear(runtime, layer.key, x, key);
     linear(runtime, layer.value, x, value);
-    runtime.parallel_for(1, [&](size_t) {
-      // [MASK]'s are overwritten by the next step.
+    runtime.serial([&] {
+      // The slot of [MASK] is overwritten by the next step.
       for (size_t beam = 0; beam < beams; ++beam) {
-        const LayerCache& cache = state.captions[beam][i];
         const size_t row = beam * rows_per_beam;
-        store_keys(key.from_row(row, rows_per_beam), t - 1, cache);
-        for (size_t r = 0; r < rows_per_beam; ++r)
-          std::memcpy(cache.values.row(t - 1 + r), value.row(row + r), d_ * sizeof(float));
+        state.captions.at(beam, i).store(t - 1, key.from_row(row, rows_per_beam),
+                                         value.from_row(row, rows_per_beam));
       }
     });
-    {
-      const Observed observed(runtime, [&] {
-        return attention_work(layer.query.name, rows, state.prefix_tokens + t + rows_per_beam - 1,
-                              d_);
-      });
-      // Of the last step, which sees the most.
-      runtime.plan_steps(
-          attention_steps(rows, max_prefix_tokens() + caption_slots_, heads_, head_size_));
-      scores.for_each_task(runtime, beams * head_tasks, [&](size_t task) {
-        const size_t beam = task / head_tasks;
-        const size_t first_head = task % head_tasks * kHeadsPerTask;
-        const size_t row = beam * rows_per_beam;
-        for (size_t head = first_head; head < std::min(first_head + kHeadsPerTask, heads_);
-             ++head) {
-          runtime.kernels.attention({.queries = query.row(row) + head * head_size_,
-                                     .query_stride = query.stride,
-                                     .rows = rows_per_beam,
-                                     .head_size = head_size_,
-                                     .scale = 1.0f / std::sqrt(static_cast<float>(head_size_)),
-                                     .prefix = head_of(state.prefix[i], head, state.prefix_tokens),
-                                     .caption = head_of(state.captions[beam][i], head, t),
-                                     .causal = 1,
-                                     .scores = scores.of_task(task),
-                                     .scores_stride = scores.size,
-                                     .output = context.row(row) + head * head_size_,
-                                     .output_stride = context.stride});
-        }
-      });
-    }
+    attend_captions(runtime, i, step, state, scores, query, context);
     finish_layer(runtime, layer, context, x);
   }
-  runtime.parallel_for(1, [&](size_t) {
-    for (size_t beam = 0; beam < beams; ++beam) {
+  runtime.serial([&] {
+    for (size_t beam = 0; beam < beams; ++beam)
       std::memcpy(hidden.row(beam), x.row((beam + 1) * rows_per_beam - 1), d_ * sizeof(float));
-    }
   });
-}
-
-void Fusion::reorder(const Runtime& runtime, State& state, const uint32_t* parents, size_t beams,
-                     size_t slots) const {
-  const auto stays = [&](size_t beam) { return parents[beam] == beam; };
-  bool all_stay = true;
-  for (size_t beam = 0; beam < beams; ++beam) all_stay = all_stay && stays(beam);
-  if (all_stay) return;
-  runtime.parallel_for(beams, [&](size_t beam) {
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      const LayerCache& from = state.captions[parents[beam]][i];
-      const LayerCache& to = state.spare_captions[beam][i];
-      std::memcpy(to.keys, from.keys, d_ * from.key_stride * sizeof(float));
-      std::memcpy(to.values.data, from.values.data, slots * from.values.stride * sizeof(float));
-    }
-  });
-  std::swap(state.captions, state.spare_captions);
 }
 
 }  // namespace lightcap

@@ -11,18 +11,11 @@
 #include <vector>
 
 #include "engine/runtime/ops.h"
+#include "models/kv_cache.h"
 #include "models/weights.h"
 #include "models/word_embedding.h"
 
 namespace lightcap {
-
-// Keys and values of one layer. Keys are transposed per head, [heads][head_size][key_stride], as
-// the attention kernel wants them; values are [tokens][d].
-struct LayerCache {
-  float* keys = nullptr;
-  size_t key_stride = 0;
-  Matrix values;
-};
 
 class Fusion {
  public:
@@ -30,34 +23,32 @@ class Fusion {
   explicit Fusion(const Weights& weights);
   void describe(ModuleVisitor& visitor, Config& config);
 
-  // One image's caches. Prefix: [layers]. Captions: [beams][layers], in two sets, so that beams can
-  // be reordered by copying from one to the other.
+  // One image's caches, in the arena of its session.
   struct State {
-    size_t prefix_tokens = 0;
-    std::vector<LayerCache> prefix;
-    std::vector<std::vector<LayerCache>> captions, spare_captions;
+    size_t prefix_tokens = 0;           // of the image; its slots of `prefix` are filled
+    std::vector<KeyValueCache> prefix;  // [layers]
+    CaptionCaches captions;
   };
-  // Allocates from the arena; calling it again for the same `beams` reuses the vectors.
+  // Takes memory of the arena for captions of so many beams; calling it again for the same `beams`
+  // reuses the vectors.
   void allocate(Arena& arena, size_t beams, State& state) const;
 
   size_t max_prefix_tokens() const { return max_concept_tokens_ + visual_tokens_; }
 
-  // prefix [count + G*G][d], the embeddings that enter layer 0, from `count` tokens (concepts and
-  // [SEP]) and modulated features [G][G][C].
+  // prefix [count + G*G][d] = the embeddings that enter layer 0, of `count` tokens (concepts and
+  // [SEP]), at most max_concept_tokens, and of modulated features [G][G][C].
   void embed_prefix(const Runtime& runtime, const uint32_t* tokens, size_t count,
                     const Tensor& modulated, Matrix prefix) const;
-  // Runs the layers over the prefix and keeps their keys and values. Overwrites prefix.
+  // Runs the layers over the prefix, which becomes the last but one layer's output, and keeps their
+  // keys and values in `state`.
   void run_prefix(const Runtime& runtime, Matrix prefix, State& state) const;
 
   // One decoding step of `beams` captions at slot t >= 1. rows_per_beam is 2 for decode = mask:
   // token y in slot t-1, [MASK] in slot t; 1 for causal: y in slot t-1 alone. `tokens`
-  // [beams][rows_per_beam]. hidden [beams][d]: the output of each beam's last row. Slot t-1 joins
-  // the cache.
+  // [beams][rows_per_beam]; they are not read while planning. hidden [beams][d] = the output of
+  // each beam's last row. Slot t-1 joins the cache.
   void step(const Runtime& runtime, State& state, const uint32_t* tokens, size_t beams,
             size_t rows_per_beam, size_t t, Matrix hidden) const;
-  // Beam i goes on from what was beam parents[i], for slots below `slots`.
-  void reorder(const Runtime& runtime, State& state, const uint32_t* parents, size_t beams,
-               size_t slots) const;
 
   const WordEmbedding& word_embedding() const { return word_embedding_; }
 
@@ -66,12 +57,21 @@ class Fusion {
     Linear query, key, value, attention_output, intermediate, output;
     LayerNorm attention_norm, output_norm;
   };
+  // A step's captions: `beams` of `rows` rows, the first of them in slot t-1.
+  struct Step {
+    size_t beams, rows, t;
+  };
+  class Scores;
+
   void embed(uint32_t token, size_t position, size_t token_type, float* out) const;
-  // x = LayerNorm(x + attention_output(context)); x = LayerNorm(x + output(gelu(intermediate(x)))).
+  void attend_prefix(const Runtime& runtime, const Layer& layer, const KeyValueCache& cache,
+                     const Scores& scores, Matrix query, Matrix context) const;
+  void attend_captions(const Runtime& runtime, size_t layer, const Step& step, const State& state,
+                       const Scores& scores, Matrix query, Matrix context) const;
+  void attend_head(const Runtime& runtime, size_t head, Matrix query, Matrix context,
+                   const KeyValues& prefix, const KeyValues& caption, size_t causal, float* scores,
+                   size_t scores_stride) const;
   void finish_layer(const Runtime& runtime, const Layer& layer, Matrix context, Matrix x) const;
-  LayerCache layer_cache(Arena& arena, size_t tokens) const;
-  void store_keys(Matrix keys, size_t slot, const LayerCache& cache) const;
-  KeyValues head_of(const LayerCache& cache, size_t head, size_t count) const;
 
   WordEmbedding word_embedding_;
   const float* positions_ = nullptr;    // [positions][d]

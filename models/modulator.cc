@@ -11,7 +11,7 @@ void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, 
   const Matrix mean = runtime.arena.matrix(1, d);
   const Matrix word = runtime.arena.matrix(1, d);
   const Matrix hidden = runtime.arena.matrix(1, fc1_.out());
-  runtime.parallel_for(1, [&](size_t) {
+  runtime.serial([&] {
     std::fill_n(mean.data, d, 0.0f);
     for (size_t i = 0; i < count; ++i) {
       word_embedding_.lookup(concept_tokens[i], word.data);
@@ -23,7 +23,7 @@ void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, 
   linear(runtime, fc1_, mean, hidden, {.activation = Activation::kRelu});
   linear(runtime, fc2_, hidden, Matrix{gate, 1, fc2_.out(), fc2_.out()},
          {.activation = Activation::kSigmoid});
-  runtime.parallel_for(1, [&](size_t) {
+  runtime.serial([&] {
     const Matrix x = features.pixels();
     const Matrix y = modulated.pixels();
     runtime.kernels.scale_columns({.x = x.data,

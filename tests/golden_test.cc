@@ -4,6 +4,7 @@
 // close.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <map>
@@ -12,6 +13,7 @@
 
 #include "engine/io/npy.h"
 #include "kernels/dispatch.h"
+#include "models/trace.h"
 #include "tests/small_model.h"
 
 namespace lightcap {
@@ -80,11 +82,11 @@ TEST_P(Golden, EveryStageIsTheReferences) {
   Session session(testing::small_model(run["config"]),
                   {.kernels = GetParam(), .threads = 1, .max_beams = 1});
   std::map<std::string, NpyArray> traced;
-  session.trace = [&](const char* name, const float* data, std::initializer_list<size_t> dims) {
+  Trace trace([&](const char* name, const float* data, std::initializer_list<size_t> dims) {
     const size_t count = std::accumulate(dims.begin(), dims.end(), size_t{1}, std::multiplies<>());
     traced[name] = {std::vector<float>(data, data + count), dims};
-  };
-  session.caption(picture_of(run).view(), options_of(run));
+  });
+  session.caption(picture_of(run).view(), options_of(run), std::array<StageObserver*, 1>{&trace});
   EXPECT_EQ(traced.size(), kStages.size());
   for (const auto& [name, allowed] : kStages) {
     SCOPED_TRACE(name);

@@ -2,14 +2,17 @@
 // errors; what real models ask for is given.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <ctime>
 #include <functional>
 #include <limits>
+#include <span>
 
 #include "engine/io/limits.h"
 #include "kernels/dispatch.h"
 #include "models/lightcap.h"
+#include "models/trace.h"
 #include "tests/expect_error.h"
 #include "tests/lcw_file.h"
 
@@ -39,10 +42,10 @@ std::string error_of_session(const Config& config) {
   return error_of([&] { session_of(LcwFile::of(config)); }, ErrorCode::kModel);
 }
 
-void caption(Session& session) {
+void caption(Session& session, std::span<StageObserver* const> observers = {}) {
   std::vector<uint8_t> pixels(3 * 20 * 10);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i / 7);
-  session.caption({pixels.data(), 20, 10, 60}, {});
+  session.caption({pixels.data(), 20, 10, 60}, {}, observers);
 }
 
 std::string error_of_caption(const LcwFile& file) {
@@ -158,13 +161,13 @@ TEST(SessionMemory, ScoresInGroupsAreTheSameForAnyNumberOfThreads) {
   for (const int threads : {1, 3}) {
     Session session = session_of(file, threads);
     std::vector<float> seen;
-    session.trace = [&](const char* name, const float* data, std::initializer_list<size_t> dims) {
+    Trace trace([&](const char* name, const float* data, std::initializer_list<size_t> dims) {
       if (std::string(name) != "log_probabilities") return;
       size_t count = 1;
       for (const size_t dim : dims) count *= dim;
       seen.assign(data, data + count);
-    };
-    caption(session);
+    });
+    caption(session, std::array<StageObserver*, 1>{&trace});
     prefixes.push_back(seen);
   }
   EXPECT_FALSE(prefixes[0].empty());

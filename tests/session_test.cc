@@ -2,6 +2,7 @@
 // allocation, one embedding, independence of sessions.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "kernels/dispatch.h"
 #include "models/lightcap.h"
 #include "models/schema.h"
+#include "models/trace.h"
 #include "tests/small_model.h"
 
 namespace {
@@ -83,12 +85,12 @@ Outcome caption(const std::shared_ptr<const Model>& model, const KernelTable& ke
                 const DecodeOptions& options) {
   Session session(model, {.kernels = &kernels, .threads = threads, .max_beams = options.beams});
   std::vector<float> traced;
-  session.trace = [&](const char*, const float* data, std::initializer_list<size_t> dims) {
+  Trace trace([&](const char*, const float* data, std::initializer_list<size_t> dims) {
     size_t count = 1;
     for (const size_t dim : dims) count *= dim;
     traced.insert(traced.end(), data, data + count);
-  };
-  session.caption(Picture(97, 61).view(), options);
+  });
+  session.caption(Picture(97, 61).view(), options, std::array<StageObserver*, 1>{&trace});
   Outcome outcome = outcome_of(session);
   outcome.numbers.insert(outcome.numbers.end(), traced.begin(), traced.end());
   return outcome;
@@ -206,9 +208,9 @@ TEST(Session, LookupAndHeadReadTheSameEmbedding) {
   const TensorEntry* entry = file.find_tensor("bert.embeddings.word_embeddings.weight");
   ASSERT_NE(entry, nullptr);
   const void* mapped = file.data(*entry);
-  EXPECT_EQ(model->head.word_embedding().matrix.data, mapped);
-  EXPECT_EQ(model->fusion.word_embedding().matrix.data, mapped);
-  EXPECT_EQ(model->modulator.word_embedding().matrix.data, mapped);
+  EXPECT_EQ(model->head().word_embedding().matrix.data, mapped);
+  EXPECT_EQ(model->fusion().word_embedding().matrix.data, mapped);
+  EXPECT_EQ(model->modulator().word_embedding().matrix.data, mapped);
 }
 
 TEST(Session, PeakIsTheFileAndTheArena) {

@@ -172,6 +172,26 @@ class Mapping {
 // [pages, pages + bytes), which begins at a page; looking again reads them from the file again.
 void give_back(const void* pages, size_t bytes);
 
+// Addresses without memory, which nobody may read or write: arithmetic on them is that of a real
+// object, and an access raises a signal (SIGSEGV) at the instruction that made it.
+class AddressRange {
+ public:
+  AddressRange() = default;  // none
+  // None where the system has no such addresses left, or `size` is 0. Begins at a page.
+  explicit AddressRange(size_t size);
+  ~AddressRange();
+  AddressRange(AddressRange&& other) noexcept;
+  AddressRange& operator=(AddressRange&& other) noexcept;
+
+  explicit operator bool() const { return begin_ != nullptr; }
+  void* begin() const { return begin_; }
+  size_t size() const { return size_; }
+
+ private:
+  void* begin_ = nullptr;
+  size_t size_ = 0;
+};
+
 // ---- Processes and threads ----
 
 uint32_t process_id();

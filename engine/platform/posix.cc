@@ -313,6 +313,27 @@ void give_back(const void* pages, size_t bytes) {
 #endif
 }
 
+AddressRange::AddressRange(size_t size) {
+  if (size == 0) return;
+  void* map = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (map == MAP_FAILED) return;
+  begin_ = map;
+  size_ = size;
+}
+
+AddressRange::~AddressRange() {
+  if (begin_ != nullptr) munmap(begin_, size_);
+}
+
+AddressRange::AddressRange(AddressRange&& other) noexcept
+    : begin_(std::exchange(other.begin_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+AddressRange& AddressRange::operator=(AddressRange&& other) noexcept {
+  std::swap(begin_, other.begin_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
 // ---- Processes and threads ----
 
 uint32_t process_id() { return static_cast<uint32_t>(getpid()); }

@@ -1,5 +1,10 @@
 #include "engine/runtime/arena.h"
 
+#include <algorithm>
+#include <new>
+#include <string>
+#include <utility>
+
 #include "engine/runtime/error.h"
 
 namespace lightcap {
@@ -7,6 +12,11 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kPageFloats = 1024;  // 4 KiB
+
+// Inaccessible addresses: of the first range, and beyond the end of a planned buffer, so that what
+// runs past that end faults as well.
+constexpr size_t kFirstRange = size_t{16} << 20;
+constexpr size_t kRangeSlack = size_t{1} << 20;
 
 constexpr size_t align_up(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -26,19 +36,35 @@ size_t dense_tensor_floats(size_t height, size_t width, size_t channels) {
 }
 
 void Arena::allocate() {
+  ranges_.clear();
   // One line more, so that an empty plan is memory too.
   memory_ = allocate_block(peak_ + kAlignment);
   used_ = 0;
 }
 
+void Arena::restart() {
+  ranges_.clear();
+  used_ = peak_ = 0;
+}
+
+void* Arena::planned_bytes(size_t count) {
+  if (used_ > peak_) peak_ = used_;
+  if (used_ > limit_) throw ArenaLimitExceeded();
+  const size_t wanted = count + kRangeSlack;
+  if (ranges_.empty() || ranges_.back().size() < wanted) {
+    // Doubled, so that there are few of them. Smaller ones stay: their addresses are in use.
+    const size_t doubled = ranges_.empty() ? kFirstRange : 2 * ranges_.back().size();
+    platform::AddressRange range(std::max(wanted, doubled));
+    if (!range) throw std::bad_alloc();
+    ranges_.push_back(std::move(range));
+  }
+  return ranges_.back().begin();
+}
+
 void* Arena::bytes(size_t count) {
   const size_t offset = used_;
   used_ = offset + align_up(count);
-  if (planning()) {
-    if (used_ > peak_) peak_ = used_;
-    // Not null, so that address arithmetic on it is that of a real block.
-    return reinterpret_cast<void*>(uintptr_t{kAlignment} + offset);
-  }
+  if (planning()) return planned_bytes(count);
   if (used_ > peak_) {
     used_ = offset;
     throw Error(ErrorCode::kInternal,

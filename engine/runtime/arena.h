@@ -4,47 +4,67 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <vector>
 
+#include "engine/platform/platform.h"
 #include "engine/runtime/block.h"
 #include "engine/runtime/tensor.h"
 
 namespace lightcap {
 
-// A tensor over memory of dense_tensor_floats() floats. Rows are dense. Pixels are padded apart
-// where their stride would be a multiple of 4 KiB: the rows of a register tile would fall into the
-// same few cache sets and evict each other.
+// A view [height][width][channels] over memory of dense_tensor_floats() floats. Rows are dense.
+// Pixels are padded apart where their stride would be a multiple of 4 KiB: the rows of a register
+// tile would fall into the same few cache sets and evict each other.
 Tensor dense_tensor(float* data, size_t height, size_t width, size_t channels);
 size_t dense_tensor_floats(size_t height, size_t width, size_t channels);
 
-// A fresh arena has no memory: it hands out addresses that must not be followed and only remembers
-// how much was in use at most. Running the graph over such an arena, with every kernel skipped, is
-// how a session learns its peak; allocate() then makes exactly that much, and the same run stays
-// inside it.
+// Thrown by an arena whose plan exceeds its limit.
+struct ArenaLimitExceeded : std::exception {
+  const char* what() const noexcept override { return "the plan exceeds the arena's limit"; }
+};
+
+// A fresh arena is planning: it hands out addresses of inaccessible ranges (platform::AddressRange) and only
+// counts how much is in use at most. Running the graph over such an arena, with every task skipped
+// (Runtime::parallel_for, Runtime::serial), is how a session learns its peak; allocate() then makes
+// exactly that much memory, and the same run stays inside it. Since the ranges are inaccessible, a
+// stage that computes while planning faults at its first access, when a session opens, instead of
+// overwriting something: no test can miss it. Buffers of one plan may share their addresses, as
+// nothing is ever stored there.
+//
+// An arena owns all memory that it hands out; whoever asks gets a view, which is valid until the
+// Scope around the request ends. Not for use on several threads at once.
 class Arena {
  public:
-  Arena() = default;
+  // A plan above `limit` bytes ends with ArenaLimitExceeded.
+  explicit Arena(size_t limit = SIZE_MAX) : limit_(limit) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Ends planning: makes memory of the peak seen so far. Throws std::bad_alloc.
+  // Ends planning: makes memory of the peak seen so far and gives the inaccessible ranges back, so
+  // that addresses handed out before are void. Throws std::bad_alloc.
   void allocate();
   bool planning() const { return memory_ == nullptr; }
-  // Forgets what was planned so far. Only while planning.
-  void restart() { used_ = peak_ = 0; }
+  // Forgets what was planned so far and gives the inaccessible ranges back. Only while planning.
+  void restart();
+  // Bytes in use at most, so far; of the memory once that is allocated. In a plan that exceeded the
+  // limit, what was in use then.
   size_t peak_bytes() const { return peak_; }
 
-  // `count` floats, 64-byte aligned, not initialised. Throws Error(kInternal) where the plan was
-  // smaller.
+  // `count` floats or bytes, 64-byte aligned, not initialised. Throws Error(kInternal) where the
+  // plan was smaller; while planning ArenaLimitExceeded, and std::bad_alloc where the system has
+  // no addresses left.
   float* floats(size_t count) { return static_cast<float*>(bytes(count * sizeof(float))); }
   void* bytes(size_t count);
 
+  // Views as dense_tensor() makes them, over memory of this arena.
   Tensor tensor(size_t height, size_t width, size_t channels) {
     return dense_tensor(floats(dense_tensor_floats(height, width, channels)), height, width,
                         channels);
   }
   Matrix matrix(size_t rows, size_t columns) { return tensor(rows, 1, columns).pixels(); }
 
-  // What is allocated while a scope lives is given back when it ends.
+  // What is handed out while a scope lives is given back when it ends. Scopes nest.
   class Scope {
    public:
     explicit Scope(Arena& arena) : arena_(arena), used_(arena.used_) {}
@@ -58,7 +78,11 @@ class Arena {
   };
 
  private:
+  void* planned_bytes(size_t count);
+
+  const size_t limit_;
   Block memory_;
+  std::vector<platform::AddressRange> ranges_;  // while planning; the last is the largest
   size_t used_ = 0, peak_ = 0;
 };
 

@@ -1,5 +1,5 @@
-// Who wants to know what the graph computes, layer by layer: a profile. Without one, a layer costs
-// one branch.
+// The profiler's hook: an observer is told of every layer and task that the graph runs. Without
+// one, a layer and a task cost one branch each.
 #ifndef LIGHTCAP_ENGINE_RUNTIME_OBSERVER_H_
 #define LIGHTCAP_ENGINE_RUNTIME_OBSERVER_H_
 
@@ -8,7 +8,8 @@
 
 namespace lightcap {
 
-// One layer's work. A product of matrices has its rows in `height`, width 1, kernel 1 and stride 1.
+// One layer's work, as a profile reports it. The views live until the layer ends. A product of
+// matrices has its rows in `height`, width 1, kernel 1 and stride 1.
 struct LayerWork {
   std::string_view name;         // the checkpoint's module; empty for layers without weights
   std::string_view kernel;       // what computes it
@@ -20,6 +21,7 @@ struct LayerWork {
   double bytes = 0;  // of inputs, weights and outputs, each once
 };
 
+// Must outlive the sessions that it observes, and must not throw.
 class Observer {
  public:
   // Around each layer, on the thread that runs the graph; layers don't nest.
@@ -31,6 +33,18 @@ class Observer {
 
  protected:
   ~Observer() = default;
+};
+
+// Reports a task for as long as this lives.
+class ObservedTask {
+ public:
+  explicit ObservedTask(Observer& observer) : observer_(observer) { observer_.task_begin(); }
+  ~ObservedTask() { observer_.task_end(); }
+  ObservedTask(const ObservedTask&) = delete;
+  ObservedTask& operator=(const ObservedTask&) = delete;
+
+ private:
+  Observer& observer_;
 };
 
 }  // namespace lightcap

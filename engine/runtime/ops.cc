@@ -11,7 +11,8 @@ namespace {
 // Multiply-adds that a task should at least be worth: some 5 us on one core, against less than 1
 // us for handing it out.
 constexpr size_t kTaskMacs = 256 * 1024;
-// Or floats of weights, where rows are so few that reading these takes longer: 128 KiB.
+// The floats of weights that make a task where rows are so few that memory bandwidth is the limit:
+// 128 KiB.
 constexpr size_t kTaskWeights = 32 * 1024;
 
 // A product of rows x depth x columns as a grid of tasks. Rows are cut first, into pieces of some
@@ -91,7 +92,7 @@ LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& outp
                                winograd == nullptr ? weights.weights : winograd->all())};
 }
 
-// Of layers that compute next to nothing.
+// The work of pooling, upsampling and normalisation, which move data and compute next to nothing.
 LayerWork moving_work(std::string_view name, std::string_view kernel, const Tensor& input,
                       const Tensor& output, size_t window, size_t stride) {
   return {.name = name,
@@ -209,7 +210,7 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& in
 
 namespace {
 
-// What a task of those that only move data reads: 64 KiB.
+// Input of one task of an operation that only moves data: 64 KiB.
 constexpr size_t kMovedFloats = 16 * 1024;
 
 using PoolKernel = void (*)(const PoolArgs&);

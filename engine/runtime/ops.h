@@ -15,32 +15,48 @@
 
 namespace lightcap {
 
-// What running the graph needs. While the arena is planning, operations do nothing.
+// What running the graph needs; all of it belongs to a session and outlives the graph's run.
+//
+// The graph's code runs twice: once to plan, over an arena that is planning, and then for every
+// picture. It computes nothing itself: whatever reads or writes numbers stands in a function given
+// to parallel_for() or serial(), and both skip it while planning. What is outside of these decides
+// shapes and asks the arena for memory, by sizes alone. Code that forgets this faults while its
+// session plans, see Arena.
 struct Runtime {
   const KernelTable& kernels;
   ThreadPool& pool;
   Arena& arena;
   ConvPlan* convs = nullptr;  // null: every convolution is direct
   Observer* observer = nullptr;
-  double* planned_steps = nullptr;  // counted while planning, where somebody wants to know
+  double* planned_steps = nullptr;  // null: nobody wants to know
 
-  bool planning() const { return arena.planning(); }
-  // Says that what follows takes about as long as `steps` multiply-adds.
+  // While planning, counts `steps` multiply-adds, or what takes as long, of what comes next.
   void plan_steps(double steps) const {
-    if (planned_steps != nullptr && planning()) *planned_steps += steps;
+    if (planned_steps != nullptr && arena.planning()) *planned_steps += steps;
   }
-  // Calls f(i) for every i in [0, count) on the pool; nothing while planning.
+  // Calls f(i) for every i in [0, count) on the pool, which ThreadPool::parallel_for describes: f
+  // must not throw. Nothing while planning.
   template <class F>
   void parallel_for(size_t count, F&& f) const {
-    if (planning()) return;
+    if (arena.planning()) return;
     if (observer == nullptr) {
       pool.parallel_for(count, f);
     } else {
       pool.parallel_for(count, [&](size_t i) {
-        observer->task_begin();
+        const ObservedTask task(*observer);
         f(i);
-        observer->task_end();
       });
+    }
+  }
+  // Calls f() on the calling thread; it may throw. Nothing while planning.
+  template <class F>
+  void serial(F&& f) const {
+    if (arena.planning()) return;
+    if (observer == nullptr) {
+      f();
+    } else {
+      const ObservedTask task(*observer);
+      f();
     }
   }
 };
@@ -65,7 +81,8 @@ class Observed {
   Observer* observer_;
 };
 
-// y = x W^T + b, as in PyTorch: W [out][in], b [out] or null.
+// y = x W^T + b, as in PyTorch: W [out][in], b [out] or null. Like the other weights below, a view
+// of memory that the model owns.
 struct Linear {
   PackedMatrix weights;
   const float* bias = nullptr;
@@ -75,7 +92,9 @@ struct Linear {
   size_t out() const { return weights.outputs; }
 };
 
-// A convolution with its BatchNorm folded in: weights [out][kernel * kernel * in].
+// A square convolution with its BatchNorm folded in: weights [out][kernel_y][kernel_x][in], as a
+// matrix [out][kernel * kernel * in] in panels; bias [out] or null. `padding` is zeros on every
+// side.
 struct Conv {
   PackedMatrix weights;
   const float* bias = nullptr;
@@ -83,6 +102,7 @@ struct Conv {
   std::string_view name = {};
 
   size_t out() const { return weights.outputs; }
+  // Of an input with sides of `side` pixels.
   size_t output_side(size_t side) const { return (side + 2 * padding - kernel) / stride + 1; }
 };
 
@@ -93,7 +113,9 @@ struct LayerNorm {
   std::string_view name = {};
 };
 
-// What is fused into the output; see Epilogue in kernels.h. A residual has the output's shape.
+// What is fused into the output; see Epilogue in kernels.h. A residual has the output's shape, its
+// rows (pixels) `residual_stride` floats apart, and may be the output itself: an element is read
+// before it is written.
 struct Fused {
   Activation activation = Activation::kNone;
   const float* residual = nullptr;
@@ -101,11 +123,15 @@ struct Fused {
   bool residual_after = false;
 };
 
+// All operations write views that the caller owns; an output must not overlap an input unless that
+// is said.
+
 // c [rows][out] = fused(a [rows][in] W^T + b)
 void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c,
             const Fused& fused = {});
 
-// output [h'][w'][out] = fused(convolution of input [h][w][in]); the output's rows are dense.
+// output [h'][w'][out] = fused(convolution of input [h][w][in]), with h' and w' as
+// Conv::output_side() has them. The output's rows are dense; the input may be any slice.
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused = {});
 
@@ -114,14 +140,18 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
 void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
                    const Tensor& whole, const Tensor& pooled, Activation activation);
 
-// Windows of `window`^2 every `stride` pixels; see PoolArgs for padding.
+// output [h / window][w / window][c] = the means of windows of `window` x `window` pixels of input
+// [h][w][c], side by side.
 void average_pool(const Runtime& runtime, const Tensor& input, size_t window, const Tensor& output);
+// output [h'][w'][c] = the maxima of windows of `window` x `window` pixels, `stride` apart, of
+// input [h][w][c]. Pixels beyond the border, `padding` on every side, count as minus infinity.
 void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
               size_t padding, const Tensor& output);
-// output [2h][2w][c], each pixel of input four times.
+// output [2h][2w][c], each pixel of input [h][w][c] four times (nearest neighbour). The output may
+// be any slice.
 void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output);
 
-// y may be x.
+// y [rows][columns] = the rows of x, normalised, * weight + bias, in fp32. y may be x.
 void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y);
 
 }  // namespace lightcap

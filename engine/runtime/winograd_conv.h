@@ -15,6 +15,7 @@ struct WinogradConv {
   bool pooled;  // the output is the means of 2 x 2 pixels
 };
 
+// Computes conv.output. Takes scratch of the arena, whose size depends on the shapes alone.
 void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv);
 
 }  // namespace lightcap

@@ -1,0 +1,47 @@
+// Decoding: a caption's words and text, from the prefix.
+#ifndef LIGHTCAP_MODELS_CAPTIONER_H_
+#define LIGHTCAP_MODELS_CAPTIONER_H_
+
+#include <string>
+
+#include "models/model.h"
+
+namespace lightcap {
+
+class Captioner {
+ public:
+  // `model` outlives it.
+  Captioner(const Model& model, size_t beams);
+
+  // Takes memory of the arena; `fusion` outlives it.
+  void allocate(Arena& arena, Fusion::State& fusion);
+  // Plans a step of all beams; a caption takes at most so many.
+  void plan(const Runtime& runtime) { decoder_.plan(runtime, state_); }
+  size_t most_steps() const { return slots_ - 1; }
+
+  // Writes a caption for the prefix. `observer` may be null. Throws Error(kModel) where damaged
+  // weights make NaN.
+  void run(const Runtime& runtime, const DecodeOptions& options, StepObserver* observer);
+
+  // Of the last caption; valid until the next one.
+  const Hypothesis& hypothesis() const { return *hypothesis_; }
+  const std::string& text() const { return text_; }
+  size_t steps() const { return state_.steps; }
+
+  // The parts of a greedy step, for benchmarks after run(): the one at slot t, without its head;
+  // and the head alone.
+  void step(const Runtime& runtime, size_t t) { decoder_.step(runtime, state_, 1, t); }
+  void find_word(const Runtime& runtime) { decoder_.find_words(runtime, state_, 1, 1, 1, nullptr); }
+
+ private:
+  const Decoder& decoder_;
+  const WordPiece& word_piece_;
+  const size_t slots_;
+  Decoder::State state_;
+  const Hypothesis* hypothesis_ = nullptr;
+  std::string text_;
+};
+
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_MODELS_CAPTIONER_H_
