@@ -39,6 +39,18 @@ TEST(Arena, AskingForMoreThanPlannedIsAnError) {
   arena.floats(32);  // what was refused took nothing
 }
 
+TEST(Arena, APlanAboveTheLimitEndsThere) {
+  Arena arena(1024);
+  arena.floats(128);
+  EXPECT_NO_THROW(arena.floats(128));
+  EXPECT_THROW(arena.bytes(1), ArenaLimitExceeded);
+  EXPECT_GT(arena.peak_bytes(), 1024u);
+  arena.restart();
+  EXPECT_EQ(arena.peak_bytes(), 0u);
+  EXPECT_NO_THROW(arena.bytes(1024));
+  EXPECT_THROW(arena.bytes(SIZE_MAX), ArenaLimitExceeded);  // sums that overflow are no way around
+}
+
 TEST(Arena, MemoryIsAlignedAndWritable) {
   Arena arena;
   for (int i = 0; i < 4; ++i) arena.floats(17);

@@ -48,8 +48,13 @@ void Arena::restart() {
 }
 
 void* Arena::planned_bytes(size_t count) {
-  if (used_ > peak_) peak_ = used_;
-  if (used_ > limit_) throw ArenaLimitExceeded();
+  // Without sums that could overflow: the limit may come from a file's sizes, and `count` does.
+  if (count > limit_ || used_ > limit_ - count) {
+    peak_ = std::max(peak_, used_ + std::min(count, SIZE_MAX - used_));
+    throw ArenaLimitExceeded();
+  }
+  used_ += align_up(count);
+  peak_ = std::max(peak_, used_);
   const size_t wanted = count + kRangeSlack;
   if (ranges_.empty() || ranges_.back().size() < wanted) {
     // Doubled, so that there are few of them. Smaller ones stay: their addresses are in use.
@@ -62,9 +67,9 @@ void* Arena::planned_bytes(size_t count) {
 }
 
 void* Arena::bytes(size_t count) {
+  if (planning()) return planned_bytes(count);
   const size_t offset = used_;
   used_ = offset + align_up(count);
-  if (planning()) return planned_bytes(count);
   if (used_ > peak_) {
     used_ = offset;
     throw Error(ErrorCode::kInternal,

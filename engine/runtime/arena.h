@@ -2,6 +2,7 @@
 #ifndef LIGHTCAP_ENGINE_RUNTIME_ARENA_H_
 #define LIGHTCAP_ENGINE_RUNTIME_ARENA_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -36,8 +37,8 @@ struct ArenaLimitExceeded : std::exception {
 // Scope around the request ends. Not for use on several threads at once.
 class Arena {
  public:
-  // A plan above `limit` bytes ends with ArenaLimitExceeded.
-  explicit Arena(size_t limit = SIZE_MAX) : limit_(limit) {}
+  // A plan that would use more than `limit` bytes ends with ArenaLimitExceeded.
+  explicit Arena(size_t limit = kNoLimit) : limit_(std::min(limit, kNoLimit)) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
@@ -48,7 +49,7 @@ class Arena {
   // Forgets what was planned so far and gives the inaccessible ranges back. Only while planning.
   void restart();
   // Bytes in use at most, so far; of the memory once that is allocated. In a plan that exceeded the
-  // limit, what was in use then.
+  // limit, what would be in use then.
   size_t peak_bytes() const { return peak_; }
 
   // `count` floats or bytes, 64-byte aligned, not initialised. Throws Error(kInternal) where the
@@ -78,6 +79,8 @@ class Arena {
   };
 
  private:
+  static constexpr size_t kNoLimit = SIZE_MAX / 4;  // no machine has so many addresses
+
   void* planned_bytes(size_t count);
 
   const size_t limit_;
