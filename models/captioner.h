@@ -23,7 +23,7 @@ class Captioner {
   // weights make NaN.
   void run(const Runtime& runtime, const DecodeOptions& options, StepObserver* observer);
 
-  // Of the last caption; valid until the next one.
+  // The last caption; valid until the next one.
   const Hypothesis& hypothesis() const { return *hypothesis_; }
   const std::string& text() const { return text_; }
   size_t steps() const { return state_.steps; }

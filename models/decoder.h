@@ -35,8 +35,8 @@ class Decoder {
   Decoder(const Weights& weights, const Fusion& fusion, const EnsembleHead& head,
           SpecialTokens special);
 
-  // What decoding works on, for at most a number of beams. Made once, so that captions allocate
-  // nothing. Matrices are the arena's.
+  // One caption's search, for at most a number of beams. Made once, so that captions allocate
+  // nothing. Matrices are views of the arena.
   struct State {
     State(const Decoder& decoder, size_t beams);
 

@@ -16,7 +16,7 @@ constexpr size_t kConceptType = 1;
 constexpr size_t kHeadsPerTask = 3;
 // Rows of the prefix that one attention task computes, for one head.
 constexpr size_t kRowsPerTask = 32;
-// What AttentionArgs::scores wants beyond one float a key and row.
+// Floats that AttentionArgs::scores has room for beyond one a key and row.
 constexpr size_t kScoresSlack = 32;
 
 constexpr size_t align_floats(size_t count) { return ceil_div(count, 16) * 16; }

@@ -10,7 +10,7 @@
 
 namespace lightcap {
 
-// Where a picture's pixels lie in the inputs of the two networks.
+// The places of a picture's pixels in the inputs of the two networks.
 struct PictureGeometry {
   size_t width = 0, height = 0;  // of the picture
   EncoderGeometry encoder;

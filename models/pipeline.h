@@ -50,7 +50,7 @@ class Pipeline {
   Matrix similarity() const { return similarity_.first_rows(boxes_.size()); }         // [boxes][N]
   Matrix gate() const { return {gate_, 1, features_.channels, features_.channels}; }  // [1][C]
   Matrix prefix() const;  // [concept tokens + G*G][d], until run_prefix()
-  // What decoding goes on from; it adds its captions' keys and values.
+  // The keys and values of the prefix, to which decoding adds those of its captions.
   Fusion::State& fusion_state() { return fusion_state_; }
 
  private:

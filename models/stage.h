@@ -30,7 +30,7 @@ class StageObserver {
   virtual void begin(Stage) {}
   // The stage's results are in `session`, until the next stage runs.
   virtual void end(Stage, const Session& /*session*/) {}
-  // Who sees the steps of decoding; null if nobody does.
+  // The one that sees the steps of decoding; null if nobody does.
   virtual StepObserver* step_observer() { return nullptr; }
 
  protected:

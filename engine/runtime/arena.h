@@ -65,7 +65,7 @@ class Arena {
   }
   Matrix matrix(size_t rows, size_t columns) { return tensor(rows, 1, columns).pixels(); }
 
-  // What is handed out while a scope lives is given back when it ends. Scopes nest.
+  // All memory handed out while a scope lives is given back when it ends. Scopes nest.
   class Scope {
    public:
     explicit Scope(Arena& arena) : arena_(arena), used_(arena.used_) {}

@@ -42,7 +42,7 @@ void ConvPlan::choose(WinogradCache& cache, size_t budget) {
     if (tile == 0) continue;
     auto weights = cache.get(seen.weights, tile);
     const size_t extra = weights->extra_bytes();
-    // Of the 9 multiplications for an output, components / tile^2 are left.
+    // Winograd leaves components / tile^2 of the 9 multiplications for an output.
     const double left =
         static_cast<double>(winograd_components(tile)) / static_cast<double>(9 * tile * tile);
     const double macs = static_cast<double>(seen.height * seen.width * seen.weights.outputs) *

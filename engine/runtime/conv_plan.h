@@ -15,12 +15,13 @@ namespace lightcap {
 
 struct Conv;
 
-// What each convolution is computed by: Winograd's filtering for those that have an entry, a direct
-// convolution for all others. A plan is first shown every convolution (see), then chooses, and is
-// constant afterwards.
+// The algorithm of each convolution: Winograd's filtering for those that have an entry, a direct
+// convolution for all others. Not for use on several threads before it is chosen. A plan is first
+// shown every convolution (see), then chooses, and is constant afterwards.
 class ConvPlan {
  public:
-  // Remembers that `conv` runs over inputs of this size. Call it before choose().
+  // Remembers that `conv` runs over inputs of this size; of several sizes the largest counts. Only
+  // before choose(). `input.data` is not read.
   void see(const Conv& conv, const Tensor& input);
   // Gives Winograd's filtering to the 3x3 convolutions of stride 1 where it pays, those first that
   // save most arithmetic for a byte, until their transformed weights take `budget` bytes more than
@@ -31,10 +32,11 @@ class ConvPlan {
 
   // Uses `winograd` for the convolution with these weights, whatever a policy would say.
   void set(const PackedMatrix& weights, std::shared_ptr<WinogradWeights> winograd);
-  // Null for a direct convolution.
+  // Null for a direct convolution; else weights that the plan shares with others and keeps.
   const WinogradWeights* winograd(const Conv& conv) const;
   // Memory that the transformed weights take, less what they give back of the file.
   size_t extra_bytes() const;
+  // choose() or set() has been called: see() no longer matters.
   bool is_chosen() const { return is_chosen_; }
 
  private:

@@ -15,7 +15,7 @@
 
 namespace lightcap {
 
-// What running the graph needs; all of it belongs to a session and outlives the graph's run.
+// All that running the graph needs; it belongs to a session and outlives the graph's run.
 //
 // The graph's code runs twice: once to plan, over an arena that is planning, and then for every
 // picture. It computes nothing itself: whatever reads or writes numbers stands in a function given
@@ -102,7 +102,7 @@ struct Conv {
   std::string_view name = {};
 
   size_t out() const { return weights.outputs; }
-  // Of an input with sides of `side` pixels.
+  // The output's side where the input has sides of `side` pixels.
   size_t output_side(size_t side) const { return (side + 2 * padding - kernel) / stride + 1; }
 };
 
@@ -113,9 +113,9 @@ struct LayerNorm {
   std::string_view name = {};
 };
 
-// What is fused into the output; see Epilogue in kernels.h. A residual has the output's shape, its
-// rows (pixels) `residual_stride` floats apart, and may be the output itself: an element is read
-// before it is written.
+// Operations fused into the output; see Epilogue in kernels.h. A residual has the output's shape,
+// its rows (pixels) `residual_stride` floats apart, and may be the output itself: an element is
+// read before it is written.
 struct Fused {
   Activation activation = Activation::kNone;
   const float* residual = nullptr;
