@@ -103,6 +103,17 @@ TEST_F(Platform, AMappingShowsTheFileAfterItIsClosedAndAfterItsPagesWereGivenBac
   EXPECT_FALSE(Mapping(open_to_read(path("a"), Pipes::kWait), 0));
 }
 
+TEST_F(Platform, AddressesWithoutMemoryCanBeMovedAndHaveASize) {
+  AddressRange range(3 * page_size());
+  ASSERT_TRUE(range);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(range.begin()) % page_size(), 0u);
+  const AddressRange moved = std::move(range);
+  EXPECT_EQ(moved.size(), 3 * page_size());
+  EXPECT_DEATH(static_cast<char*>(moved.begin())[moved.size() - 1] = 1, "");
+  EXPECT_FALSE(AddressRange(0));
+  EXPECT_FALSE(AddressRange(SIZE_MAX / 2));  // more than there are
+}
+
 TEST_F(Platform, NamesOfAFolderOutliveItsPath) {
   fs::create_directory(folder_ / "before");
   const Folder folder(path("before"));

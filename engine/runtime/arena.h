@@ -25,13 +25,13 @@ struct ArenaLimitExceeded : std::exception {
   const char* what() const noexcept override { return "the plan exceeds the arena's limit"; }
 };
 
-// A fresh arena is planning: it hands out addresses of inaccessible ranges (platform::AddressRange) and only
-// counts how much is in use at most. Running the graph over such an arena, with every task skipped
-// (Runtime::parallel_for, Runtime::serial), is how a session learns its peak; allocate() then makes
-// exactly that much memory, and the same run stays inside it. Since the ranges are inaccessible, a
-// stage that computes while planning faults at its first access, when a session opens, instead of
-// overwriting something: no test can miss it. Buffers of one plan may share their addresses, as
-// nothing is ever stored there.
+// A fresh arena is planning: it hands out addresses of inaccessible ranges (platform::AddressRange)
+// and only counts how much is in use at most. Running the graph over such an arena, with every task
+// skipped (Runtime::parallel_for, Runtime::serial), is how a session learns its peak; allocate()
+// then makes exactly that much memory, and the same run stays inside it. Since the ranges are
+// inaccessible, a stage that computes while planning faults at its first access, when a session
+// opens, instead of overwriting something: no test can miss it. Buffers of one plan may share their
+// addresses, as nothing is ever stored there.
 //
 // An arena owns all memory that it hands out; whoever asks gets a view, which is valid until the
 // Scope around the request ends. Not for use on several threads at once.
