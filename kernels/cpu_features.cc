@@ -3,8 +3,6 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-
-#include <cstddef>
 #endif
 
 namespace lightcap {
@@ -14,8 +12,8 @@ namespace {
 
 bool bit(unsigned word, int index) { return ((word >> index) & 1u) != 0; }
 
-// XCR0 tells which register files the OS saves on a context switch. Written as bytes through asm
-// because the intrinsic wants -mxsave.
+// XCR0 tells which register files the OS saves on a context switch. The instruction is written as
+// asm because the compiler's intrinsic asks for -mxsave.
 uint64_t read_xcr0() {
   uint32_t low = 0;
   uint32_t high = 0;
@@ -23,42 +21,47 @@ uint64_t read_xcr0() {
   return (uint64_t{high} << 32) | low;
 }
 
-struct FeatureBit {
+enum Register { kEax, kEbx, kEcx, kEdx };
+
+// Bits of XCR0.
+constexpr uint64_t kYmm = 0x6;   // xmm and ymm
+constexpr uint64_t kZmm = 0xe6;  // also opmask, the upper halves of zmm0..15, and zmm16..31
+
+struct CpuidBit {
+  unsigned leaf, subleaf;
+  Register word;
   int index;
+  uint64_t state;
   uint32_t feature;
 };
-constexpr FeatureBit kLeaf1Ecx[] = {{12, kFma}, {29, kF16c}};
-constexpr FeatureBit kLeaf7EbxYmm[] = {{5, kAvx2}};
-constexpr FeatureBit kLeaf7EbxZmm[] = {
-    {16, kAvx512f}, {17, kAvx512dq}, {28, kAvx512cd}, {30, kAvx512bw}, {31, kAvx512vl}};
+constexpr CpuidBit kCpuidBits[] = {
+#define LIGHTCAP_X86_FEATURE(name, leaf, subleaf, word, index, state) \
+  {leaf, subleaf, word, index, state, name},
+#include "kernels/isa.def"
+};
 
-template <size_t kCount>
-uint32_t features_in(unsigned word, const FeatureBit (&bits)[kCount]) {
-  uint32_t features = 0;
-  for (const FeatureBit& known : bits) {
-    if (bit(word, known.index)) features |= known.feature;
-  }
-  return features;
+// One register of a CPUID leaf; 0 where the CPU has no such leaf.
+unsigned cpuid(unsigned leaf, unsigned subleaf, Register word) {
+  unsigned words[4] = {};
+  __get_cpuid_count(leaf, subleaf, &words[kEax], &words[kEbx], &words[kEcx], &words[kEdx]);
+  return words[word];
 }
 
 }  // namespace
 
 uint32_t detect_cpu_features() noexcept {
   constexpr int kOsxsave = 27;
-  constexpr uint64_t kYmmState = 0x6;   // xmm and ymm
-  constexpr uint64_t kZmmState = 0xe6;  // and opmask, upper zmm halves, zmm16..31
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || !bit(ecx, kOsxsave)) return 0;
-  const uint64_t xcr0 = read_xcr0();
-  if ((xcr0 & kYmmState) != kYmmState) return 0;
-  uint32_t features = features_in(ecx, kLeaf1Ecx);
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return features;
-  features |= features_in(ebx, kLeaf7EbxYmm);
-  if ((xcr0 & kZmmState) == kZmmState) features |= features_in(ebx, kLeaf7EbxZmm);
+  if (!bit(cpuid(1, 0, kEcx), kOsxsave)) return 0;
+  const uint64_t saved = read_xcr0();
+  uint32_t features = 0;
+  for (const CpuidBit& known : kCpuidBits) {
+    const bool has = bit(cpuid(known.leaf, known.subleaf, known.word), known.index);
+    if (has && (saved & known.state) == known.state) features |= known.feature;
+  }
   return features;
 }
 #else
-// AArch64 has NEON by definition.
+// NEON is part of AArch64's baseline, and no row asks for more.
 uint32_t detect_cpu_features() noexcept { return 0; }
 #endif
 

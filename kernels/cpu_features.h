@@ -1,4 +1,4 @@
-// What this CPU and its operating system support.
+// The instruction set extensions that this CPU and its operating system support.
 #ifndef LIGHTCAP_KERNELS_CPU_FEATURES_H_
 #define LIGHTCAP_KERNELS_CPU_FEATURES_H_
 
@@ -6,20 +6,22 @@
 
 namespace lightcap {
 
-// A set, not a ranking: a CPU may have any of them without the others. A feature has the name of
-// the compiler's flag: kAvx512bw is what code compiled with -mavx512bw needs. Each includes that
-// the operating system saves the registers that it works on.
+// The rows of isa.def, numbered.
+enum CpuFeatureIndex : int {
+#define LIGHTCAP_X86_FEATURE(name, leaf, subleaf, word, bit, state) name##Index,
+#include "kernels/isa.def"
+  kCpuFeatureCount
+};
+static_assert(kCpuFeatureCount <= 32, "feature sets are 32 bits");
+
+// Bits of a set, not a ranking: a CPU may have any of them without the others. A feature is
+// reported only where the operating system saves the registers that its instructions work on.
 enum CpuFeature : uint32_t {
-  kAvx2 = 1u << 0,
-  kFma = 1u << 1,
-  kF16c = 1u << 2,  // conversions from and to half floats
-  kAvx512f = 1u << 3,
-  kAvx512cd = 1u << 4,
-  kAvx512dq = 1u << 5,
-  kAvx512bw = 1u << 6,
-  kAvx512vl = 1u << 7,
+#define LIGHTCAP_X86_FEATURE(name, leaf, subleaf, word, bit, state) name = 1u << name##Index,
+#include "kernels/isa.def"
 };
 
+// The features of the CPU that this runs on, as CpuFeature bits.
 uint32_t detect_cpu_features() noexcept;
 
 }  // namespace lightcap

@@ -19,15 +19,7 @@
 namespace lightcap {
 namespace {
 
-// A step of AVX2's 6 x 16 is 12 multiply-adds and 8 loads, for which the FMA units need 6 cycles.
-// Counting and prefetching at each step would be a fifth more instructions, and a core that two
-// hardware threads share decodes for each in every second cycle only: without unrolling, the
-// encoder's products took 1.1 x as long there.
-constexpr TileShape kTileShape = {.mr = kLanes == 16                    ? 12u
-                                        : kLanes == 8 || kManyRegisters ? 6u
-                                                                        : 3u,
-                                  .nr_panels = kLanes == 16 ? 2 : 1,
-                                  .unroll = kLanes == 8 ? 4 : 1};
+constexpr TileShape kTileShape = Primitives::kTile;
 constexpr size_t kMR = kTileShape.mr;
 
 // Row pointers that the micro-kernel keeps in registers; the others are reloaded from the stack.

@@ -1,35 +1,34 @@
-// The few vector operations that kernels share beyond xsimd's: tails without over-read, and sums in
-// a fixed order.
+// The vocabulary of the kernels' bodies: vectors of floats, the row's primitives under short names,
+// tails without over-read, and sums in a fixed order.
 #ifndef LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_
 #define LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_
 
-#include "kernels/simd/native.inl"
+#include "kernels/kernels.h"
+#include "kernels/simd/row.h"
 
 namespace lightcap {
 namespace {
 
-using Floats = xsimd::batch<float, Arch>;
 using Integers = xsimd::as_integer_t<Floats>;
-constexpr size_t kLanes = Floats::size;
-constexpr bool kManyRegisters = Native::kManyRegisters;
+constexpr bool kManyRegisters = Primitives::kRegisters > 16;
 
 inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 inline Floats load(const float* p) { return Floats::load_unaligned(p); }
 inline void store(float* p, Floats x) { x.store_unaligned(p); }
 
-// x * y + z, rounded once where the instruction set can.
-inline Floats multiply_add(Floats x, Floats y, Floats z) { return Native::multiply_add(x, y, z); }
+// x * y + z, rounded once where the instruction set can (Primitives::kIsFused).
+inline Floats multiply_add(Floats x, Floats y, Floats z) { return Primitives::multiply_add(x, y, z); }
 
 // x / y, rounded correctly.
-inline Floats divide(Floats x, Floats y) { return Native::divide(x, y); }
+inline Floats divide(Floats x, Floats y) { return Primitives::divide(x, y); }
 
 // The same bits. xsimd's bitwise_cast is a call on NEON, where GCC doesn't inline its wrappers.
 inline Integers bits_of(Floats x) { return __builtin_bit_cast(Integers, x); }
 inline Floats floats_of(Integers bits) { return __builtin_bit_cast(Floats, bits); }
 
 // sum += x * y, for unrolled loops of many sums.
-inline void add_product(Floats& sum, Floats x, Floats y) { Native::add_product(sum, x, y); }
+inline void add_product(Floats& sum, Floats x, Floats y) { Primitives::add_product(sum, x, y); }
 
 template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void clear(Floats (&sums)[kRows][kVectors]) {
@@ -42,17 +41,17 @@ template <size_t kRows, size_t kVectors>
 
 // The first `count` <= kLanes floats; the other lanes are zero. Reads nothing else.
 inline Floats load_partial(const float* p, size_t count) {
-  return count == kLanes ? load(p) : Native::load_partial(p, count);
+  return count == kLanes ? load(p) : Primitives::load_partial(p, count);
 }
 
 // Writes the first `count` <= kLanes lanes and nothing else.
 inline void store_partial(float* p, Floats x, size_t count) {
-  count == kLanes ? store(p, x) : Native::store_partial(p, x, count);
+  count == kLanes ? store(p, x) : Primitives::store_partial(p, x, count);
 }
 
 // x in the first `count` lanes, `rest` in the others.
 inline Floats first_lanes_or(Floats x, size_t count, float rest) {
-  return count == kLanes ? x : Native::first_lanes_or(x, count, rest);
+  return count == kLanes ? x : Primitives::first_lanes_or(x, count, rest);
 }
 
 // Lane by lane, so that the order is the same on every instruction set of a width.

@@ -1,20 +1,9 @@
-// Compiled once for each row of isa.def, which gives LIGHTCAP_ISA_NAME, LIGHTCAP_ISA_ARCH and the
-// compiler flags: all kernels, over the xsimd architecture Arch, and the table of them. Everything
-// is in an unnamed namespace and calls no inline function of the standard library, so that the
-// linker can't replace another unit's copy of a function with one that uses this unit's
-// instructions (tests/check_isa_symbols).
-#include <cstddef>
-#include <cstdint>
-#include <xsimd/xsimd.hpp>
-
+// Compiled once for each row of isa.def, with the row's flags: all kernels over the row's xsimd
+// architecture and primitives (row.h), and the table of those that the row names. Everything is in
+// an unnamed namespace and calls no inline function of the standard library, so that the linker
+// can't replace another unit's copy of a function with one that uses this unit's instructions
+// (tests/check_isa_symbols).
 #include "kernels/kernels.h"
-
-namespace lightcap {
-namespace {
-using Arch = LIGHTCAP_ISA_ARCH;
-}  // namespace
-}  // namespace lightcap
-
 #include "kernels/simd/activation.inl"
 #include "kernels/simd/attention.inl"
 #include "kernels/simd/conv.inl"
@@ -28,16 +17,50 @@ using Arch = LIGHTCAP_ISA_ARCH;
 #include "kernels/simd/top_k.inl"
 #include "kernels/simd/winograd.inl"
 
-#define LIGHTCAP_STRING(name) #name
-#define LIGHTCAP_ISA_STRING(name) LIGHTCAP_STRING(name)
+namespace lightcap {
+namespace {
 
-namespace lightcap::isa {
+// Whether `list`, names separated by commas and spaces, has `name`.
+constexpr bool lists(const char* list, const char* name) {
+  const auto is_in_name = [](char c) { return c != '\0' && c != ',' && c != ' '; };
+  for (const char* at = list; *at != '\0';) {
+    size_t same = 0;
+    while (is_in_name(at[same]) && at[same] == name[same]) ++same;
+    if (same != 0 && !is_in_name(at[same]) && name[same] == '\0') return true;
+    while (is_in_name(*at)) ++at;
+    while (*at != '\0' && !is_in_name(*at)) ++at;
+  }
+  return false;
+}
+
+constexpr size_t count_names(const char* list) {
+  size_t count = 1;
+  for (const char* at = list; *at != '\0'; ++at) count += *at == ',';
+  return count;
+}
+
+constexpr bool is_own(const char* kernel) {
+  return lists(LIGHTCAP_ISA_KERNELS, "all") || lists(LIGHTCAP_ISA_KERNELS, kernel);
+}
+
+#define LIGHTCAP_KERNEL(name, Args) +lists(LIGHTCAP_ISA_KERNELS, #name)
+static_assert(lists(LIGHTCAP_ISA_KERNELS, "all") ||
+                  count_names(LIGHTCAP_ISA_KERNELS) == size_t{0
+#include "kernels/kernels.def"
+                                                       },
+              "a name in isa.def is not one of kernels.def, or is there twice");
+#undef LIGHTCAP_KERNEL
+
+}  // namespace
+
+namespace isa {
 extern const KernelTable LIGHTCAP_ISA_NAME;
 const KernelTable LIGHTCAP_ISA_NAME = {
-    LIGHTCAP_ISA_STRING(LIGHTCAP_ISA_NAME),
-    lightcap::kMR,
-#define LIGHTCAP_KERNEL(name, Args) lightcap::name,
+    LIGHTCAP_STRING(LIGHTCAP_ISA_NAME),
+    is_own("gemm") ? kMR : 0,
+#define LIGHTCAP_KERNEL(name, Args) is_own(#name) ? lightcap::name : nullptr,
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL
 };
-}  // namespace lightcap::isa
+}  // namespace isa
+}  // namespace lightcap

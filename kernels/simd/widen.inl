@@ -19,8 +19,8 @@ struct Bfloat {
 
 // kLanes weights from an address aligned to their own size.
 inline Floats load_weights(const float* p) { return Floats::load_aligned(p); }
-inline Floats load_weights(const Half* p) { return Native::load_half(&p->bits); }
-inline Floats load_weights(const Bfloat* p) { return Native::load_bfloat(&p->bits); }
+inline Floats load_weights(const Half* p) { return Primitives::load_half(&p->bits); }
+inline Floats load_weights(const Bfloat* p) { return Primitives::load_bfloat(&p->bits); }
 
 // Calls f(panels) with the matrix's panels as a pointer to elements of the stored type.
 template <class F>

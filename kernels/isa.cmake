@@ -1,0 +1,88 @@
+# Reads isa.def and compiles sources once for each instruction set of this machine.
+#   LIGHTCAP_ISAS                          the rows' names
+#   LIGHTCAP_ISA_<name>_ARCH, _KERNELS     their xsimd architectures and kernels
+#   LIGHTCAP_ISA_<name>_FLAGS              their compiler flags, a list
+#   lightcap_add_isa_unit(target isa source)  an object library of `source` with the row's flags
+
+set(LIGHTCAP_ISA_DEF ${CMAKE_CURRENT_LIST_DIR}/isa.def)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${LIGHTCAP_ISA_DEF})
+
+# A CPU without a feature that the compiler may use must not be given the row.
+function(lightcap_check_isa_flags name features)
+  foreach(flag IN LISTS ARGN)
+    string(SUBSTRING "${flag}" 2 1 initial)
+    string(SUBSTRING "${flag}" 3 -1 rest)
+    string(TOUPPER "${initial}" initial)
+    set(feature k${initial}${rest})
+    string(FIND "| ${features} |" "| ${feature} |" place)
+    if(place EQUAL -1 AND NOT flag MATCHES "^-m(prefer-|tune=)")
+      message(FATAL_ERROR "kernels/isa.def: the row ${name} has ${flag} and does not ask for ${feature}")
+    endif()
+  endforeach()
+endfunction()
+
+set(LIGHTCAP_ISAS)
+file(STRINGS ${LIGHTCAP_ISA_DEF} rows REGEX "^LIGHTCAP_ISA\\(")
+foreach(row IN LISTS rows)
+  set(word "([a-z0-9_]+)")
+  if(NOT row MATCHES
+      "^LIGHTCAP_ISA\\(${word}, ${word}, ${word}, -?[0-9]+, ([^,]+), ([^,]+), \"([^\"]*)\", ([a-z0-9_, ]+)\\)$")
+    message(FATAL_ERROR "kernels/isa.def: cannot read the row ${row}")
+  endif()
+  set(name ${CMAKE_MATCH_1})
+  set(machine ${CMAKE_MATCH_2})
+  set(parent ${CMAKE_MATCH_3})
+  set(LIGHTCAP_ISA_${name}_ARCH ${CMAKE_MATCH_4})
+  set(features "${CMAKE_MATCH_5}")
+  set(LIGHTCAP_ISA_${name}_KERNELS "${CMAKE_MATCH_7}")
+  separate_arguments(LIGHTCAP_ISA_${name}_FLAGS UNIX_COMMAND "${CMAKE_MATCH_6}")
+  lightcap_check_isa_flags(${name} "${features}" ${LIGHTCAP_ISA_${name}_FLAGS})
+  if(parent STREQUAL "none" AND NOT LIGHTCAP_ISA_${name}_KERNELS STREQUAL "all")
+    message(FATAL_ERROR "kernels/isa.def: the row ${name} has no parent to take kernels from")
+  endif()
+  if(machine STREQUAL LIGHTCAP_MACHINE)
+    list(APPEND LIGHTCAP_ISAS ${name})
+  endif()
+endforeach()
+
+# An instruction set that a host compiles all of its code for is taken back first; what is left of a
+# host's options decides nothing about instructions.
+set(LIGHTCAP_ISA_BASELINE)
+if(LIGHTCAP_MACHINE STREQUAL "x86_64")
+  set(LIGHTCAP_ISA_BASELINE -march=x86-64 -mno-sse3 -mtune=generic)
+endif()
+
+# Kernels are nothing but loops that have to be inlined and kept in registers: they are optimised in every
+# build type, and unoptimised GCC has intrinsics with constants as macros, which xsimd can't call. A
+# sanitizer's checks in fully unrolled loops take minutes to compile.
+if(LIGHTCAP_SANITIZE OR LIGHTCAP_BUILD_FUZZERS OR CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
+  set(LIGHTCAP_ISA_LEVEL -O1)
+else()
+  set(LIGHTCAP_ISA_LEVEL -O3 -finline-functions)
+endif()
+
+# Only units made by this function have a row's flags: on any other file they would let the instruction
+# set's instructions leak onto older CPUs.
+function(lightcap_add_isa_unit target isa source)
+  add_library(${target} OBJECT ${source})
+  lightcap_configure_target(${target})
+  target_compile_definitions(${target} PRIVATE
+    LIGHTCAP_ISA_NAME=${isa} "LIGHTCAP_ISA_ARCH=${LIGHTCAP_ISA_${isa}_ARCH}"
+    "LIGHTCAP_ISA_KERNELS=\"${LIGHTCAP_ISA_${isa}_KERNELS}\"" NDEBUG)
+  # GCC 11 to 13 warn of their own AVX-512 header's deliberately undefined operands. Scheduling before
+  # registers are allocated gathers a tile's loads, and with 32 registers in use two sums then spill:
+  # NEON's 6 x 16 takes 13.1 cycles of the 12 that it needs, 12.1 without (bench/arm64_cycles.py).
+  target_compile_options(${target} PRIVATE
+    ${LIGHTCAP_ISA_LEVEL} ${LIGHTCAP_CONTRACT} -fno-lto ${LIGHTCAP_ISA_BASELINE} ${LIGHTCAP_ISA_${isa}_FLAGS}
+    $<$<CXX_COMPILER_ID:GNU>:-finline -fno-keep-inline-functions -Wno-uninitialized -Wno-maybe-uninitialized>
+    $<$<AND:$<CXX_COMPILER_ID:GNU>,$<STREQUAL:${LIGHTCAP_MACHINE},aarch64>>:-fno-schedule-insns>)
+  if(LIGHTCAP_SANITIZE MATCHES "undefined")
+    # Pointers out of bounds are AddressSanitizer's to find; this check as well doubles the time that
+    # the AVX-512 kernels take to compile.
+    target_compile_options(${target} PRIVATE -fno-sanitize=pointer-overflow)
+  endif()
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${target} PRIVATE lightcap_xsimd)
+  set_target_properties(${target} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF)
+endfunction()

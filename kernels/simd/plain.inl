@@ -1,0 +1,75 @@
+// The vector primitives of an instruction set: the few operations, and facts about the machine, that
+// xsimd lacks or is slow at. Each row of isa.def has its own in simd/NAME.inl, as the struct
+// `Primitives` of a namespace of the row's name, which derives from the one below or from another
+// row's and replaces what its instructions do better. primitives.inl makes them the kernels'
+// vocabulary; tests/primitives tests each row's against the contracts here.
+//
+// A row's header is chosen by the row's name and not by the compiler's macros: those say what the
+// flags allow, and a host project may have raised them for all of its code.
+#ifndef LIGHTCAP_KERNELS_SIMD_PLAIN_INL_
+#define LIGHTCAP_KERNELS_SIMD_PLAIN_INL_
+
+#include "kernels/gemm_schedule.h"
+
+namespace lightcap {
+namespace {
+
+using Floats = xsimd::batch<float, Arch>;
+constexpr size_t kLanes = Floats::size;
+
+namespace plain {
+
+// What xsimd and the compiler do on any architecture. A row must add kTile, load_half and
+// load_bfloat.
+struct Primitives {
+  // static constexpr TileShape kTile: the largest register tile of a product. Its sums, a step's
+  // weights and one factor should fit into the vector registers (gemm.inl).
+
+  // Vector registers.
+  static constexpr size_t kRegisters = 16;
+
+  // Whether multiply_add and add_product round once, as a fused multiply-add does, or the product
+  // and the sum each.
+  static constexpr bool kIsFused = true;
+
+  // x * y + z.
+  static Floats multiply_add(Floats x, Floats y, Floats z) { return xsimd::fma(x, y, z); }
+
+  // sum += x * y, with the bits of multiply_add; for unrolled loops of many sums.
+  static void add_product(Floats& sum, Floats x, Floats y) { sum = xsimd::fma(x, y, sum); }
+
+  // x / y, rounded correctly.
+  static Floats divide(Floats x, Floats y) { return x / y; }
+
+  // The first `count` < kLanes floats at p, zeros in the other lanes. Reads nothing else.
+  static Floats load_partial(const float* p, size_t count) {
+    alignas(64) float lanes[kLanes] = {};
+    for (size_t i = 0; i < count; ++i) lanes[i] = p[i];
+    return Floats::load_aligned(lanes);
+  }
+
+  // Writes the first `count` < kLanes lanes to p and nothing else.
+  static void store_partial(float* p, Floats x, size_t count) {
+    alignas(64) float lanes[kLanes];
+    x.store_aligned(lanes);
+    for (size_t i = 0; i < count; ++i) p[i] = lanes[i];
+  }
+
+  // x in the first `count` < kLanes lanes, `rest` in the others.
+  static Floats first_lanes_or(Floats x, size_t count, float rest) {
+    alignas(64) float lanes[kLanes];
+    x.store_aligned(lanes);
+    for (size_t i = count; i < kLanes; ++i) lanes[i] = rest;
+    return Floats::load_aligned(lanes);
+  }
+
+  // static Floats load_half(const uint16_t* p), load_bfloat(const uint16_t* p): kLanes IEEE halves or
+  // bfloat16 as floats, exactly, from an address that is aligned to the size of all of them. A NaN
+  // stays one.
+};
+
+}  // namespace plain
+}  // namespace
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_SIMD_PLAIN_INL_

@@ -1,0 +1,28 @@
+// What CMake says of the row of isa.def that a unit is compiled for: LIGHTCAP_ISA_NAME,
+// LIGHTCAP_ISA_ARCH and LIGHTCAP_ISA_KERNELS (isa.cmake).
+#ifndef LIGHTCAP_KERNELS_SIMD_ROW_H_
+#define LIGHTCAP_KERNELS_SIMD_ROW_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <xsimd/xsimd.hpp>
+
+#define LIGHTCAP_QUOTED(...) #__VA_ARGS__
+#define LIGHTCAP_STRING(...) LIGHTCAP_QUOTED(__VA_ARGS__)
+
+namespace lightcap {
+namespace {
+using Arch = LIGHTCAP_ISA_ARCH;
+}  // namespace
+}  // namespace lightcap
+
+// The row's primitives, of the file with the row's name.
+#include LIGHTCAP_STRING(kernels/simd/LIGHTCAP_ISA_NAME.inl)
+
+namespace lightcap {
+namespace {
+using Primitives = LIGHTCAP_ISA_NAME::Primitives;
+}  // namespace
+}  // namespace lightcap
+
+#endif  // LIGHTCAP_KERNELS_SIMD_ROW_H_
