@@ -33,12 +33,12 @@ constexpr double kColdBytes = 48.0 * 1024 * 1024;
 constexpr size_t kMaxCopies = 64;
 
 // Measured once each, when first asked for.
-Peaks peaks_of(const std::string& isa) {
+Peaks peaks_of(const IsaInfo& isa) {
   static ThreadPool pool(1);
   static const double bytes = measure_peak_bytes(pool);
   static std::map<std::string, double> flops;
-  const auto [at, is_new] = flops.try_emplace(isa);
-  if (is_new) at->second = measure_peak_flops(isa, pool);
+  const auto [at, is_new] = flops.try_emplace(isa.name);
+  if (is_new) at->second = measure_peak_flops(*isa.table, pool);
   return {at->second, bytes};
 }
 
@@ -58,7 +58,7 @@ void count(benchmark::State& state, double flops, double bytes, const Peaks& pea
 }
 
 void bench_case(benchmark::State& state, const CaseFactory& factory, const IsaInfo& isa) {
-  const Peaks peaks = peaks_of(isa.name);
+  const Peaks peaks = peaks_of(isa);
   std::vector<std::unique_ptr<KernelCase>> copies;
   copies.push_back(factory.make());
   const double bytes = copies[0]->bytes();
@@ -84,7 +84,7 @@ std::string name_of(const LayerShape& shape, const std::string& kernel) {
 
 void bench_layer(benchmark::State& state, const LayerShape& shape, const std::string& kernel,
                  const IsaInfo& isa) {
-  const Peaks peaks = peaks_of(isa.name);
+  const Peaks peaks = peaks_of(isa);
   // The library calls this several times a benchmark, to find how many runs it takes; making the
   // problem takes longer than they do.
   static std::unique_ptr<LayerProblem> problem;
@@ -107,6 +107,7 @@ void bench_layer(benchmark::State& state, const LayerShape& shape, const std::st
 
 void register_cases(const IsaInfo& isa) {
   for (const KernelRow& row : testing::kernel_rows()) {
+    if (!row.is_in(*isa.own)) continue;  // the parent's kernel is timed under the parent's name
     for (const CaseFactory& factory : row.cases()) {
       if (!factory.model_shape) continue;
       const std::string name = std::string(row.name) + "/" + isa.name + "/" + factory.name;
@@ -135,7 +136,7 @@ void register_all() {
       register_layer(shape, shape.kernel, isa);
       if (shape.kernel.starts_with("winograd")) register_layer(shape, "conv", isa);
     }
-    const Peaks peaks = peaks_of(isa.name);
+    const Peaks peaks = peaks_of(isa);
     benchmark::AddCustomContext(std::string("peak_gflop_s_") + isa.name,
                                 std::to_string(peaks.flops / 1e9));
     if (i == 0) benchmark::AddCustomContext("peak_gb_s", std::to_string(peaks.bytes / 1e9));

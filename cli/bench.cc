@@ -190,7 +190,7 @@ ordered_json profile(const Options& options) {
   for (int i = 0; i < options.repeat; ++i) caption();
   ThreadPool pool(session.threads());
   ordered_json result = {{"isa", session.kernels().isa}, {"threads", session.threads()}};
-  result.update(profile.report(measure_peaks(session.kernels().isa, pool)));
+  result.update(profile.report(measure_peaks(session.kernels(), pool)));
   if (!options.chrome_trace.empty()) {
     // After the report: recording tasks takes a little time of its own.
     profile.trace(true);

@@ -14,24 +14,21 @@
 #include "engine/runtime/error.h"
 #include "engine/runtime/terminate.h"
 #include "lightcap.h"
+#include "models/lightcap.h"
 
 namespace lightcap::cli {
 namespace {
 
 std::string version_text() {
-  std::string text = std::string("lightcap ") + lightcap_version() + "\n";
-  std::string built_in, best;
+  std::string built_in;
   for (size_t i = 0; const char* name = lightcap_isa_name(i); ++i) {
-    const bool supported = lightcap_isa_supported(name) != 0;
-    built_in += std::string(" ") + name + (supported ? "" : " (not supported here)");
-    if (supported) best = name;
+    built_in += std::string(" ") + name;
+    if (lightcap_isa_supported(name) == 0) built_in += " (not supported here)";
   }
-  const char* forced = std::getenv("LIGHTCAP_ISA");
-  if (forced != nullptr && *forced != '\0') best = forced;
-  if (lightcap_isa_supported(best.c_str()) == 0) {
-    throw Error(ErrorCode::kIsa, "LIGHTCAP_ISA is \"" + best + "\"; there are:" + built_in);
-  }
-  return text + "instruction set: " + best + "\nbuilt in:" + built_in + "\n";
+  // The one that a session takes: the best here, or the one that LIGHTCAP_ISA forces.
+  const std::string chosen = choose_kernels(nullptr).isa;
+  return std::string("lightcap ") + lightcap_version() + "\ninstruction set: " + chosen +
+         "\nbuilt in:" + built_in + "\n";
 }
 
 // Makes failures of output errors, rather than a silent end or somebody else's damaged file.

@@ -1,11 +1,11 @@
-// What this machine can do at best, measured here and now: the yardstick for kernels.
+// This machine's peak rates, measured when asked for: the yardstick for whole layers.
 #ifndef LIGHTCAP_CLI_PEAKS_H_
 #define LIGHTCAP_CLI_PEAKS_H_
 
 #include <cstddef>
-#include <string_view>
 
 #include "engine/runtime/thread_pool.h"
+#include "kernels/kernels.h"
 
 namespace lightcap {
 
@@ -17,14 +17,14 @@ struct Peaks {
   double balance() const { return flops / bytes; }
 };
 
-// Of all the pool's threads together, with multiply-adds in registers of the instruction set `isa`
-// (a name of isa.def) that this CPU must support. The best of some short runs, in the
-// threads' own time: as if nobody else used the machine.
-double measure_peak_flops(std::string_view isa, ThreadPool& pool);
-// Reading an array that fits no cache.
+// fp32 operations a second of all the pool's threads together: the rate at which `kernels`, which
+// this CPU must support, multiply a register tile whose operands are in the level 1 cache. The best
+// of some short runs, in the threads' own time: as if nobody else used the machine.
+double measure_peak_flops(const KernelTable& kernels, ThreadPool& pool);
+// Bytes a second that all threads together read from an array that fits no cache.
 double measure_peak_bytes(ThreadPool& pool);
-inline Peaks measure_peaks(std::string_view isa, ThreadPool& pool) {
-  return {measure_peak_flops(isa, pool), measure_peak_bytes(pool)};
+inline Peaks measure_peaks(const KernelTable& kernels, ThreadPool& pool) {
+  return {measure_peak_flops(kernels, pool), measure_peak_bytes(pool)};
 }
 
 }  // namespace lightcap

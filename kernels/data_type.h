@@ -1,4 +1,4 @@
-// The types that weights are stored in, and their exact widening to fp32.
+// The number types of stored weights, and their exact widening to fp32.
 #ifndef LIGHTCAP_KERNELS_DATA_TYPE_H_
 #define LIGHTCAP_KERNELS_DATA_TYPE_H_
 
@@ -18,8 +18,8 @@ constexpr const char* data_type_name(DataType type) {
 // bfloat16 is the upper half of an fp32 number.
 constexpr float widen_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
 
-// IEEE binary16 to binary32, exact. Multiplying by 2^112 moves the exponent's bias from 15 to 127
-// and turns subnormals into normal numbers.
+// IEEE binary16 to binary32, exactly. Multiplying by 2^112 moves the exponent's bias from 15 to 127
+// and makes subnormal numbers normal.
 constexpr float widen_f16(uint16_t half) {
   const uint32_t sign = uint32_t{half & 0x8000u} << 16;
   const uint32_t magnitude = uint32_t{half & 0x7fffu} << 13;

@@ -19,7 +19,7 @@ struct IsaInfo {
 // The rows of isa.def for this machine's architecture, plainest first.
 size_t isa_count() noexcept;
 const IsaInfo& isa_at(size_t index) noexcept;
-// Whether the CPU and the operating system support it.
+// True if the CPU and the operating system support it.
 bool isa_supported(const IsaInfo& isa) noexcept;
 
 // Each kernel from the row that isa.def's rule gives it on this CPU. Its name is that of the row

@@ -68,6 +68,7 @@ function(lightcap_add_isa_unit target isa source)
   lightcap_configure_target(${target})
   target_compile_definitions(${target} PRIVATE
     LIGHTCAP_ISA_NAME=${isa} "LIGHTCAP_ISA_ARCH=${LIGHTCAP_ISA_${isa}_ARCH}"
+    "LIGHTCAP_ISA_PRIMITIVES=\"kernels/simd/${isa}.inl\""
     "LIGHTCAP_ISA_KERNELS=\"${LIGHTCAP_ISA_${isa}_KERNELS}\"" NDEBUG)
   # GCC 11 to 13 warn of their own AVX-512 header's deliberately undefined operands. Scheduling before
   # registers are allocated gathers a tile's loads, and with 32 registers in use two sums then spill:

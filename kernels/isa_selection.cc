@@ -65,14 +65,14 @@ SelectedKernels select_kernels(std::span<const IsaRow> rows, uint32_t features) 
   KernelTable& table = selected.table;
   bool provides[32] = {};
   // The kernels' entries have as many types, so each is chosen by a statement of its own.
-#define LIGHTCAP_KERNEL(name, Args)                                                      \
-  {                                                                                      \
-    const size_t row =                                                                   \
+#define LIGHTCAP_KERNEL(name, Args)                                                           \
+  {                                                                                           \
+    const size_t row =                                                                        \
         foremost(rows, features, [](const KernelTable& own) { return own.name != nullptr; }); \
-    if (row != kNoRow) {                                                                 \
-      table.name = rows[row].own->name;                                                  \
-      if (row < std::size(provides)) provides[row] = true;                               \
-    }                                                                                    \
+    if (row != kNoRow) {                                                                      \
+      table.name = rows[row].own->name;                                                       \
+      if (row < std::size(provides)) provides[row] = true;                                    \
+    }                                                                                         \
   }
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL

@@ -1,5 +1,6 @@
-// Which row of isa.def each kernel is taken from. Plain functions of rows and a CPU's features, so
-// that they can be tested with made-up ones; dispatch.cc calls them with those of isa.def.
+// The choice of the row of isa.def that each kernel is taken from. These are plain functions of
+// rows and a CPU's features, so that they can be tested with made-up ones; dispatch.cc calls them
+// with isa.def's rows and the features that it detects.
 #ifndef LIGHTCAP_KERNELS_ISA_SELECTION_H_
 #define LIGHTCAP_KERNELS_ISA_SELECTION_H_
 
@@ -16,15 +17,15 @@ struct IsaRow {
   std::string_view name;
   std::string_view parent;  // "none" where the row has none
   int preference;
-  uint32_t features;        // CpuFeature bits
-  const KernelTable* own;   // an entry is null where the row takes its parent's kernel
+  uint32_t features;       // CpuFeature bits
+  const KernelTable* own;  // an entry is null where the row takes its parent's kernel
 };
 
 inline constexpr size_t kNoRow = SIZE_MAX;
 
 constexpr bool includes(uint32_t features, uint32_t others) { return (others & ~features) == 0; }
 
-// Whether row a comes before row b where both may be used; isa.def has the rule.
+// True if row a is taken rather than row b where these two may be used; isa.def has the rule.
 constexpr bool comes_before(const IsaRow& a, const IsaRow& b) {
   const bool a_includes = includes(a.features, b.features);
   const bool b_includes = includes(b.features, a.features);

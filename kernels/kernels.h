@@ -1,16 +1,21 @@
 // The kernels' contracts. A kernel reads and writes numbers through the pointers of its argument
 // struct and does nothing else: no allocation, no threads, no files, no exceptions.
 //
-// For all of them, unless said otherwise:
+// Shapes are written in brackets, outermost dimension first: a [rows][columns] is row-major, its
+// rows a_stride apart, its columns adjacent. "Pixels" are positions of a feature map
+// [height][width][channels] (NHWC), pixel_stride apart, with adjacent channels.
+//
+// For all kernels, unless said otherwise:
 // - pointers to float need the alignment of float only; packed panels are 64-byte aligned;
-// - strides and sizes are counted in floats; sizes may be 0, then nothing is written;
-// - outputs must not overlap inputs;
-// - no byte outside the rows and columns named is read or written: what lies between columns and
-//   stride may be NaN or unmapped;
+// - strides are counted in elements and are at least as large as what they step over; sizes may be
+//   0, then nothing is written;
+// - outputs must not overlap inputs, scratch or each other; inputs may overlap;
+// - no byte outside the rows and columns named is read or written: memory between the last column
+//   and the next row may be NaN or unmapped;
 // - a value depends on its own inputs alone, never on how the caller split the work: a sum over k
-// is
-//   accumulated in ascending k, one accumulator a result, whatever the tile. So results are
-//   bit-identical for any number of threads and any number of rows computed together.
+//   is accumulated in ascending k, in one accumulator for each result, whatever the tile. So
+//   results are bit-identical for any number of threads and of rows computed together. They differ
+//   between instruction sets, within rounding.
 #ifndef LIGHTCAP_KERNELS_KERNELS_H_
 #define LIGHTCAP_KERNELS_KERNELS_H_
 
@@ -23,26 +28,26 @@ namespace lightcap {
 
 enum class Activation : uint8_t { kNone, kRelu, kSilu, kGelu, kSigmoid };
 
-// What follows the sum of products, element by element, before the one store:
+// The epilogue of a product: applied to each sum before the one store.
 //   y = activation(sum + bias + residual)           (ResNet's bottleneck, BERT with kNone)
 //   y = activation(sum + bias) + residual           with residual_after (YOLO's bottleneck)
-// silu(x) = x sigmoid(x); gelu(x) = x/2 (1 + erf(x / sqrt 2)), the exact form.
+// relu(x) = max(x, 0); sigmoid(x) = 1 / (1 + exp(-x)); silu(x) = x sigmoid(x);
+// gelu(x) = x/2 (1 + erf(x / sqrt 2)), the exact form.
 struct Epilogue {
   const float* bias = nullptr;      // [columns], or null for none
-  const float* residual = nullptr;  // laid out as the output, with its own stride; null for none.
-                                    // May be the output itself.
+  const float* residual = nullptr;  // [rows][columns] as the output, or null for none. May be the
+                                    // output itself, with the same stride.
   size_t residual_stride = 0;
   bool residual_after = false;
   Activation activation = Activation::kNone;
 };
 
-// c[i][j] = epilogue(sum over k of a[i][k] * weights[j][k]); a [rows][weights.depth], c
-// [rows][weights.outputs].
+// A matrix product: c[i][j] = epilogue(sum over k of a[i][k] * weights[j][k]).
 struct GemmArgs {
-  const float* a;
+  const float* a;  // [rows][weights.depth]
   size_t a_stride;
-  PackedMatrix weights;
-  float* c;
+  PackedMatrix weights;  // [outputs][depth]
+  float* c;              // [rows][weights.outputs]
   size_t c_stride;
   size_t rows;
   Epilogue epilogue;
@@ -51,16 +56,20 @@ struct GemmArgs {
 };
 
 // A convolution over NHWC, as an implicit GEMM of depth kernel_height * kernel_width * channels (in
-// this order, channels innermost). Output pixel (y, x) sees input rows y*stride - padding ...;
-// pixels outside the input count as zeros and are not read. Output pixels are numbered y *
-// output_width + x; the call computes those in [first_pixel, first_pixel + pixels).
+// this order, channels innermost). The window of output pixel (y, x) has its first row at input row
+// y * stride - padding, and its first column at x * stride - padding; pixels outside the input
+// count as zeros and are not read. Output pixels are numbered y * output_width + x; the call
+// computes those in [first_pixel, first_pixel + pixels).
 struct ConvArgs {
   const float* input;  // [height][width][channels]
   size_t input_row_stride, input_pixel_stride;
   size_t height, width, channels;
   size_t kernel_height, kernel_width, stride, padding;
   PackedMatrix weights;  // of depth kernel_height * kernel_width * channels
-  float* output;         // [output_height][output_width][weights.outputs]; rows are dense
+  // [output_height][output_width][weights.outputs], from pixel 0 on. Rows follow each other without
+  // a gap: pixel i is at output + i * output_pixel_stride. The epilogue's residual is laid out so
+  // too, with residual_stride between pixels.
+  float* output;
   size_t output_pixel_stride;
   size_t output_width;
   size_t first_pixel, pixels;
@@ -69,34 +78,38 @@ struct ConvArgs {
 
 // 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering: winograd_input,
 // then a gemm for each component with that component of the weights (see pack.h), then
-// winograd_output. The picture is cut into tiles of `tile` x `tile` outputs, `tile` 2 or 4, in rows
-// of ceil(width / tile), the last ones cut off at the picture's edge; a tile's (tile + 2)^2 inputs,
-// its weights and its sums of products are transformed to as many components. With an exact sum
-// each result is that of `conv`; in fp32 its error is some 0.6 (tile 2) or 1.9 (tile 4) times as
-// large.
+// winograd_output. The feature map is cut into tiles of `tile` x `tile` outputs, `tile` 2 or 4, in
+// rows of ceil(width / tile), of which the last ones reach beyond the map's edge. A tile's (tile +
+// 2)^2 inputs are transformed to as many components, as the weights are, and so is the result back
+// from as many sums of products. In exact arithmetic each result is that of `conv`; in fp32 its
+// error is some 0.6 (tile 2) or 1.9 (tile 4) times as large.
 constexpr size_t winograd_components(size_t tile) { return (tile + 2) * (tile + 2); }
 constexpr size_t winograd_tiles(size_t height, size_t width, size_t tile) {
   return (height + tile - 1) / tile * ((width + tile - 1) / tile);
 }
 
-// The components of tiles [first_tile, first_tile + tiles) of the input.
+// Writes the components of tiles [first_tile, first_tile + tiles) of the input.
 struct WinogradInputArgs {
   const float* input;  // [height][width][channels]
   size_t input_row_stride, input_pixel_stride;
   size_t height, width, channels, tile;
-  float* output;  // [components], component_stride apart, of [tiles][channels]
+  // [components][tiles][channels]: matrices, component_stride apart, of rows tile_stride apart. The
+  // first row is first_tile's.
+  float* output;
   size_t component_stride, tile_stride;
   size_t first_tile, tiles;
 };
 
-// The output's pixels under tiles [first_tile, first_tile + tiles), from these tiles' products.
-// `pooled`: the means of 2 x 2 of these pixels instead; height and width are even then, and the
-// epilogue has no residual.
+// Writes the output's pixels under tiles [first_tile, first_tile + tiles), from these tiles'
+// products. With `pooled` it writes the means of 2 x 2 of these pixels instead; height and width
+// must then be even, and the epilogue without a residual.
 struct WinogradOutputArgs {
-  const float* input;  // [components], component_stride apart, of [tiles][columns]
+  const float* input;  // [components][tiles][columns], as WinogradInputArgs::output
   size_t component_stride, tile_stride;
   size_t tile;
-  float* output;  // [height][width][columns], or [height/2][width/2][columns]; rows dense
+  // [height][width][columns], or with `pooled` [height/2][width/2][columns], from pixel 0 on. Rows
+  // follow each other without a gap, as in ConvArgs.
+  float* output;
   size_t output_pixel_stride;
   size_t height, width;
   size_t first_tile, tiles;
@@ -105,15 +118,16 @@ struct WinogradOutputArgs {
   bool pooled = false;
 };
 
-// Average or maximum over windows of NHWC. Pixels outside the input do not take part in a maximum;
-// an average has no padding (padding must be 0). The call computes output rows [first_row,
-// first_row + rows).
+// Average or maximum over windows of `window` x `window` pixels, which begin at y * stride -
+// padding and x * stride - padding. Each must hold a pixel of the input: pixels outside do not take
+// part in a maximum, and an average has no padding (it must be 0). The call computes output rows
+// [first_row, first_row + rows).
 struct PoolArgs {
   const float* input;  // [height][width][channels]
   size_t input_row_stride, input_pixel_stride;
   size_t height, width, channels;
   size_t window, stride, padding;
-  float* output;  // [output_height][output_width][channels]
+  float* output;  // [output_height][output_width][channels], from row 0 on
   size_t output_row_stride, output_pixel_stride;
   size_t output_width;
   size_t first_row, rows;
@@ -131,10 +145,11 @@ struct UpsampleArgs {
 
 // The mean over all bins of torchvision's roi_align(aligned = true, output_size x output_size bins,
 // sampling_ratio^2 samples a bin), for one box: output[c]. The box is in grid cells (image pixels
-// times spatial_scale), before the half-cell shift of `aligned`. Both the mean over a bin's samples
-// and the mean over bins are linear in the features and the samples form a product grid, so the
-// kernel turns the box into one weight a grid row and one a grid column and reads each cell once.
-// height + width <= kMaxRoiSide.
+// times spatial_scale), before the half-cell shift of `aligned`. The mean over a bin's samples and
+// the mean over bins are both linear in the features, and the samples form a product grid: so the
+// kernel turns the box into one weight for each grid row and one for each grid column, and reads
+// each cell once. height and width are at least 1, height + width <= kMaxRoiSide, output_size and
+// sampling_ratio at least 1.
 inline constexpr size_t kMaxRoiSide = 256;
 struct RoiAlignArgs {
   const float* features;  // [height][width][channels]
@@ -175,23 +190,24 @@ struct AttentionArgs {
 };
 
 // y = (x - mean) / sqrt(variance + eps) * weight + bias over each row; variance is the mean of
-// squared deviations (BERT's LayerNorm). y may be x.
+// squared deviations (BERT's LayerNorm). y may be x, with the same stride.
 struct LayerNormArgs {
-  const float* x;
+  const float* x;  // [rows][columns]
   size_t x_stride;
   const float* weight;  // [columns]
   const float* bias;    // [columns]
   float eps;
-  float* y;
+  float* y;  // [rows][columns]
   size_t y_stride;
   size_t rows, columns;
 };
 
-// y[i] = exp(x[i] - max) / sum of exp(x[j] - max) over each row. y may be x. columns >= 1.
+// y[i] = exp(x[i] - max) / sum over j of exp(x[j] - max), for each row, max being its largest x. y
+// may be x, with the same stride. columns >= 1.
 struct SoftmaxArgs {
-  const float* x;
+  const float* x;  // [rows][columns]
   size_t x_stride;
-  float* y;
+  float* y;  // [rows][columns]
   size_t y_stride;
   size_t rows, columns;
 };
@@ -204,21 +220,23 @@ struct ActivateArgs {
   Activation activation;
 };
 
-// y[i][j] = x[i][j] * scale[j]. y may be x.
+// y[i][j] = x[i][j] * scale[j]. y may be x, with the same stride.
 struct ScaleColumnsArgs {
-  const float* x;
+  const float* x;  // [rows][columns]
   size_t x_stride;
   const float* scale;  // [columns]
-  float* y;
+  float* y;            // [rows][columns]
   size_t y_stride;
   size_t rows, columns;
 };
 
-// One chunk of a vocabulary for all rows at once:
+// The logits of one chunk of a vocabulary for all rows at once,
 //   logits[r][w] = sum over k of z[r][k] * weights[w][k] + bias[w]
-// and for the softmax to come, per row: maximum[r] = max over w of logits[r][w] and
-// exp_sum[r] = sum over w of exp(logits[r][w] - maximum[r]). Each byte of the weights is read
-// once. rows <= kMaxHeadRows; weights.outputs, the chunk's words, >= 1.
+// and each row's share of a softmax over several chunks:
+//   maximum[r] = max over w of logits[r][w]
+//   exp_sum[r] = sum over w of exp(logits[r][w] - maximum[r])
+// Each byte of the weights is read once. rows <= kMaxHeadRows; weights.outputs, the chunk's words,
+// >= 1.
 inline constexpr size_t kMaxHeadRows = 64;
 struct HeadLogitsArgs {
   const float* z;  // [rows][depth]
@@ -234,20 +252,22 @@ struct HeadLogitsArgs {
 
 // Log-probabilities of one beam over a chunk of the vocabulary from its branches' logits:
 //   y[w] = log( (1/branches) * sum over b of exp(logits[b][w] - log_sum_exp[b]) )
-// With one branch this is logits[0][w] - log_sum_exp[0] exactly. A result below the smallest
-// float's logarithm saturates near it and is never NaN. Where y[w] < floor, any value from y[w] to
-// below floor may stand instead: who only looks for the best words spares most of them exp and log.
+// With one branch this is logits[0][w] - log_sum_exp[0], rounded once. A result below the logarithm
+// of the smallest float saturates near it and is never NaN. Results below `floor` are computed less
+// exactly: the kernel may write anything from y[w] to below floor in their place, which saves a
+// search for the best words most of the exponentials and logarithms.
 struct HeadCombineArgs {
   const float* logits;  // [branches][words]
   size_t logits_stride;
   const float* log_sum_exp;  // [branches]
   float* y;                  // [words]
   size_t branches, words;
-  float floor;  // -infinity for every word's log-probability
+  float floor;  // -infinity asks for every word's log-probability
 };
 
 // The k largest of x, in descending order; of equal values the lower index comes first. k <= count,
-// k <= kMaxTopK. No NaN in x.
+// k <= kMaxTopK. x must not hold NaN; where it does, the answer is of no use, but indices are below
+// count.
 inline constexpr size_t kMaxTopK = 128;
 struct TopKArgs {
   const float* x;  // [count]
@@ -256,18 +276,18 @@ struct TopKArgs {
   uint32_t* indices;  // [k]
 };
 
-// A row of RGB pixels made narrower or wider, in fixed point:
-//   out[x][c] = floor(1/2 + sum over k < window of weights[x][k] row[begins[x] + k][c]), cut to [0,
-//   255]
-// with weights in 1/2^kResizeBits whose absolute values sum to less than 2. They are 0 where a
-// window reaches beyond the row.
+// A row of RGB pixels resampled to another width, in fixed point:
+//   sum[x][c] = sum over k < window of weights[x][k] * row[begins[x] + k][c]
+//   out[x][c] = floor(sum / 2^kResizeBits + 1/2), clamped to [0, 255]
+// Weights are in units of 1 / 2^kResizeBits, and the absolute values of an output's sum to less
+// than 2. They are 0 where a window reaches beyond the row.
 inline constexpr int kResizeBits = 22;
 struct ResizeRowArgs {
   const uint8_t* row;  // [pixels][3]
   size_t pixels;
   const int32_t* weights;  // [size][window][4]: each weight four times
   size_t window;           // a multiple of 4
-  const uint32_t* begins;  // [size], ascending, below `pixels`
+  const uint32_t* begins;  // [size], the pixel where each window begins: ascending, below `pixels`
   int32_t* unpacked;       // scratch, [pixels + window][4]
   uint8_t* out;            // [size][3]
   size_t size;             // at least 1
@@ -278,15 +298,15 @@ inline constexpr size_t kMaxTileRows = 12;
 // The kernels of one instruction set.
 struct KernelTable {
   const char* isa;
-  // MR, the rows of the tallest register tile: a product whose rows are cut into multiples of it
-  // leaves no low tiles. At most kMaxTileRows.
+  // MR, the rows of the tallest register tile of `gemm`: a product whose rows are cut into
+  // multiples of it leaves no low tiles. At most kMaxTileRows.
   size_t tile_rows;
 #define LIGHTCAP_KERNEL(name, Args) void (*name)(const Args& args);
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL
 };
 
-// Plain C++ with double accumulation, one loop per index: what the kernels are tested against.
+// Plain C++ with double accumulation, one loop for each index. Kernels are tested against these.
 namespace reference {
 #define LIGHTCAP_KERNEL(name, Args) void name(const Args& args);
 #include "kernels/kernels.def"

@@ -23,15 +23,17 @@ void pack_conv_panels(const float* weights, size_t outputs, size_t channels, siz
 
 namespace {
 
-// Element `i` of the panels, widened.
+// Returns element `i` of the panels, widened.
 float element(const PackedMatrix& weights, size_t i) {
   if (weights.type == DataType::kF32) return static_cast<const float*>(weights.data)[i];
   const uint16_t half = static_cast<const uint16_t*>(weights.data)[i];
   return weights.type == DataType::kF16 ? widen_f16(half) : widen_bf16(half);
 }
 
-// Along one axis: 3 taps -> tile + 2 components, for the 16 outputs of a panel's row side by side.
+// A panel's row: the 16 outputs' weights of one tap and channel.
 using Row = double[kPanelWidth];
+
+// Transforms 3 taps g along one axis to tile + 2 components u, for 16 outputs side by side.
 
 void transform_taps(size_t tile, const Row* g, Row* u) {
   const auto at_point = [&](double point, double scale, Row& positive, Row& negative) {
@@ -43,16 +45,17 @@ void transform_taps(size_t tile, const Row* g, Row* u) {
     }
   };
   // The scales are one over the product of a point's distances to the other points.
-  const double near = kWinogradNear * kWinogradNear, far = kWinogradFar * kWinogradFar;
+  constexpr double kInner = kWinogradInnerPoint * kWinogradInnerPoint;
+  constexpr double kOuter = kWinogradOuterPoint * kWinogradOuterPoint;
   if (tile == 2) {
     at_point(1, 0.5, u[1], u[2]);
   } else {
-    at_point(kWinogradNear, 1 / (2 * near * (near - far)), u[1], u[2]);
-    at_point(kWinogradFar, 1 / (2 * far * (far - near)), u[3], u[4]);
+    at_point(kWinogradInnerPoint, 1 / (2 * kInner * (kInner - kOuter)), u[1], u[2]);
+    at_point(kWinogradOuterPoint, 1 / (2 * kOuter * (kOuter - kInner)), u[3], u[4]);
   }
-  const double of_zero = tile == 2 ? 1 : 1 / (near * far);
+  const double zero_scale = tile == 2 ? 1 : 1 / (kInner * kOuter);
   for (size_t lane = 0; lane < kPanelWidth; ++lane) {
-    u[0][lane] = of_zero * g[0][lane];
+    u[0][lane] = zero_scale * g[0][lane];
     u[tile + 1][lane] = g[2][lane];
   }
 }
@@ -66,7 +69,7 @@ void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t
   const size_t end = (first_panel + panels) * channels;
   for (size_t row = first_panel * channels; row < end; ++row) {
     const size_t first_tap = row / channels * 9 * channels + row % channels;
-    Row half[3][kMaxSide];  // rows of taps transformed
+    Row half[3][kMaxSide];  // the rows of taps are transformed, the columns not yet
     for (size_t ky = 0; ky < 3; ++ky) {
       Row g[3];
       for (size_t kx = 0; kx < 3; ++kx) {

@@ -8,21 +8,21 @@
 
 namespace lightcap {
 
-// Outputs a panel holds side by side. 16 floats are one zmm, two ymm or four q registers, so one
-// layout serves every instruction set.
+// The number of outputs that a panel holds side by side. 16 floats are one zmm, two ymm or four q
+// registers, so one layout serves every instruction set.
 inline constexpr size_t kPanelWidth = 16;
 
 constexpr size_t panel_count(size_t outputs) { return (outputs + kPanelWidth - 1) / kPanelWidth; }
 
-// Elements that a matrix [outputs][depth] takes as panels.
+// The number of elements that a matrix [outputs][depth] takes as panels.
 constexpr size_t panel_elements(size_t outputs, size_t depth) {
   return panel_count(outputs) * depth * kPanelWidth;
 }
 
 // A matrix [outputs][depth] of weights as panels [ceil(outputs / 16)][depth][16], with zeros in the
 // last panel's missing outputs. A convolution's weights are such a matrix whose depth is
-// kernel_height * kernel_width * channels, channels innermost. A view: the memory belongs to
-// whoever made it, most often a mapped weights file. See pack.h for packing.
+// kernel_height * kernel_width * channels, channels innermost. This is a view: the memory belongs
+// to its maker, most often a mapped weights file. pack.h makes panels.
 struct PackedMatrix {
   const void* data = nullptr;  // 64-byte aligned
   size_t outputs = 0, depth = 0;

@@ -1,4 +1,4 @@
-// What the reference kernels share: weights, activations and epilogues in double.
+// Weights, activations and epilogues in double, which the reference kernels share.
 #ifndef LIGHTCAP_KERNELS_REFERENCE_EPILOGUE_H_
 #define LIGHTCAP_KERNELS_REFERENCE_EPILOGUE_H_
 

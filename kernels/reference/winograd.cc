@@ -1,6 +1,6 @@
-// Winograd's filtering with its matrices written out: components are B^T d B, the output A^T m A.
-// For points p and infinity, a row of B^T holds the coefficients of the polynomial that is zero at
-// all other points, and a column of A^T is (1, p, p^2, ...).
+// Winograd's transforms with their matrices written out: components are B^T d B, the output A^T m
+// A. For points p and infinity, a row of B^T holds the coefficients of the polynomial that is zero
+// at all other points, and a column of A^T is (1, p, p^2, ...).
 #include <cmath>
 #include <vector>
 
@@ -19,7 +19,9 @@ struct Matrices {
 
   explicit Matrices(size_t tile) : side(tile + 2) {
     std::vector<double> points = {0, 1, -1};
-    if (tile == 4) points = {0, kWinogradNear, -kWinogradNear, kWinogradFar, -kWinogradFar};
+    if (tile == 4)
+      points = {0, kWinogradInnerPoint, -kWinogradInnerPoint, kWinogradOuterPoint,
+                -kWinogradOuterPoint};
     for (size_t row = 0; row < side; ++row) {  // the last row is infinity's
       std::vector<double> polynomial = {1};
       for (size_t i = 0; i < points.size(); ++i) {

@@ -6,19 +6,19 @@
 namespace lightcap {
 namespace {
 
-// x, or the nearer of -limit and limit. In this order NaN passes on x86, where min and max give
-// their second operand.
-inline Floats within(Floats x, float limit) {
+// Clamps x to [-limit, limit]. Operands are in this order so that NaN passes on x86, where min and
+// max return their second operand if either is NaN.
+inline Floats clamp(Floats x, float limit) {
   return xsimd::max(Floats(-limit), xsimd::min(Floats(limit), x));
 }
 
-// exp(-x), good to 2 units in the last place near zero and to 4e-8 |x| of itself far from it: an
-// error that no longer shows where it is added to exp(0), as softmax and sigmoid do. Beyond |x| =
-// 87 it takes the value there, 1.6e-38.
+// exp(-x). The relative error is at most 2 units in the last place near zero plus 4e-8 |x|: far
+// from zero, where the second share is the larger, softmax and sigmoid add the result to exp(0),
+// beside which the error does not show. x is clamped to +-87, so the result is 1.6e-38 at least.
 inline Floats exp_of_minus(Floats x) {
-  x = within(x, 87.0f);
-  // exp(-x) = 2^n 2^-f, n = -x log2(e) rounded: adding 1.5 * 2^23 rounds to an integer, which
-  // stands in the sum's low bits.
+  x = clamp(x, 87.0f);
+  // exp(-x) = 2^n 2^-f with n = -x log2(e) rounded: adding 1.5 * 2^23 rounds to an integer, which
+  // is then in the low bits of the sum.
   const Floats shifter(12582912.0f);
   const Floats shifted = multiply_add(x, Floats(-1.44269504088896341f), shifter);
   const Floats f = multiply_add(x, Floats(1.44269504088896341f), shifted - shifter);
@@ -33,17 +33,17 @@ inline Floats exp_of_minus(Floats x) {
   return floats_of(bits_of(power) + (bits_of(shifted) << 23));
 }
 
-// What a sigmoid divides by.
+// The divisor of a sigmoid.
 inline Floats sigmoid_divisor(Floats x) { return 1.0f + exp_of_minus(x); }
 
 inline Floats sigmoid(Floats x) { return divide(Floats(1.0f), sigmoid_divisor(x)); }
 
-// x/2 + x h(x), h(x) = erf(x / sqrt 2) / 2: an odd function that has come to 1/2 at x = 5.4, up to
-// where x p(x^2) / q(x^2) with five coefficients each after the first differs from it by 5.5e-9 at
-// most. They are a minimax fit of our own; as all are positive, nothing cancels.
+// x/2 + x h(x) with h(x) = erf(x / sqrt 2) / 2. h is odd and, rounded, has reached 1/2 at x = 5.4;
+// up to there it is approximated by x p(x^2) / q(x^2), polynomials of degree 5, within 5.5e-9. The
+// coefficients are a minimax fit of our own; as all are positive, nothing cancels.
 inline Floats gelu(Floats x) {
-  const Floats near = within(x, 5.4f);
-  const Floats square = near * near;
+  const Floats clamped = clamp(x, 5.4f);
+  const Floats square = clamped * clamped;
   Floats p(2.3386718679912277e-08f);
   p = multiply_add(p, square, Floats(6.360026927102026e-06f));
   p = multiply_add(p, square, Floats(0.0001643222440088713f));
@@ -56,8 +56,8 @@ inline Floats gelu(Floats x) {
   q = multiply_add(q, square, Floats(0.02837871698881631f));
   q = multiply_add(q, square, Floats(0.2503179869310491f));
   q = multiply_add(q, square, Floats(1.0f));
-  // Rounding must not carry it past 1/2: far below zero the sign would turn.
-  const Floats h = within(divide(near * p, q), 0.5f);
+  // Rounding must not carry h past 1/2, or gelu of a large negative x would be positive.
+  const Floats h = clamp(divide(clamped * p, q), 0.5f);
   return multiply_add(x, h, 0.5f * x);
 }
 

@@ -6,13 +6,13 @@
 namespace lightcap {
 namespace {
 
-// A sum's multiply-adds wait for each other, so sums are formed side by side: of kSideBySide
-// vectors, for two rows at once where there are two. Each is still one accumulator in ascending
-// order.
+// The multiply-adds of one sum wait for each other, so several sums are formed side by side: those
+// of kSideBySide vectors, for two rows at once where there are two. Each is still one accumulator
+// in ascending order.
 constexpr size_t kSideBySide = 4;
 
 // scores[r][k] = scale * sum over d of query[r][d] * key[k][d], for kVectors vectors of keys from
-// `key` on; of the last vector `lanes` keys.
+// `key` on, in the last vector for `lanes` keys only.
 template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void score_keys(const AttentionArgs& args,
                                               const float* const* queries, const KeyValues& run,
@@ -43,7 +43,7 @@ template <size_t kRows, size_t kVectors>
   }
 }
 
-// The scores of the first `count` keys of a run.
+// Computes the scores of the first `count` keys of a run.
 template <size_t kRows>
 void score_run(const AttentionArgs& args, const float* const* queries, const KeyValues& run,
                size_t count, float* const* scores) {
@@ -55,7 +55,7 @@ void score_run(const AttentionArgs& args, const float* const* queries, const Key
 }
 
 // sums[r] += weights[r][k] * value[k] for the first `count` keys of a run, kVectors vectors of each
-// value from d on; of the last vector `lanes` floats.
+// value from d on, in the last vector `lanes` floats only.
 template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void mix_run(const float* const* weights, const KeyValues& run,
                                            size_t count, size_t d, size_t lanes,
@@ -77,8 +77,8 @@ template <size_t kRows, size_t kVectors>
   }
 }
 
-// What one row's attention is made of: its scores, prefix first, and how many keys of the caption
-// it sees.
+// The state of one row's attention: its scores, prefix first, and how many keys of the caption it
+// sees.
 template <size_t kRows>
 struct AttendedRows {
   const float* queries[kRows];
@@ -88,7 +88,7 @@ struct AttendedRows {
   float scale[kRows];       // 1 / sum of exponentials
 };
 
-// output[d ...] of the rows, kVectors vectors.
+// Computes kVectors vectors of the rows' outputs, from d on.
 template <size_t kRows, size_t kVectors>
 void mix_values(const AttentionArgs& args, const AttendedRows<kRows>& rows, size_t d, size_t lanes,
                 float* output) {
@@ -98,7 +98,7 @@ void mix_values(const AttentionArgs& args, const AttendedRows<kRows>& rows, size
   mix_run<kRows, kVectors>(rows.caption_scores, args.caption, rows.captioned[0], d, lanes, sums);
 #pragma GCC unroll 2
   for (size_t r = 0; r < kRows; ++r) {
-    // What a later row sees beyond the first.
+    // A later row sees more keys than the first.
     for (size_t k = rows.captioned[0]; k < rows.captioned[r]; ++k) {
       const float* value = args.caption.values + k * args.caption.value_stride + d;
 #pragma GCC unroll 4

@@ -1,5 +1,5 @@
-// Direct convolution, as an implicit GEMM: a row of the product is what an output pixel's window
-// covers of the picture, tap by tap. Nothing of the picture is copied (no im2col).
+// Direct convolution, as an implicit GEMM: a row of the product is the part of the picture under an
+// output pixel's window, tap by tap. Nothing of the picture is copied (no im2col).
 #ifndef LIGHTCAP_KERNELS_SIMD_CONV_INL_
 #define LIGHTCAP_KERNELS_SIMD_CONV_INL_
 
@@ -12,11 +12,11 @@ namespace {
 constexpr size_t kMaxZeros = 512;
 alignas(64) constexpr float kZeros[kMaxZeros] = {};
 
-// The place where an output pixel's window begins in the picture. Coordinates left of or above the
-// picture wrap around to very large ones, so that one comparison sees both sides.
+// The place in the picture where an output pixel's window begins. Coordinates left of or above the
+// picture wrap around to very large ones, so that one comparison checks both sides.
 struct Window {
   size_t y, x;
-  size_t offset;  // from the picture's first float
+  size_t offset;  // in floats, from the picture's first
 
   Window(const ConvArgs& args, size_t output_y, size_t output_x)
       : y(output_y * args.stride - args.padding),
@@ -31,8 +31,8 @@ struct Window {
   }
 };
 
-// Whether the taps of a kernel's row follow each other in memory and are one segment: for a stem
-// over 3 channels that makes segments of 18 floats instead of 3.
+// True if the taps of a kernel's row follow each other in memory, so that they are one segment: for
+// a 6 x 6 stem over 3 channels that makes segments of 18 floats instead of 3.
 inline bool taps_are_dense(const ConvArgs& args) {
   return args.input_pixel_stride == args.channels;
 }
@@ -79,22 +79,23 @@ struct BorderWindows {
   }
 };
 
-// Whether a tile is interior: its pixels are of one row, so that their windows are equidistant, and
-// all windows are inside the picture.
+// True if a tile is interior: its pixels are in one row of the output, so that their windows are
+// equidistant, and all windows are inside the picture.
 inline bool is_interior(const ConvArgs& args, size_t output_y, size_t output_x, size_t count) {
   if (output_x + count > args.output_width) return false;
   const Window first(args, output_y, output_x), last(args, output_y, output_x + count - 1);
   return first.rows_inside(args) && first.columns_inside(args) && last.columns_inside(args);
 }
 
-// The row source of an interior tile. One pointer, the only thing in which tiles differ, gives the
-// place of every tap of every window, which leaves the registers to the sums.
+// The row source of an interior tile. Tiles differ in one pointer, from which the addresses of all
+// taps of all windows follow. That leaves the registers to the sums.
 struct InteriorWindows {
   const float* first = nullptr;
   size_t row_stride;
   size_t length;
-  size_t lines, line_segments;   // of a window: kernel rows, and segments in each
-  size_t to_next, to_next_line;  // floats from a segment to the next, and from a line's last one
+  size_t lines, line_segments;   // the kernel's rows, and the segments of each
+  size_t to_next, to_next_line;  // floats from a segment to the next in its line, and from a line's
+                                 // last segment to the next line's first
 
   explicit InteriorWindows(const ConvArgs& args)
       : row_stride(args.stride * args.input_pixel_stride),

@@ -12,12 +12,12 @@ namespace {
 
 constexpr size_t kPanelVectors = kPanelWidth / kLanes;
 
-// The output matrix from some row and column on.
+// A part of the output matrix that begins at some row and column.
 struct Output {
   float* c;
   size_t stride;
-  size_t columns;     // from c's column to the last
-  Epilogue epilogue;  // bias and residual at c's row and column
+  size_t columns;     // columns of the matrix from c's on
+  Epilogue epilogue;  // its bias and residual begin at c's row and column
 };
 
 [[gnu::always_inline]] inline Output part_of(Output out, size_t row, size_t column) {
@@ -31,9 +31,9 @@ struct Output {
 
 enum class ResidualPlace : uint8_t { kNone, kBeforeActivation, kAfterActivation };
 
-// The general form, for sums [rows][columns] in memory, rows `stride` apart. With kWholePanels
-// there is a bias and the columns are whole panels: the loop then decides nothing, so that the
-// steps of one vector's activation overlap with those of the next.
+// Applies the epilogue to sums [rows][columns] in memory, rows `stride` apart. With kWholePanels
+// there is a bias and the columns are whole panels: the loop is then free of branches, so that the
+// activation of one vector overlaps with that of the next.
 template <Activation kActivation, ResidualPlace kResidual, bool kWholePanels>
 void finish_spilled_with(const float* sums, size_t stride, size_t rows, size_t columns,
                          const Output& output) {
@@ -99,13 +99,14 @@ void finish_spilled_activation(const float* sums, size_t stride, size_t rows, si
   }
 }
 
-// Finishes a tile of whole panels in registers. Its panels begin panel_columns apart in the output.
+// Finishes a tile of whole panels in registers. In the output its panels are panel_columns apart.
 template <Activation kActivation, size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void finish_in_registers(Floats (&acc)[kRows][kVectors],
                                                        const Output& out, size_t row,
                                                        size_t first_column, size_t panel_columns) {
-  // Each field is read on its own. A copy of the struct would be loaded as vectors right after it
-  // was stored as words, and wait for those stores to reach L1.
+  // Each field is read on its own. A copy of the struct would be loaded as vectors right after its
+  // fields were stored as words, and such a load has to wait until the stores have reached L1
+  // (store forwarding fails).
   const size_t stride = out.stride, residual_stride = out.epilogue.residual_stride;
   float* const c = out.c + row * stride + first_column;
   const float* const bias = out.epilogue.bias;
@@ -130,8 +131,9 @@ template <Activation kActivation, size_t kRows, size_t kVectors>
   }
 }
 
-// Finishes a tile whose sums are in registers. kSiluInRegisters says which activations stay there:
-// SiLU, or none and ReLU. An instance for both would cost the simple ones registers.
+// Finishes a tile whose sums are in registers. Activations that are computed there are SiLU with
+// kSiluInRegisters, else none and ReLU; other tiles are spilled first. An instance for all three
+// would cost the simple ones registers.
 template <bool kSiluInRegisters, size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void finish_tile(Floats (&acc)[kRows][kVectors], const Output& out,
                                                size_t row, size_t column, size_t panel_columns) {

@@ -6,9 +6,9 @@
 //   AVX-512  12 x 32: 24 + 2 + 1 of 32       AVX2   6 x 16: 12 + 2 + 1 of 16
 //   NEON      6 x 16: 24 + 4 + 1 of 32       SSE2   3 x 16: 12 + (4, reloaded) of 16
 //
-// A caller splits a product best into calls of 96 rows, or another multiple of MR, by all columns:
-// weights then come from L2 once for several tiles while the rows stay there. Where rows are too
-// few for the threads, it cuts the columns as well, by pairs of panels.
+// A caller should split a product into calls of 96 rows, or another multiple of MR, by all columns:
+// weights then come from L2 once for several tiles, while the rows stay there. If that gives fewer
+// calls than threads, it should cut the columns as well, by pairs of panels.
 #ifndef LIGHTCAP_KERNELS_SIMD_GEMM_INL_
 #define LIGHTCAP_KERNELS_SIMD_GEMM_INL_
 
@@ -22,22 +22,23 @@ namespace {
 constexpr TileShape kTileShape = Primitives::kTile;
 constexpr size_t kMR = kTileShape.mr;
 
-// Row pointers that the micro-kernel keeps in registers; the others are reloaded from the stack.
+// The number of row pointers that the micro-kernel keeps in registers; others are reloaded from the
+// stack.
 constexpr size_t kRegisterPointers = 6;
 
-// The prefetch distance, in steps of k, of a full tile of few rows into its own weights: its
-// multiply-adds fill the window in which the core itself would look for loads to start. The
-// distance in bytes is the same for every type of weight.
+// The prefetch distance, in steps of k, at which a full tile of few rows prefetches its own
+// weights. Its multiply-adds fill the reorder buffer, so that the core does not reach later loads
+// by itself. The distance in bytes is the same for every type of weight.
 template <class Weight>
 constexpr size_t kPrefetchDistance = 20 * sizeof(float) / sizeof(Weight);
 
-// Whether unrolled tiles also exist in a form that prefetches at every step, for products of few
-// tiles. Narrow weights, half as many bytes a step, do without.
+// True if unrolled tiles also exist in a form that prefetches at every step, for products of few
+// tiles. Narrow weights have half as many bytes in a step and need no such form.
 template <class Weight>
 constexpr bool kPrefetchesEachStep = sizeof(Weight) == sizeof(float);
 
-// Weights to prefetch into L2 while others are multiplied: every `interval` steps of k the line at
-// `next`, which then moves on by `bytes`.
+// The prefetch into L2 of weights that are multiplied later: every `interval` steps of k the line
+// at `next` is prefetched, which then moves on by `bytes`.
 struct Prefetch {
   const char* next;  // null for none
   size_t bytes;      // a cache line at most
@@ -45,7 +46,7 @@ struct Prefetch {
 };
 
 // acc[r][v] += sum over k < length of rows[r][k] * weights[k][v], in ascending k. `panels` are
-// panel_stride apart. The loop takes kUnroll steps a turn and prefetches every kPrefetchInterval
+// panel_stride apart. The loop is unrolled to kUnroll steps and prefetches every kPrefetchInterval
 // steps, or never where that is 0.
 template <size_t kRows, size_t kPanels, size_t kUnroll, size_t kPrefetchInterval, class Weight>
 [[gnu::always_inline]] inline void micro_kernel(const float* const* rows, size_t length,
@@ -62,10 +63,10 @@ template <size_t kRows, size_t kPanels, size_t kUnroll, size_t kPrefetchInterval
   const auto weights_at = [&](const Weight* at, size_t v) __attribute__((always_inline)) {
     return load_weights(at + v / kPanelVectors * panel_stride + v % kPanelVectors * kLanes);
   };
-  // Where sums, weights and a factor do not fit into the registers, a step holds the rows' factors
-  // in registers and lets the weights pass: the other way round, 3 x 32 would need 17 of AVX2's 16
-  // registers, and the sum that is spilled then takes part in every step at the latency of a store
-  // and a load.
+  // If sums, weights and a factor do not fit into the registers, a step keeps the rows' factors in
+  // registers and loads one vector of weights after the other. The other way round, 3 x 32 would
+  // need 17 of AVX2's 16 registers: one sum would be spilled, and each step would wait for its
+  // store and load.
   const auto step_of_few_rows = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
     Floats x[kRows];
 #pragma GCC unroll 16
@@ -121,12 +122,13 @@ template <size_t kRows, size_t kPanels, size_t kUnroll, size_t kPrefetchInterval
   for (size_t k = unrolled; k < length; ++k, panels += kPanelWidth) step(k, panels);
 }
 
-// The rows of a product are not always contiguous: a convolution's row is what its window covers of
-// the picture, tap by tap. A row source gives a tile's rows as segments, contiguous floats whose
-// lengths add up to the depth: for_each<kRows>(f) calls f(rows, length) for each segment in order,
-// with where it begins in each row. This one is for GEMM, whose rows are one segment.
+// The rows of a product are not always contiguous: a convolution's row is the part of the picture
+// under its window, tap by tap. A row source gives a tile's rows as segments, contiguous floats
+// whose lengths add up to the depth: for_each<kRows>(f) calls f(rows, length) for each segment in
+// order, with pointers to its first float in each row. This one is for GEMM, whose rows are one
+// segment.
 struct DenseRows {
-  const float* first;  // of the first row
+  const float* first;  // the first row
   size_t row_stride;
   size_t length;
 
@@ -139,12 +141,13 @@ struct DenseRows {
   }
 };
 
-// What all tiles of a product share. Only the prefetch changes from tile to tile, so that handing
-// out a tile writes three words: in shallow layers a tile takes little more time than the call.
+// The arguments that all tiles of a product share. Only the prefetch changes from tile to tile, so
+// that a call of a tile writes few words: in shallow layers a tile takes little longer than its
+// call.
 struct TileContext {
   Output out;
   size_t panel_stride;   // from a panel of a tile to its next, in elements of the weights
-  size_t panel_columns;  // and between their columns of the output
+  size_t panel_columns;  // from a panel of a tile to its next, in columns of the output
   Prefetch prefetch;
 };
 
@@ -174,8 +177,8 @@ void compute_tile(const Rows& rows, const Weight* panels, const TileContext& con
   finish_tile<kSiluInRegisters>(acc, context.out, row, column, context.panel_columns);
 }
 
-// The compiled tiles of 1 to MR rows: `wide` ones of wide_panels() panels, and `narrow` ones of one
-// panel for the columns that are left.
+// The compiled tiles of 1 to MR rows, indexed by rows: `wide` ones have wide_panels() panels,
+// `narrow` ones have one and multiply the panels that are left.
 template <class Weight, class Rows>
 struct TileSet {
   using Tile = void (*)(const Rows& rows, const Weight* panels, const TileContext& context,
@@ -184,9 +187,9 @@ struct TileSet {
   Tile narrow[kMR + 1];
 };
 
-// SiLU is finished in registers by tiles of its own, the tallest ones only. With 16 registers GCC
-// finishes one vector after the other, with constants as operands from memory; with 32 it has all
-// of them under way at once, and spills.
+// SiLU is computed in registers by tiles of its own, and by the tallest ones only. With 16
+// registers GCC computes one vector after the other, with constants as memory operands; with 32 it
+// interleaves all of them, and spills.
 template <bool kSilu, size_t kRows>
 constexpr bool kSiluInRegisters = (kSilu && kRows == kMR && !kManyRegisters);
 
@@ -217,7 +220,7 @@ struct WidePanels {
 };
 constexpr WidePanels kWidePanels;
 
-// A product whose rows are one tile: see GemmSchedule::is_streaming.
+// Computes a product whose rows are one tile: see GemmSchedule::is_streaming.
 template <class Weight, class RowSource>
 [[gnu::always_inline]] inline void multiply_streaming(const RowSource& source, size_t rows,
                                                       size_t depth, const Weight* panels,
@@ -236,9 +239,9 @@ template <class Weight, class RowSource>
   });
 }
 
-// The whole product: out [rows][columns]. source(row, count, f) calls f with the row source of the
-// tile of `count` rows from `row` on. `next_panels` is null or what comes after `panels`, of the
-// same size.
+// Computes the whole product: out [rows][columns]. source(row, count, f) calls f with the row
+// source of the tile of `count` rows from `row` on. `next_panels` is null, or panels of the same
+// size that are likely to be multiplied next.
 template <class Weight, class RowSource>
 [[gnu::always_inline]] inline void multiply(const RowSource& source, size_t rows, size_t depth,
                                             const Weight* panels, const Weight* next_panels,
@@ -254,8 +257,8 @@ template <class Weight, class RowSource>
   TileContext context = {out, panel_stride, kPanelWidth, {nullptr, 0, schedule.prefetch_interval}};
   for (size_t first = 0; first < panel_end; first += schedule.block_panels) {
     const size_t end = min_size(first + schedule.block_panels, panel_end);
-    // This block's tiles share the prefetch of what comes next: the rest of the panels, or after
-    // the last block as much of the next product.
+    // The tiles of this block share the prefetch of all panels that come later; those of the last
+    // block prefetch as many of the next product's.
     const bool is_last = end == panel_end;
     const Weight* following = is_last ? next_panels : panels + end * panel_stride;
     const auto* next = reinterpret_cast<const char*>(following);
@@ -286,7 +289,7 @@ template <class Weight, class RowSource>
   }
 }
 
-// The whole product with weights of any stored type.
+// Computes the whole product with weights of any stored type.
 template <class RowSource>
 [[gnu::always_inline]] inline void multiply_packed(const RowSource& source, size_t rows,
                                                    const PackedMatrix& weights,

@@ -7,17 +7,18 @@
 namespace lightcap {
 namespace {
 
-inline float exp_sum_of(const float* x, size_t count, float top) {
+// The sum of exp(x[j] - max) over j < count.
+inline float exp_sum_of(const float* x, size_t count, float max) {
   Floats sum(0.0f);
   for (size_t j = 0; j < count; j += kLanes) {
     const size_t lanes = min_size(kLanes, count - j);
-    sum += first_lanes_or(exp_of_minus(top - load_partial(x + j, lanes)), lanes, 0.0f);
+    sum += first_lanes_or(exp_of_minus(max - load_partial(x + j, lanes)), lanes, 0.0f);
   }
   return sum_lanes(sum);
 }
 
-// A panel comes from memory once and serves all rows. The chunk's logits are still in the cache
-// when the second pass sums their exponentials.
+// The product reads each panel from memory once, for all rows. The chunk's logits are still in the
+// cache when the second pass sums their exponentials.
 void head_logits(const HeadLogitsArgs& args) {
   const size_t words = args.weights.outputs;
   gemm({.a = args.z,
@@ -43,8 +44,8 @@ void head_combine(const HeadCombineArgs& args) {
       return load_partial(args.logits + branch * args.logits_stride + w, lanes) -
              Floats(args.log_sum_exp[branch]);
     };
-    // Relative to the best branch, which the mean can't exceed, so that probabilities too small for
-    // a float keep their logarithm.
+    // Probabilities are taken relative to the best branch's, which their mean can't exceed, so that
+    // those too small for a float keep their logarithm.
     Floats top = log_probability(0);
     for (size_t b = 1; b < args.branches; ++b) top = xsimd::max(top, log_probability(b));
     if (args.branches > 1 && xsimd::any(!(top < floor))) {

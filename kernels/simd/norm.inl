@@ -16,7 +16,8 @@ void layer_norm(const LayerNormArgs& args) {
       sum += load_partial(x + j, min_size(kLanes, args.columns - j));
     }
     const float mean = sum_lanes(sum) * inverse_columns;
-    // A second pass instead of the mean of squares, which cancels where the mean is large.
+    // A second pass over the deviations is exact enough where the mean is large; there the mean of
+    // squares minus the squared mean would cancel.
     Floats squares(0.0f);
     for (size_t j = 0; j < args.columns; j += kLanes) {
       const size_t count = min_size(kLanes, args.columns - j);
@@ -36,18 +37,19 @@ void layer_norm(const LayerNormArgs& args) {
   }
 }
 
-// y[j] = exp(x[j] - max); returns their sum. y may be x.
-inline float exponentials(const float* x, size_t count, float top, float* y) {
+// y[j] = exp(x[j] - max) for j < count; returns the sum of y. y may be x.
+inline float exponentials(const float* x, size_t count, float max, float* y) {
   Floats sum(0.0f);
   for (size_t j = 0; j < count; j += kLanes) {
     const size_t lanes = min_size(kLanes, count - j);
-    const Floats e = first_lanes_or(exp_of_minus(top - load_partial(x + j, lanes)), lanes, 0.0f);
+    const Floats e = first_lanes_or(exp_of_minus(max - load_partial(x + j, lanes)), lanes, 0.0f);
     store_partial(y + j, e, lanes);
     sum += e;
   }
   return sum_lanes(sum);
 }
 
+// The largest of x[0 .. count), count >= 1.
 inline float maximum_of(const float* x, size_t count) {
   Floats top(x[0]);
   for (size_t j = 0; j < count; j += kLanes) {

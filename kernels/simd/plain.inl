@@ -1,5 +1,5 @@
-// The vector primitives of an instruction set: the few operations, and facts about the machine, that
-// xsimd lacks or is slow at. Each row of isa.def has its own in simd/NAME.inl, as the struct
+// The vector primitives of an instruction set: the few operations, and facts about the machine,
+// that xsimd lacks or is slow at. Each row of isa.def has its own in simd/NAME.inl, as the struct
 // `Primitives` of a namespace of the row's name, which derives from the one below or from another
 // row's and replaces what its instructions do better. primitives.inl makes them the kernels'
 // vocabulary; tests/primitives tests each row's against the contracts here.
@@ -19,8 +19,8 @@ constexpr size_t kLanes = Floats::size;
 
 namespace plain {
 
-// What xsimd and the compiler do on any architecture. A row must add kTile, load_half and
-// load_bfloat.
+// Primitives that xsimd and the compiler have for any architecture. A row must add kTile, load_half
+// and load_bfloat.
 struct Primitives {
   // static constexpr TileShape kTile: the largest register tile of a product. Its sums, a step's
   // weights and one factor should fit into the vector registers (gemm.inl).
@@ -28,8 +28,8 @@ struct Primitives {
   // Vector registers.
   static constexpr size_t kRegisters = 16;
 
-  // Whether multiply_add and add_product round once, as a fused multiply-add does, or the product
-  // and the sum each.
+  // True if multiply_add and add_product round once, as a fused multiply-add does; else they round
+  // the product and the sum.
   static constexpr bool kIsFused = true;
 
   // x * y + z.
@@ -63,9 +63,9 @@ struct Primitives {
     return Floats::load_aligned(lanes);
   }
 
-  // static Floats load_half(const uint16_t* p), load_bfloat(const uint16_t* p): kLanes IEEE halves or
-  // bfloat16 as floats, exactly, from an address that is aligned to the size of all of them. A NaN
-  // stays one.
+  // static Floats load_half(const uint16_t* p), load_bfloat(const uint16_t* p): kLanes IEEE halves
+  // or bfloat16 as floats, exactly, from an address that is aligned to the size of all of them. A
+  // NaN stays one.
 };
 
 }  // namespace plain

@@ -6,8 +6,9 @@
 namespace lightcap {
 namespace {
 
-// combine(accumulated, next) over the window's pixels inside the image, then finish(accumulated).
-// kWindow is the window's side, known so that its loops unroll, or 0 for any.
+// Combines the window's pixels inside the image by combine(accumulated, next) and writes
+// finish(accumulated). kWindow is the window's side where it is known at compile time, so that
+// loops unroll, or 0.
 template <size_t kWindow, class Combine, class Finish>
 [[gnu::always_inline]] inline void pool(const PoolArgs& args, float start, Combine combine,
                                         Finish finish) {

@@ -18,12 +18,15 @@ inline Floats load(const float* p) { return Floats::load_unaligned(p); }
 inline void store(float* p, Floats x) { x.store_unaligned(p); }
 
 // x * y + z, rounded once where the instruction set can (Primitives::kIsFused).
-inline Floats multiply_add(Floats x, Floats y, Floats z) { return Primitives::multiply_add(x, y, z); }
+inline Floats multiply_add(Floats x, Floats y, Floats z) {
+  return Primitives::multiply_add(x, y, z);
+}
 
 // x / y, rounded correctly.
 inline Floats divide(Floats x, Floats y) { return Primitives::divide(x, y); }
 
-// The same bits. xsimd's bitwise_cast is a call on NEON, where GCC doesn't inline its wrappers.
+// Reinterpret a vector's bits. xsimd's bitwise_cast is a call on NEON, where GCC doesn't inline its
+// wrappers.
 inline Integers bits_of(Floats x) { return __builtin_bit_cast(Integers, x); }
 inline Floats floats_of(Integers bits) { return __builtin_bit_cast(Floats, bits); }
 
@@ -39,7 +42,7 @@ template <size_t kRows, size_t kVectors>
   }
 }
 
-// The first `count` <= kLanes floats; the other lanes are zero. Reads nothing else.
+// Loads the first `count` <= kLanes floats; the other lanes are zero. Reads nothing else.
 inline Floats load_partial(const float* p, size_t count) {
   return count == kLanes ? load(p) : Primitives::load_partial(p, count);
 }
@@ -49,12 +52,12 @@ inline void store_partial(float* p, Floats x, size_t count) {
   count == kLanes ? store(p, x) : Primitives::store_partial(p, x, count);
 }
 
-// x in the first `count` lanes, `rest` in the others.
+// Keeps the first `count` <= kLanes lanes of x and sets the others to `rest`.
 inline Floats first_lanes_or(Floats x, size_t count, float rest) {
   return count == kLanes ? x : Primitives::first_lanes_or(x, count, rest);
 }
 
-// Lane by lane, so that the order is the same on every instruction set of a width.
+// Adds lane by lane, so that the order is the same on every instruction set of a width.
 inline float sum_lanes(Floats x) {
   alignas(64) float lanes[kLanes];
   x.store_aligned(lanes);

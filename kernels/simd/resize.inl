@@ -6,7 +6,7 @@
 namespace lightcap {
 namespace {
 
-// The compilers' own vectors: xsimd 8 multiplies integers one by one on SSE2.
+// The compilers' own vector types: xsimd 8 multiplies integers one by one on SSE2.
 using Ints = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
 using Pixel = int32_t __attribute__((vector_size(4 * sizeof(int32_t))));
@@ -18,16 +18,17 @@ inline Vector load_integers(const int32_t* p) {
   return x;
 }
 
-// A pixel is read by four windows or so. It is made four integers once, the last of them 0, so that
-// a vector holds whole pixels: one on SSE2 and NEON, four on AVX-512. All windows are equally long,
-// so that the end of one is no surprise to the branch predictor.
+// About four windows read each pixel. It is unpacked once, to four integers of which the last is 0,
+// so that a vector holds whole pixels: one on SSE2 and NEON, four on AVX-512. All windows have the
+// same length, so that the branch predictor foresees where each ends.
 void resize_row(const ResizeRowArgs& args) {
   constexpr size_t kPixels = kLanes / 4;
   const size_t first = args.begins[0];
   const size_t end = args.begins[args.size - 1] + args.window;
   const size_t inside = min_size(end, args.pixels);
   int32_t* const unpacked = args.unpacked;
-  // A byte that is stored could be anything's, `args`' too: what the loop needs of them is here.
+  // uint8_t is a character type and may alias anything: each store to `out` would make the compiler
+  // load the fields of `args` again. The loop uses these copies.
   const uint32_t* begins = args.begins;
   const int32_t* weights = args.weights;
   const size_t window = 4 * args.window, size = args.size;

@@ -6,9 +6,9 @@
 namespace lightcap {
 namespace {
 
-// The weight of each of `size` cells in the mean over output_size * sampling_ratio samples along
-// one side from `begin` to `end`, in cells. Samples further out than one cell count as zero; those
-// within it take the border's value.
+// Computes the weight of each of `size` cells in the mean over output_size * sampling_ratio samples
+// along one side of the box, from `begin` to `end`, in cells. Samples more than one cell outside
+// the grid count as zero; those nearer take the border's value.
 inline void side_weights(float begin, float end, size_t size, size_t output_size,
                          size_t sampling_ratio, float* weights) {
   for (size_t i = 0; i < size; ++i) weights[i] = 0;

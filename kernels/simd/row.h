@@ -1,5 +1,6 @@
-// What CMake says of the row of isa.def that a unit is compiled for: LIGHTCAP_ISA_NAME,
-// LIGHTCAP_ISA_ARCH and LIGHTCAP_ISA_KERNELS (isa.cmake).
+// The definitions that CMake gives for the row of isa.def that a unit is compiled for:
+// LIGHTCAP_ISA_NAME, LIGHTCAP_ISA_ARCH, LIGHTCAP_ISA_PRIMITIVES and LIGHTCAP_ISA_KERNELS
+// (isa.cmake).
 #ifndef LIGHTCAP_KERNELS_SIMD_ROW_H_
 #define LIGHTCAP_KERNELS_SIMD_ROW_H_
 
@@ -16,8 +17,8 @@ using Arch = LIGHTCAP_ISA_ARCH;
 }  // namespace
 }  // namespace lightcap
 
-// The row's primitives, of the file with the row's name.
-#include LIGHTCAP_STRING(kernels/simd/LIGHTCAP_ISA_NAME.inl)
+// kernels/simd/NAME.inl, in whose namespace of the same name the row's primitives are.
+#include LIGHTCAP_ISA_PRIMITIVES
 
 namespace lightcap {
 namespace {

@@ -20,7 +20,7 @@
 namespace lightcap {
 namespace {
 
-// Whether `list`, names separated by commas and spaces, has `name`.
+// True if `list`, names separated by commas and spaces, has `name`.
 constexpr bool lists(const char* list, const char* name) {
   const auto is_in_name = [](char c) { return c != '\0' && c != ',' && c != ' '; };
   for (const char* at = list; *at != '\0';) {
@@ -43,13 +43,16 @@ constexpr bool is_own(const char* kernel) {
   return lists(LIGHTCAP_ISA_KERNELS, "all") || lists(LIGHTCAP_ISA_KERNELS, kernel);
 }
 
-#define LIGHTCAP_KERNEL(name, Args) +lists(LIGHTCAP_ISA_KERNELS, #name)
-static_assert(lists(LIGHTCAP_ISA_KERNELS, "all") ||
-                  count_names(LIGHTCAP_ISA_KERNELS) == size_t{0
+constexpr size_t count_own() {
+  size_t count = 0;
+#define LIGHTCAP_KERNEL(name, Args) count += is_own(#name);
 #include "kernels/kernels.def"
-                                                       },
-              "a name in isa.def is not one of kernels.def, or is there twice");
 #undef LIGHTCAP_KERNEL
+  return count;
+}
+static_assert(lists(LIGHTCAP_ISA_KERNELS, "all") ||
+                  count_own() == count_names(LIGHTCAP_ISA_KERNELS),
+              "a name in isa.def is not one of kernels.def, or is there twice");
 
 }  // namespace
 

@@ -6,8 +6,8 @@
 namespace lightcap {
 namespace {
 
-// Keeps the k best in order while x passes by: most of x is below the k-th best so far and is
-// dismissed a vector at a time.
+// Keeps the k best so far in order. Most of x is below the k-th of them and is dismissed a vector
+// at a time.
 void top_k(const TopKArgs& args) {
   if (args.k == 0) return;
   constexpr float kLowest = -__builtin_huge_valf();

@@ -1,5 +1,6 @@
-// Weights of every stored type as vectors of floats, widened in registers. Widening is exact, so a
-// product with narrow weights is, bit for bit, the product with the same weights stored as fp32.
+// Loads weights of every stored type as vectors of floats, widened in registers. Widening is exact,
+// so a product with narrow weights is, bit for bit, the product with the same weights stored as
+// fp32.
 #ifndef LIGHTCAP_KERNELS_SIMD_WIDEN_INL_
 #define LIGHTCAP_KERNELS_SIMD_WIDEN_INL_
 
@@ -17,7 +18,7 @@ struct Bfloat {
   uint16_t bits;
 };
 
-// kLanes weights from an address aligned to their own size.
+// Load kLanes weights from an address that is aligned to the size of all of them.
 inline Floats load_weights(const float* p) { return Floats::load_aligned(p); }
 inline Floats load_weights(const Half* p) { return Primitives::load_half(&p->bits); }
 inline Floats load_weights(const Bfloat* p) { return Primitives::load_bfloat(&p->bits); }

@@ -1,10 +1,10 @@
 // Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for Convolutional Neural
 // Networks", 2015): 3x3 convolutions with stride 1 by tiles of m x m outputs. A tile's t x t
-// inputs, t = m + 2, and the 3x3 weights are taken to t^2 components, where the convolution is one
-// product each: t^2 multiplications instead of 9 m^2, 4 times fewer for m = 4 and 2.25 times fewer
-// for m = 2.
+// inputs, t = m + 2, and the 3x3 weights are transformed to t^2 components, in which the
+// convolution is one multiplication each: t^2 instead of 9 m^2, 4 times fewer for m = 4 and 2.25
+// times fewer for m = 2.
 //
-// Transforms are polynomials taken at t - 1 points and infinity. The weights' are in pack.cc.
+// The transforms evaluate polynomials at t - 1 points and infinity. pack.cc has the weights'.
 #ifndef LIGHTCAP_KERNELS_SIMD_WINOGRAD_INL_
 #define LIGHTCAP_KERNELS_SIMD_WINOGRAD_INL_
 
@@ -17,10 +17,10 @@ namespace {
 
 // The transforms along one axis, for kTile outputs from kTile + 2 inputs.
 template <size_t kTile>
-struct Filtering;
+struct Transform;
 
 template <>
-struct Filtering<2> {
+struct Transform<2> {
   static constexpr size_t kSide = 4;
 
   static void input(const Floats (&d)[kSide], Floats (&v)[kSide]) {
@@ -36,11 +36,11 @@ struct Filtering<2> {
 };
 
 template <>
-struct Filtering<4> {
+struct Transform<4> {
   static constexpr size_t kSide = 6;
-  // The points, their squares and the sum of these; the product of the squares is 1.
-  static constexpr float kA = static_cast<float>(kWinogradNear);
-  static constexpr float kB = static_cast<float>(kWinogradFar);
+  // The points a and b, their squares and the sum of the squares, whose product is 1.
+  static constexpr float kA = static_cast<float>(kWinogradInnerPoint);
+  static constexpr float kB = static_cast<float>(kWinogradOuterPoint);
   static constexpr float kA2 = 0.5f, kB2 = 2.0f, kSum = 2.5f;
 
   static void input(const Floats (&d)[kSide], Floats (&v)[kSide]) {
@@ -65,24 +65,24 @@ struct Filtering<4> {
   }
 };
 
-// Tile `index` of a picture that is cut into rows of `across` tiles.
+// The first output pixel of tile `index` of a picture that is cut into rows of `across` tiles.
 struct TilePlace {
-  size_t y, x;  // its first output pixel
+  size_t y, x;
   TilePlace(size_t index, size_t across, size_t tile)
       : y(index / across * tile), x(index % across * tile) {}
 };
 
-// Pointers to a tile's inputs; those outside the picture point to zeros.
+// Pointers to a tile's input pixels; those outside the picture point to zeros.
 template <size_t kSide>
 using TileInputs = const float* [kSide][kSide];
 
-// The components of `lanes` channels of one tile, from `channel` on.
+// Writes the components of `lanes` channels of one tile, from `channel` on.
 template <size_t kTile, bool kWhole>
 [[gnu::always_inline]] inline void transform_input(
-    const TileInputs<Filtering<kTile>::kSide>& inputs, size_t channel, size_t lanes, float* out,
+    const TileInputs<Transform<kTile>::kSide>& inputs, size_t channel, size_t lanes, float* out,
     size_t component_stride) {
-  constexpr size_t kSide = Filtering<kTile>::kSide;
-  Floats half[kSide][kSide];  // columns transformed
+  constexpr size_t kSide = Transform<kTile>::kSide;
+  Floats half[kSide][kSide];  // the columns are transformed, the rows not yet
 #pragma GCC unroll 6
   for (size_t x = 0; x < kSide; ++x) {
     Floats d[kSide], v[kSide];
@@ -91,14 +91,14 @@ template <size_t kTile, bool kWhole>
       const float* at = inputs[y][x] + channel;
       d[y] = kWhole ? load(at) : load_partial(at, lanes);
     }
-    Filtering<kTile>::input(d, v);
+    Transform<kTile>::input(d, v);
 #pragma GCC unroll 6
     for (size_t y = 0; y < kSide; ++y) half[y][x] = v[y];
   }
 #pragma GCC unroll 6
   for (size_t y = 0; y < kSide; ++y) {
     Floats v[kSide];
-    Filtering<kTile>::input(half[y], v);
+    Transform<kTile>::input(half[y], v);
 #pragma GCC unroll 6
     for (size_t x = 0; x < kSide; ++x) {
       float* at = out + (y * kSide + x) * component_stride;
@@ -109,7 +109,7 @@ template <size_t kTile, bool kWhole>
 
 template <size_t kTile>
 void winograd_input_with(const WinogradInputArgs& args) {
-  constexpr size_t kSide = Filtering<kTile>::kSide;
+  constexpr size_t kSide = Transform<kTile>::kSide;
   const size_t across = (args.width + kTile - 1) / kTile;
   for (size_t tile = 0; tile < args.tiles; ++tile) {
     const TilePlace place(args.first_tile + tile, across, kTile);
@@ -147,11 +147,11 @@ void winograd_input(const WinogradInputArgs& args) {
 
 constexpr size_t kWinogradColumns = 16;
 
-// The products of one tile and `lanes` columns with their columns transformed, to be finished row
-// by row.
+// The products of one tile and `lanes` channels after the transform of the tile's columns. row()
+// applies the transform of a row.
 template <size_t kTile>
 struct HalfOutput {
-  static constexpr size_t kSide = Filtering<kTile>::kSide;
+  static constexpr size_t kSide = Transform<kTile>::kSide;
   Floats half[kTile][kSide];
 
   [[gnu::always_inline]] HalfOutput(const float* products, size_t component_stride, size_t lanes) {
@@ -161,24 +161,25 @@ struct HalfOutput {
 #pragma GCC unroll 6
       for (size_t i = 0; i < kSide; ++i)
         m[i] = load_partial(products + (i * kSide + x) * component_stride, lanes);
-      Filtering<kTile>::output(m, y);
+      Transform<kTile>::output(m, y);
 #pragma GCC unroll 6
       for (size_t i = 0; i < kTile; ++i) half[i][x] = y[i];
     }
   }
   [[gnu::always_inline]] void row(size_t i, Floats (&y)[kTile]) const {
-    Filtering<kTile>::output(half[i], y);
+    Transform<kTile>::output(half[i], y);
   }
 };
 
-// The mean of 2 x 2, added up as average_pool does.
+// The mean of 2 x 2, added in average_pool's order.
 inline Floats mean_of(Floats a, Floats b, Floats c, Floats d) {
   return (((a + b) + c) + d) * Floats(0.25f);
 }
 
-// The output pixels of a tile: in the picture, or where pooled in one of half its size.
+// The place of a tile's pixels in the output, which with pooling has half the width and height.
 struct TilePixels {
-  size_t row_pixels, first;  // of a row of the picture; the tile's first
+  size_t row_pixels;  // pixels of a row of the output
+  size_t first;       // the number of the tile's first pixel
   TilePixels(const WinogradOutputArgs& args, TilePlace place) {
     const size_t window = args.pooled ? 2 : 1;
     row_pixels = args.width / window;
@@ -186,7 +187,7 @@ struct TilePixels {
   }
 };
 
-// One tile's products of up to kWinogradColumns columns, back in the picture's domain.
+// Transforms one tile's products of up to kWinogradColumns columns to output pixels.
 template <size_t kTile>
 void transform_output(const float* products, size_t component_stride, TilePlace place,
                       const WinogradOutputArgs& args, const Output& out) {
@@ -234,8 +235,9 @@ void transform_output(const float* products, size_t component_stride, TilePlace 
   }
 }
 
-// The same for whole tiles and vectors with a bias, finished in registers. `out` is at the tile's
-// first pixel; the first pixel of the tile's next row is row_pixels further.
+// The same for tiles that are inside the picture, whole vectors and an epilogue with a bias, which
+// is applied in registers. `out` begins at the tile's first pixel; the first pixel of the tile's
+// next row is row_pixels further.
 template <size_t kTile, Activation kActivation, ResidualPlace kResidual, bool kPooled>
 void transform_whole(const float* products, size_t component_stride, size_t row_pixels,
                      const Output& out) {
@@ -267,8 +269,8 @@ void transform_whole(const float* products, size_t component_stride, size_t row_
   }
 }
 
-// The instance of transform_whole for an epilogue, or null where there is none or vectors are not
-// whole. ReLU, SiLU, and SiLU before a residual are compiled.
+// Returns the instance of transform_whole for an epilogue, or null if none is compiled or vectors
+// are not whole. There are instances for no activation, ReLU, SiLU, and SiLU before a residual.
 template <size_t kTile>
 auto whole_transform(const WinogradOutputArgs& args)
     -> decltype(&transform_whole<kTile, Activation::kNone, ResidualPlace::kNone, false>) {

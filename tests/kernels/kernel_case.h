@@ -45,18 +45,22 @@ struct CaseFactory {
 struct KernelRow {
   const char* name;
   std::vector<CaseFactory> (*cases)();
+  // Whether an instruction set's own table (IsaInfo::own) has this kernel, or it is the parent's.
+  bool (*is_in)(const KernelTable& own);
 };
 inline std::vector<KernelRow> kernel_rows() {
   return {
-#define LIGHTCAP_KERNEL(name, Args) {#name, name##_cases},
+#define LIGHTCAP_KERNEL(name, Args) \
+  {#name, name##_cases, [](const KernelTable& own) { return own.name != nullptr; }},
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL
   };
 }
 
-// Floats whose end (or begin) abuts an unmapped page, so that one float too far is a crash and not
-// luck. `lead` floats before the data are filled with NaN too. Data starts `offset` floats after a
-// 64-byte boundary only by chance of the size: kernels need no alignment, panels ask for `aligned`.
+// Floats that end (or begin) at an unmapped page, so that an access one float too far crashes
+// instead of passing by luck. With Fence::kBegin they are page-aligned; with Fence::kEnd their
+// alignment follows from `count` alone, which is fine for kernels, as they need that of float.
+// Packed panels are whole cache lines and so are aligned either way.
 class GuardedFloats {
  public:
   enum class Fence { kEnd, kBegin };
