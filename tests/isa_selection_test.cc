@@ -1,4 +1,4 @@
-// Which row each kernel comes from, on made-up CPUs.
+// The choice of each kernel's row, on made-up CPUs.
 #include "kernels/isa_selection.h"
 
 #include <gtest/gtest.h>

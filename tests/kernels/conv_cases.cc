@@ -68,7 +68,7 @@ class ConvCase : public KernelCase {
     return 2.0 * static_cast<double>(shape_.used_pixels() * shape_.depth() * shape_.columns);
   }
   double bytes() const override {
-    // Of the input, what the pixels step over; halos are not counted.
+    // The input's share of the pixels computed; halos are not counted.
     return static_cast<double>(weights_.matrix().bytes()) +
            4.0 * static_cast<double>(
                      shape_.used_pixels() *
@@ -96,7 +96,7 @@ class ConvCase : public KernelCase {
             .epilogue = output_.epilogue(output)};
   }
 
-  // The norm of what each output pixel sees: the root of a convolution of squares with ones.
+  // The norm of each output pixel's inputs: the root of a convolution of squares with ones.
   std::vector<double> window_norms() const {
     std::vector<float> squares(input_.data(), input_.data() + input_.size());
     for (float& value : squares) value *= value;
@@ -238,7 +238,7 @@ void add_model_shapes(std::vector<CaseFactory>& cases) {
 std::vector<CaseFactory> conv_cases() {
   std::vector<CaseFactory> cases;
   add_small_shapes(cases);
-  // Channels around the length of a run, with padding, where runs of zeros stand in.
+  // Channels around the length of a segment of zeros, with padding, which reads them.
   for (const size_t channels : {255u, 256u, 257u, 600u}) {
     cases.push_back(factory<ConvCase>({.height = 3,
                                        .width = 4,

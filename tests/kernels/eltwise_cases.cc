@@ -14,7 +14,7 @@ class ActivateCase : public KernelCase {
         random_(count),
         x_(1, count, 0, random_, 20),
         output_(1, count) {
-    // Where functions saturate, and where exp would overflow.
+    // Arguments at which functions saturate, and at which exp would overflow.
     const float corners[] = {0, -0.0f, 1e-30f, -1e-30f, 88, -88, 200, -200, 1e30f, -1e30f};
     for (size_t i = 0; i < count && i < std::size(corners); ++i) x_.data()[i] = corners[i];
   }

@@ -56,7 +56,7 @@ class GemmCase : public KernelCase {
 
  protected:
   GemmArgs args(float* c) const {
-    // What is called for ahead must not show.
+    // The prefetch must not change results.
     return {.a = a_.data(),
             .a_stride = a_stride(),
             .weights = weights_.matrix(),

@@ -28,7 +28,7 @@ class HeadLogitsCase : public KernelCase {
     reference::head_logits(args(logits_.expected, maximum_.expected, exp_sum_.expected));
   }
 
-  // Maximum and sum are compared with those of the kernel's own logits: they are what they are of.
+  // Maximum and sum are compared with those of the kernel's own logits, of which they are computed.
   std::string compare() override {
     const GappedMatrix& logits = logits_.actual;
     for (size_t i = 0; i < logits.rows; ++i) {
@@ -114,7 +114,7 @@ class HeadCombineCase : public KernelCase {
       }
       return kUnit * (4 * magnitude + 4 * static_cast<double>(logits_.rows) + 16);
     };
-    // Below the floor what is allowed counts as right.
+    // Below the floor any value that the contract allows is right.
     float* expected = output_.expected.data();
     const std::vector<float> exact(expected, expected + logits_.columns);
     for (size_t w = 0; w < logits_.columns; ++w) {
@@ -184,7 +184,7 @@ std::vector<CaseFactory> head_combine_cases() {
     for (const size_t best : {size_t{0}, size_t{1}, words / 2 + 1})
       add(words % 5 + 1, words, words % 3, spread, best, false);
   }
-  add(3, 1024, 0, 10, 0, true);  // whoever wants all log-probabilities
+  add(3, 1024, 0, 10, 0, true);  // all log-probabilities are wanted
   add(3, 1024, 0, 10, 1, true);  // decoding
   return cases;
 }

@@ -24,7 +24,7 @@ class KernelCase {
   // Compares the two outputs, and checks that nothing around them was written. Empty where all is
   // well, else what differs, where and by how much against what is allowed.
   virtual std::string compare() = 0;
-  // What one run costs: floating-point operations (a multiply-add is two), and bytes that have to
+  // The cost of one run: floating-point operations (a multiply-add is two), and bytes that have to
   // move between memory and core when nothing is cached.
   virtual double flops() const = 0;
   virtual double bytes() const = 0;
@@ -45,7 +45,7 @@ struct CaseFactory {
 struct KernelRow {
   const char* name;
   std::vector<CaseFactory> (*cases)();
-  // Whether an instruction set's own table (IsaInfo::own) has this kernel, or it is the parent's.
+  // True if an instruction set's own table (IsaInfo::own) has this kernel; else it is the parent's.
   bool (*is_in)(const KernelTable& own);
 };
 inline std::vector<KernelRow> kernel_rows() {

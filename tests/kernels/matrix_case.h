@@ -1,5 +1,5 @@
-// What the cases of kernels without weights share: random matrices with gaps, and an output matrix
-// that is compared with the reference.
+// Random matrices with gaps, and an output matrix that is compared with the reference's, which the
+// cases of kernels without weights share.
 #ifndef LIGHTCAP_TESTS_KERNELS_MATRIX_CASE_H_
 #define LIGHTCAP_TESTS_KERNELS_MATRIX_CASE_H_
 

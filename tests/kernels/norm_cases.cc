@@ -69,7 +69,7 @@ class SoftmaxCase : public KernelCase {
       : random_(rows * 1000 + columns),
         x_(rows, columns, gap, random_, spread),
         output_(rows, columns, gap) {
-    if (spread > 100) x_.row(0)[columns / 2] = -1e30f;  // an exponential of nothing
+    if (spread > 100) x_.row(0)[columns / 2] = -1e30f;  // its exponential vanishes
   }
   void run(const KernelTable& kernels) override { kernels.softmax(args(output_.actual)); }
   void run_reference() override { reference::softmax(args(output_.expected)); }
@@ -108,7 +108,7 @@ std::vector<CaseFactory> layer_norm_cases() {
   };
   for (size_t columns = 2; columns <= 67; ++columns)
     add(columns % 4 + 1, columns, columns % 5, 0, false);
-  add(3, 312, 3, 100, false);  // a mean that a variance by squares would drown in
+  add(3, 312, 3, 100, false);  // a mean beside which squares lose the variance
   add(85, 312, 0, 0, true);
   add(2, 312, 0, 0, true);
   return cases;

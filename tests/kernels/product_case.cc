@@ -13,7 +13,7 @@ namespace {
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr double kUnit = std::numeric_limits<float>::epsilon() / 2;  // a rounding's relative error
 
-// How much an activation can magnify the error of what goes into it: its steepest slope.
+// The factor by which an activation can magnify the error of its argument: its steepest slope.
 double slope(Activation activation) {
   switch (activation) {
     case Activation::kNone:
@@ -29,8 +29,8 @@ double slope(Activation activation) {
   return 1;
 }
 
-// What computing the activation itself adds, for |x| <= magnitude. exp and erf are good to some 2
-// units, and 3 to 4 operations follow.
+// The error that computing the activation itself adds, for |x| <= magnitude. exp and erf are good
+// to some 2 units, and 3 to 4 operations follow.
 double own_error(Activation activation, double magnitude) {
   switch (activation) {
     case Activation::kNone:

@@ -1,5 +1,5 @@
-// What the cases of GEMM and convolution share: an output with every kind of epilogue, and the
-// error that a sum of products followed by one may have.
+// An output with every kind of epilogue, and the error that a sum of products followed by one may
+// have, which the cases of GEMM and convolution share.
 #ifndef LIGHTCAP_TESTS_KERNELS_PRODUCT_CASE_H_
 #define LIGHTCAP_TESTS_KERNELS_PRODUCT_CASE_H_
 
