@@ -2,7 +2,7 @@
 #ifndef LIGHTCAP_KERNELS_SIMD_SSE2_INL_
 #define LIGHTCAP_KERNELS_SIMD_SSE2_INL_
 
-#include <emmintrin.h>
+#include <immintrin.h>
 
 #include "kernels/simd/plain.inl"
 
