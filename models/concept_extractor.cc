@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/preprocess.h"
+
 namespace lightcap {
 namespace {
 
-constexpr float kSpatialScale = 1.0f / 32;  // grid cells a pixel
-constexpr float kSmallestNorm = 1e-12f;     // torch.nn.functional.normalize's eps
+constexpr float kSmallestNorm = 1e-12f;  // torch.nn.functional.normalize's eps
 
 void normalize_row(float* row, size_t columns) {
   double sum = 0;
@@ -33,16 +34,17 @@ void ConceptExtractor::forward(const Runtime& runtime, const Tensor& features, c
   runtime.plan_steps(static_cast<double>(count * samples * kCorners) *
                      static_cast<double>(features.channels + kPanelWidth));
   runtime.parallel_for(count, [&](size_t i) {
+    const Box box = kEncoderToFeatures.apply(boxes[i]);
     runtime.kernels.roi_align({.features = features.data,
                                .row_stride = features.row_stride,
                                .pixel_stride = features.pixel_stride,
                                .height = features.height,
                                .width = features.width,
                                .channels = features.channels,
-                               .x1 = boxes[i].x1 * kSpatialScale,
-                               .y1 = boxes[i].y1 * kSpatialScale,
-                               .x2 = boxes[i].x2 * kSpatialScale,
-                               .y2 = boxes[i].y2 * kSpatialScale,
+                               .x1 = box.x1,
+                               .y1 = box.y1,
+                               .x2 = box.x2,
+                               .y2 = box.y2,
                                .output_size = roi_size_,
                                .sampling_ratio = sampling_ratio_,
                                .output = roi.row(i)});

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "engine/runtime/ops.h"
-#include "models/detector.h"
+#include "models/coordinates.h"
 #include "models/weights.h"
 
 namespace lightcap {

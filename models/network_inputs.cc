@@ -8,18 +8,6 @@
 namespace lightcap {
 namespace {
 
-// (p / 255 - mean) / std for each channel and 8-bit value.
-ValueTable normalization_table(const Config::ImageEncoder& config) {
-  ValueTable table;
-  for (size_t c = 0; c < table.size(); ++c) {
-    const auto mean = static_cast<float>(config.mean[c]), std = static_cast<float>(config.std[c]);
-    for (size_t p = 0; p < table[c].size(); ++p) {
-      table[c][p] = (static_cast<float>(p) / 255.0f - mean) / std;
-    }
-  }
-  return table;
-}
-
 // Zeros on the outer `padding` pixels of every side.
 void clear_border(const Tensor& x, size_t padding) {
   for (size_t y = 0; y < x.height; ++y) {
@@ -44,28 +32,9 @@ Tensor inside(const Tensor& x, size_t padding) {
 
 }  // namespace
 
-Box PictureGeometry::from_detector(const Box& box) const {
-  const auto right = static_cast<float>(width), bottom = static_cast<float>(height);
-  const auto ratio = static_cast<float>(detector.ratio);
-  const auto back = [&](float at, size_t padding, float limit) {
-    return std::clamp((at - static_cast<float>(padding)) / ratio, 0.0f, limit);
-  };
-  return {back(box.x1, detector.left, right), back(box.y1, detector.top, bottom),
-          back(box.x2, detector.left, right), back(box.y2, detector.top, bottom), box.score};
-}
+Box PictureGeometry::from_detector(const Box& box) const { return to_image_pixels(box, detector); }
 
-Box PictureGeometry::to_encoder(const Box& box) const {
-  const auto size = static_cast<float>(encoder.size);
-  const auto to = [&](float at, float scale, size_t offset) {
-    return std::clamp(at * scale - static_cast<float>(offset), 0.0f, size);
-  };
-  const Box moved = {to(box.x1, encoder.scale_x, encoder.left),
-                     to(box.y1, encoder.scale_y, encoder.top),
-                     to(box.x2, encoder.scale_x, encoder.left),
-                     to(box.y2, encoder.scale_y, encoder.top), box.score};
-  if (moved.x2 <= moved.x1 || moved.y2 <= moved.y1) return {0, 0, size, size, box.score};
-  return moved;
-}
+Box PictureGeometry::to_encoder(const Box& box) const { return to_encoder_pixels(box, encoder); }
 
 Box PictureGeometry::whole() const {
   return {0, 0, static_cast<float>(width), static_cast<float>(height), 0};

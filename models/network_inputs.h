@@ -3,10 +3,9 @@
 #define LIGHTCAP_MODELS_NETWORK_INPUTS_H_
 
 #include "engine/image/image.h"
-#include "engine/image/resize.h"
 #include "engine/runtime/ops.h"
 #include "models/config.h"
-#include "models/nms.h"
+#include "models/preprocess.h"
 
 namespace lightcap {
 

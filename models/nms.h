@@ -1,18 +1,13 @@
-// Boxes, and which of those that overlap are kept.
+// Non-maximum suppression: which of the boxes that overlap are kept.
 #ifndef LIGHTCAP_MODELS_NMS_H_
 #define LIGHTCAP_MODELS_NMS_H_
 
 #include <cstddef>
 #include <cstdint>
 
-namespace lightcap {
+#include "models/coordinates.h"
 
-// x1 y1 x2 y2 in pixels; a variable's name or comment says of which picture: the image, the
-// detector's input or the encoder's input. The score is objectness times the best class's
-// probability.
-struct Box {
-  float x1, y1, x2, y2, score;
-};
+namespace lightcap {
 
 struct BoxCandidate {
   Box box;

@@ -1,6 +1,6 @@
 // The expected checksums are those of what Pillow 13 (bicubic) and OpenCV (bilinear) make of the
 // same pictures: equality to the last bit.
-#include "engine/image/resize.h"
+#include "models/preprocess.h"
 
 #include <gtest/gtest.h>
 
@@ -162,6 +162,48 @@ TEST(Resize, RowBytesAreRespected) {
   };
   EXPECT_EQ(both({dense.data(), width, height, 3 * width}),
             both({spread.data(), width, height, row_bytes}));
+}
+
+Box middle_of(const EncoderGeometry& geometry) {
+  const auto size = static_cast<float>(geometry.size);
+  return {size / 4, size / 4, size * 3 / 4, size * 3 / 4, 0.5f};
+}
+
+TEST(Coordinates, ABoxOfTheEncodersSquareComesBackFromTheImage) {
+  for (const bool center_crop : {false, true}) {
+    const EncoderGeometry geometry = encoder_geometry(640, 480, 224, center_crop);
+    const Box box = middle_of(geometry);
+    const Box back = to_encoder_pixels(geometry.from_image.invert(box), geometry);
+    EXPECT_NEAR(back.x1, box.x1, 1e-3f);
+    EXPECT_NEAR(back.y1, box.y1, 1e-3f);
+    EXPECT_NEAR(back.x2, box.x2, 1e-3f);
+    EXPECT_NEAR(back.y2, box.y2, 1e-3f);
+    EXPECT_EQ(back.score, box.score);
+  }
+}
+
+TEST(Coordinates, ABoxBesideTheCroppedSquareIsTheWholeSquare) {
+  const EncoderGeometry geometry = encoder_geometry(400, 100, 96, true);
+  const Box placed = to_encoder_pixels({0, 0, 100, 100, 0.25f}, geometry);
+  EXPECT_EQ(placed.x1, 0);
+  EXPECT_EQ(placed.y1, 0);
+  EXPECT_EQ(placed.x2, 96);
+  EXPECT_EQ(placed.y2, 96);
+  EXPECT_EQ(placed.score, 0.25f);
+}
+
+// 97 x 61 in a letterbox of 128 x 96, as above: 8 rows of padding lie above the picture.
+TEST(Coordinates, TheWholeLetterboxIsTheWholeImage) {
+  const LetterboxGeometry geometry = letterbox_geometry(97, 61, 128);
+  const Box all = to_image_pixels({0, 0, 128, 96, 1}, geometry);
+  EXPECT_EQ(all.x1, 0);
+  EXPECT_EQ(all.y1, 0);
+  EXPECT_EQ(all.x2, 97);
+  EXPECT_EQ(all.y2, 61);
+  const Box part = to_image_pixels({64, 8, 128, 48, 1}, geometry);
+  EXPECT_NEAR(part.x1, 48.5f, 1e-3f);
+  EXPECT_EQ(part.y1, 0);
+  EXPECT_NEAR(part.y2, 40 * 97 / 128.0f, 1e-3f);
 }
 
 // The largest sides there are, up and down: memory was planned for them without knowing them.

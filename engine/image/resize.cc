@@ -6,9 +6,6 @@
 namespace lightcap {
 namespace {
 
-// Python's round(): halves go to the even neighbour. The default rounding mode does that.
-size_t round_half_even(double x) { return static_cast<size_t>(std::max(std::nearbyint(x), 0.0)); }
-
 // Strips of output rows that are computed independently. Fixed, so that memory does not depend on
 // the number of threads.
 constexpr size_t kStrips = 8;
@@ -96,12 +93,12 @@ void round_row(const int32_t* sum, size_t count, uint8_t* out) {
 // Which pass comes first shows where a value was clipped to 0 or 255 between them. Pillow 13 begins
 // with the vertical one where that removes more than twice as many rows as the other removes
 // columns (seen by trying 6000 sizes); before, the horizontal one was always first.
-bool resizes_down_first(const ImageView& image, const EncoderGeometry& geometry) {
+bool resizes_down_first(const ImageView& image, const ResizedWindow& window) {
   const auto removed = [](size_t from, size_t to) {
     return static_cast<int64_t>(from) - static_cast<int64_t>(to);
   };
-  const int64_t rows = removed(image.height, geometry.resized_height);
-  return rows > 0 && 2 * removed(image.width, geometry.resized_width) < rows;
+  const int64_t rows = removed(image.height, window.resized_height);
+  return rows > 0 && 2 * removed(image.width, window.resized_width) < rows;
 }
 
 // The widest picture that resizes_down_first() allows.
@@ -175,7 +172,6 @@ struct BicubicStrip {
 // ---- Bilinear, as OpenCV computes it for 8-bit pictures ----
 
 constexpr int kLinearBits = 11;
-constexpr uint8_t kPaddingValue = 114;
 
 // An output pixel's two source pixels and their weights in 1/2048.
 struct LinearTap {
@@ -221,17 +217,16 @@ float linear_value(int16_t upper, int16_t lower, int16_t upper_weight, int16_t l
   return static_cast<float>(std::clamp((sum + 2) >> 2, 0, 255)) / 255.0f;
 }
 
-// Rows of the letterbox's picture [begin, end) by bilinear interpolation. `rows` has room for two.
-void linear_strip(const ImageView& image, const LetterboxGeometry& geometry,
-                  const LinearTap* across, const LinearTap* down, size_t begin, size_t end,
-                  int16_t* rows, const Tensor& out) {
-  const size_t row_values = 3 * geometry.resized_width;
+// Rows [begin, end) of `out` by bilinear interpolation. `rows` has room for two of them.
+void linear_strip(const ImageView& image, const LinearTap* across, const LinearTap* down,
+                  size_t begin, size_t end, int16_t* rows, const Tensor& out) {
+  const size_t row_values = 3 * out.width;
   // Source rows held in the two places, to resize each once.
   size_t held[2] = {SIZE_MAX, SIZE_MAX};
   const auto row_of = [&](size_t y) {
     int16_t* place = rows + (y % 2) * row_values;
     if (held[y % 2] != y) {
-      linear_row(image.data + y * image.row_bytes, across, geometry.resized_width, place);
+      linear_row(image.data + y * image.row_bytes, across, out.width, place);
       held[y % 2] = y;
     }
     return place;
@@ -241,17 +236,16 @@ void linear_strip(const ImageView& image, const LetterboxGeometry& geometry,
     const int16_t* lower = row_of(down[y].high);  // the next row or the same
     const auto upper_weight = static_cast<int16_t>(down[y].low_weight);
     const auto lower_weight = static_cast<int16_t>(down[y].high_weight);
-    float* to = out.data + (geometry.top + y) * out.row_stride + geometry.left * out.pixel_stride;
+    float* to = out.data + y * out.row_stride;
     for (size_t i = 0; i < row_values; ++i)
       to[i] = linear_value(upper[i], lower[i], upper_weight, lower_weight);
   }
 }
 
 // OpenCV averages 2x2 pixels where both sides are halved exactly, and copies where nothing changes.
-void half_or_copy_row(const ImageView& image, const LetterboxGeometry& geometry, size_t y,
-                      const Tensor& out) {
-  const size_t width = geometry.resized_width;
-  float* to = out.data + (geometry.top + y) * out.row_stride + geometry.left * out.pixel_stride;
+void half_or_copy_row(const ImageView& image, size_t y, const Tensor& out) {
+  const size_t width = out.width;
+  float* to = out.data + y * out.row_stride;
   if (image.width == width) {
     const uint8_t* from = image.data + y * image.row_bytes;
     for (size_t i = 0; i < 3 * width; ++i) to[i] = static_cast<float>(from[i]) / 255.0f;
@@ -268,57 +262,20 @@ void half_or_copy_row(const ImageView& image, const LetterboxGeometry& geometry,
   }
 }
 
-void pad_row(float* row, size_t from, size_t to) {
-  std::fill(row + 3 * from, row + 3 * to, static_cast<float>(kPaddingValue) / 255.0f);
-}
-
 }  // namespace
 
-EncoderGeometry encoder_geometry(size_t width, size_t height, size_t size, bool center_crop) {
-  EncoderGeometry geometry;
-  geometry.size = size;
-  geometry.resized_width = geometry.resized_height = size;
-  if (center_crop) {
-    if (width > height) geometry.resized_width = size * width / height;
-    if (height > width) geometry.resized_height = size * height / width;
-  }
-  geometry.left = round_half_even(static_cast<double>(geometry.resized_width - size) / 2);
-  geometry.top = round_half_even(static_cast<double>(geometry.resized_height - size) / 2);
-  geometry.scale_x =
-      static_cast<float>(static_cast<double>(geometry.resized_width) / static_cast<double>(width));
-  geometry.scale_y = static_cast<float>(static_cast<double>(geometry.resized_height) /
-                                        static_cast<double>(height));
-  return geometry;
-}
-
-LetterboxGeometry letterbox_geometry(size_t width, size_t height, size_t size) {
-  LetterboxGeometry geometry;
-  const auto w = static_cast<double>(width), h = static_cast<double>(height),
-             d = static_cast<double>(size);
-  geometry.ratio = std::min(d / h, d / w);
-  geometry.resized_width = std::max<size_t>(round_half_even(w * geometry.ratio), 1);
-  geometry.resized_height = std::max<size_t>(round_half_even(h * geometry.ratio), 1);
-  const size_t pad_x = (size - geometry.resized_width) % 32,
-               pad_y = (size - geometry.resized_height) % 32;
-  geometry.left = round_half_even(static_cast<double>(pad_x) / 2 - 0.1);
-  geometry.top = round_half_even(static_cast<double>(pad_y) / 2 - 0.1);
-  geometry.width = geometry.resized_width + pad_x;
-  geometry.height = geometry.resized_height + pad_y;
-  return geometry;
-}
-
-void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
-                   const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out) {
+void resize_bicubic(const ImageView& image, const ResizedWindow& window, const ValueTable& table,
+                    const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out) {
   const Arena::Scope scope(arena);
-  const size_t size = geometry.size;
+  const size_t size = out.height;
   const size_t largest_window = window_size(ImageLimits::kMaxSide, size);
   Windows across(arena, size, largest_window, 4), down(arena, size, largest_window, 1);
   BicubicStrip strips[kStrips];
   for (BicubicStrip& strip : strips) strip = BicubicStrip(kernels, arena, size, largest_window);
   if (arena.planning()) return;
-  across.fill(image.width, geometry.resized_width, geometry.left, size);
-  down.fill(image.height, geometry.resized_height, geometry.top, size);
-  const bool down_first = resizes_down_first(image, geometry);
+  across.fill(image.width, window.resized_width, window.left, size);
+  down.fill(image.height, window.resized_height, window.top, size);
+  const bool down_first = resizes_down_first(image, window);
   pool.parallel_for(kStrips, [&](size_t strip) {
     BicubicStrip& work = strips[strip];
     for (size_t y = strip_begin(size, strip); y < strip_begin(size, strip + 1); ++y) {
@@ -335,37 +292,27 @@ void encoder_input(const ImageView& image, const EncoderGeometry& geometry, cons
   });
 }
 
-void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
-                    Arena& arena, ThreadPool& pool, const Tensor& out) {
+void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, ThreadPool& pool,
+                     const Tensor& out) {
   const Arena::Scope scope(arena);
-  auto* across = static_cast<LinearTap*>(arena.bytes(size * sizeof(LinearTap)));
-  auto* down = static_cast<LinearTap*>(arena.bytes(size * sizeof(LinearTap)));
-  auto* rows = static_cast<int16_t*>(arena.bytes(kStrips * 2 * 3 * size * sizeof(int16_t)));
+  auto* across = static_cast<LinearTap*>(arena.bytes(longest * sizeof(LinearTap)));
+  auto* down = static_cast<LinearTap*>(arena.bytes(longest * sizeof(LinearTap)));
+  auto* rows = static_cast<int16_t*>(arena.bytes(kStrips * 2 * 3 * longest * sizeof(int16_t)));
   if (arena.planning()) return;
-  const size_t width = geometry.resized_width, height = geometry.resized_height;
-  const bool special = (image.width == width && image.height == height) ||
-                       (image.width == 2 * width && image.height == 2 * height);
+  const bool special = (image.width == out.width && image.height == out.height) ||
+                       (image.width == 2 * out.width && image.height == 2 * out.height);
   if (!special) {
-    linear_taps(image.width, width, true, across);
-    linear_taps(image.height, height, false, down);
+    linear_taps(image.width, out.width, true, across);
+    linear_taps(image.height, out.height, false, down);
   }
   pool.parallel_for(kStrips, [&](size_t strip) {
-    const size_t begin = strip_begin(height, strip), end = strip_begin(height, strip + 1);
+    const size_t begin = strip_begin(out.height, strip), end = strip_begin(out.height, strip + 1);
     if (special) {
-      for (size_t y = begin; y < end; ++y) half_or_copy_row(image, geometry, y, out);
+      for (size_t y = begin; y < end; ++y) half_or_copy_row(image, y, out);
     } else {
-      linear_strip(image, geometry, across, down, begin, end, rows + strip * 2 * 3 * size, out);
-    }
-    for (size_t y = begin; y < end; ++y) {
-      float* row = out.data + (geometry.top + y) * out.row_stride;
-      pad_row(row, 0, geometry.left);
-      pad_row(row, geometry.left + width, geometry.width);
+      linear_strip(image, across, down, begin, end, rows + strip * 2 * 3 * longest, out);
     }
   });
-  for (size_t y = 0; y < geometry.height; ++y) {
-    if (y >= geometry.top && y < geometry.top + height) continue;
-    pad_row(out.data + y * out.row_stride, 0, geometry.width);
-  }
 }
 
 }  // namespace lightcap

@@ -1,0 +1,105 @@
+#include "models/preprocess.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace lightcap {
+namespace {
+
+constexpr float kPadding = 114.0f / 255.0f;  // the grey that YOLOv5 is trained with
+
+// Python's round(): halves go to the even neighbour. The default rounding mode does that.
+size_t round_half_even(double x) { return static_cast<size_t>(std::max(std::nearbyint(x), 0.0)); }
+
+void pad_row(float* row, size_t from, size_t to) {
+  std::fill(row + 3 * from, row + 3 * to, kPadding);
+}
+
+}  // namespace
+
+EncoderGeometry encoder_geometry(size_t width, size_t height, size_t size, bool center_crop) {
+  EncoderGeometry geometry;
+  geometry.size = size;
+  ResizedWindow& window = geometry.window;
+  window.resized_width = window.resized_height = size;
+  if (center_crop) {
+    if (width > height) window.resized_width = size * width / height;
+    if (height > width) window.resized_height = size * height / width;
+  }
+  window.left = round_half_even(static_cast<double>(window.resized_width - size) / 2);
+  window.top = round_half_even(static_cast<double>(window.resized_height - size) / 2);
+  const auto scale = [](size_t to, size_t from) {
+    return static_cast<float>(static_cast<double>(to) / static_cast<double>(from));
+  };
+  geometry.from_image = {scale(window.resized_width, width), scale(window.resized_height, height),
+                         -static_cast<float>(window.left), -static_cast<float>(window.top)};
+  return geometry;
+}
+
+Box to_encoder_pixels(const Box& box, const EncoderGeometry& geometry) {
+  const Box placed = clipped(geometry.from_image.apply(box), geometry.size, geometry.size);
+  const auto size = static_cast<float>(geometry.size);
+  if (placed.x2 <= placed.x1 || placed.y2 <= placed.y1) return {0, 0, size, size, box.score};
+  return placed;
+}
+
+LetterboxGeometry letterbox_geometry(size_t width, size_t height, size_t size) {
+  LetterboxGeometry geometry;
+  geometry.image_width = width;
+  geometry.image_height = height;
+  const auto w = static_cast<double>(width), h = static_cast<double>(height),
+             d = static_cast<double>(size);
+  const double ratio = std::min(d / h, d / w);
+  geometry.resized_width = std::max<size_t>(round_half_even(w * ratio), 1);
+  geometry.resized_height = std::max<size_t>(round_half_even(h * ratio), 1);
+  const size_t pad_x = (size - geometry.resized_width) % 32,
+               pad_y = (size - geometry.resized_height) % 32;
+  geometry.left = round_half_even(static_cast<double>(pad_x) / 2 - 0.1);
+  geometry.top = round_half_even(static_cast<double>(pad_y) / 2 - 0.1);
+  geometry.width = geometry.resized_width + pad_x;
+  geometry.height = geometry.resized_height + pad_y;
+  const auto scale = static_cast<float>(ratio);
+  geometry.from_image = {scale, scale, static_cast<float>(geometry.left),
+                         static_cast<float>(geometry.top)};
+  return geometry;
+}
+
+Box to_image_pixels(const Box& box, const LetterboxGeometry& geometry) {
+  return clipped(geometry.from_image.invert(box), geometry.image_width, geometry.image_height);
+}
+
+ValueTable normalization_table(const Config::ImageEncoder& config) {
+  ValueTable table;
+  for (size_t c = 0; c < table.size(); ++c) {
+    const auto mean = static_cast<float>(config.mean[c]), std = static_cast<float>(config.std[c]);
+    for (size_t p = 0; p < table[c].size(); ++p) {
+      table[c][p] = (static_cast<float>(p) / 255.0f - mean) / std;
+    }
+  }
+  return table;
+}
+
+void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
+                   const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out) {
+  resize_bicubic(image, geometry.window, table, kernels, arena, pool, out);
+}
+
+void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
+                    Arena& arena, ThreadPool& pool, const Tensor& out) {
+  Tensor picture = out;
+  picture.data += geometry.top * out.row_stride + geometry.left * out.pixel_stride;
+  picture.height = geometry.resized_height;
+  picture.width = geometry.resized_width;
+  resize_bilinear(image, size, arena, pool, picture);
+  if (arena.planning()) return;
+  const size_t right = geometry.left + geometry.resized_width;
+  const size_t bottom = geometry.top + geometry.resized_height;
+  for (size_t y = 0; y < geometry.height; ++y) {
+    float* row = out.data + y * out.row_stride;
+    const bool above_or_below = y < geometry.top || y >= bottom;
+    pad_row(row, 0, above_or_below ? geometry.width : geometry.left);
+    if (!above_or_below) pad_row(row, right, geometry.width);
+  }
+}
+
+}  // namespace lightcap
