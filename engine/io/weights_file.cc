@@ -209,6 +209,7 @@ WeightsFile WeightsFile::from_buffer(Bytes bytes, const std::string& source) {
   return WeightsFile(std::move(memory), copy, bytes.size, source);
 }
 
+// The whole pages within `bytes` of a mapped file from `data` on.
 Bytes WeightsFile::pages_within(const void* data, size_t bytes) const {
   const bool mapped = owner_ != nullptr && owned_bytes_ == 0;
   if (!mapped) return {};
@@ -219,7 +220,12 @@ Bytes WeightsFile::pages_within(const void* data, size_t bytes) const {
   return begin < end ? Bytes{bytes_.data + begin, end - begin} : Bytes{};
 }
 
-void WeightsFile::give_back(Bytes pages) const {
+size_t WeightsFile::releasable_bytes(const void* data, size_t bytes) const {
+  return pages_within(data, bytes).size;
+}
+
+void WeightsFile::release(const void* data, size_t bytes) const {
+  const Bytes pages = pages_within(data, bytes);
   if (pages.size > 0) platform::give_back(pages.data, pages.size);
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/io/weights_format.h"
+#include "engine/runtime/reloadable_memory.h"
 
 namespace lightcap {
 
@@ -44,7 +45,7 @@ enum class FileAccess { kMap, kRead };
 // time and memory bounded by the size of header, key-values and directory: afterwards each entry
 // lies inside the file, aligned, overlaps no other, and has the size that its dimensions say. Views
 // point into it.
-class WeightsFile {
+class WeightsFile final : public ReloadableMemory {
  public:
   // All throw Error(kModel). `source` names the file in messages.
   // kMap maps the file; if another process truncates it meanwhile, reading it raises SIGBUS. kRead
@@ -57,10 +58,9 @@ class WeightsFile {
   Bytes bytes() const { return bytes_; }
   // Bytes of memory that the file takes beside page cache: 0 where it is mapped or borrowed.
   size_t owned_bytes() const { return owned_bytes_; }
-  // The whole pages within `bytes` of a mapped file from `data` on; none of one that is in memory.
-  Bytes pages_within(const void* data, size_t bytes) const;
-  // Lets go of such pages: they take no memory until they are read again.
-  void give_back(Bytes pages) const;
+  // None of a file that is in memory.
+  size_t releasable_bytes(const void* data, size_t bytes) const override;
+  void release(const void* data, size_t bytes) const override;
 
   struct KeyValue {
     std::string_view key;
@@ -77,6 +77,7 @@ class WeightsFile {
  private:
   WeightsFile(std::shared_ptr<const void> owner, Bytes bytes, size_t owned_bytes,
               std::string source);
+  Bytes pages_within(const void* data, size_t bytes) const;
   void parse();
   void index();
   void check_extents(const WeightsHeader& header) const;

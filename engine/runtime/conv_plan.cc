@@ -12,7 +12,7 @@ namespace {
 // size; 0 for a direct convolution. Larger tiles save more arithmetic, but their transformed
 // weights are 4 times as large as the 3x3 weights, those of the smaller tile 16/9 times. Where
 // tiles are few, the time goes into reading weights, so below 16 pixels the smaller tile wins. At
-// 7x7 even that one takes more memory (14 MiB in LightCap) than it is worth (3 % of the encoder).
+// 7x7 even that one takes more memory (14 MiB in a ResNet-50) than it is worth (3 % of its time).
 size_t winograd_tile(size_t height, size_t width) {
   const size_t side = std::min(height, width);
   if (side < 14) return 0;

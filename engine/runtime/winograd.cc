@@ -2,14 +2,14 @@
 
 #include <mutex>
 
-#include "engine/io/weights_file.h"
 #include "engine/runtime/process.h"
 #include "kernels/kernels.h"
 #include "kernels/pack.h"
 
 namespace lightcap {
 
-WinogradWeights::WinogradWeights(const PackedMatrix& weights, size_t tile, const WeightsFile* file)
+WinogradWeights::WinogradWeights(const PackedMatrix& weights, size_t tile,
+                                 const ReloadableMemory* file)
     : weights_(weights),
       channels_(weights.depth / 9),
       tile_(tile),
@@ -22,7 +22,7 @@ size_t WinogradWeights::bytes() const {
 }
 
 size_t WinogradWeights::freed_bytes() const {
-  return file_ == nullptr ? 0 : file_->pages_within(weights_.data, weights_.bytes()).size;
+  return file_ == nullptr ? 0 : file_->releasable_bytes(weights_.data, weights_.bytes());
 }
 
 std::shared_ptr<WinogradWeights> WinogradCache::get(const PackedMatrix& weights, size_t tile) {
@@ -73,7 +73,7 @@ void WinogradWeights::fill(ThreadPool& pool) {
                                component_stride_};
   pool.parallel_for(panel_count(weights_.outputs),
                     [&](size_t panel) { pack_winograd_panels(args, panel, 1); });
-  if (file_ != nullptr) file_->give_back(file_->pages_within(weights_.data, weights_.bytes()));
+  if (file_ != nullptr) file_->release(weights_.data, weights_.bytes());
   outcome.value = kFilled;
 }
 

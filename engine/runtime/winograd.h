@@ -10,20 +10,19 @@
 #include <utility>
 
 #include "engine/runtime/block.h"
+#include "engine/runtime/reloadable_memory.h"
 #include "engine/runtime/thread_pool.h"
 #include "kernels/packed_matrix.h"
 
 namespace lightcap {
 
-class WeightsFile;
-
 // One layer's transformed weights. The memory is taken when the object is made, but costs nothing
 // before prepare() writes it.
 class WinogradWeights {
  public:
-  // Tiles of `tile` x `tile` outputs. `weights`, of depth 9 * channels, lie in `file`, unless that
-  // is null: then they are resident in any case. Both must outlive this.
-  WinogradWeights(const PackedMatrix& weights, size_t tile, const WeightsFile* file);
+  // Tiles of `tile` x `tile` outputs. `weights`, of depth 9 * channels, lie in `file`, a mapped
+  // file, unless that is null: then they are resident in any case. Both must outlive this.
+  WinogradWeights(const PackedMatrix& weights, size_t tile, const ReloadableMemory* file);
 
   size_t tile() const { return tile_; }
   // Transforms on the pool if nobody has yet; safe on several threads. Afterwards the weights'
@@ -43,7 +42,7 @@ class WinogradWeights {
 
   PackedMatrix weights_;
   size_t channels_, tile_, component_stride_;  // in floats
-  const WeightsFile* file_;
+  const ReloadableMemory* file_;
   Block memory_;
   void fill(ThreadPool& pool);
   // kEmpty, kFilled, or this_process() of the thread that fills it. Not a std::once_flag: of one
@@ -57,13 +56,13 @@ class WinogradWeights {
 class WinogradCache {
  public:
   // `file` holds the weights and must outlive this; null where they are in other memory.
-  explicit WinogradCache(const WeightsFile* file) : file_(file) {}
+  explicit WinogradCache(const ReloadableMemory* file) : file_(file) {}
 
   // Not transformed yet, unless another session has done so.
   std::shared_ptr<WinogradWeights> get(const PackedMatrix& weights, size_t tile);
 
  private:
-  const WeightsFile* file_;
+  const ReloadableMemory* file_;
   std::map<std::pair<const void*, size_t>, std::weak_ptr<WinogradWeights>>
       weights_;  // under fork_safe_mutex()
 };
