@@ -170,21 +170,20 @@ struct KeyValues {
   size_t count;
 };
 
-// Softmax attention of one head over two runs of keys, the image's prefix and the caption so far:
-//   s[k] = scale * sum over d of q[row][d] * key[k][d];  output[row] = sum over k of softmax(s)[k]
-//   value[k]
-// Row i sees all of `prefix` and the first caption.count + i * causal keys of `caption` (causal is
-// 0 or 1), so with causal = 1 caption.count is what the first row sees. At least one key is visible
-// to each row.
+// Softmax attention of one head over the keys `shared`, which every row sees, followed by the keys
+// `own`, of which row i sees the first n(i) = own.count + i * causal (causal is 0 or 1):
+//   s[i][k] = scale * sum over d of queries[i][d] * key[k][d], k < shared.count + n(i)
+//   output[i][d] = sum over k of softmax(s[i])[k] * value[k][d]
+// With causal = 1, own.count is what the first row sees. At least one key is visible to each row.
 struct AttentionArgs {
   const float* queries;  // [rows][query_stride]
   size_t query_stride;
   size_t rows, head_size;
   float scale;
-  KeyValues prefix, caption;
+  KeyValues shared, own;
   size_t causal;
   float* scores;         // scratch, [2][scores_stride] floats, 64-byte aligned
-  size_t scores_stride;  // at least prefix.count + caption.count + rows + 32, a multiple of 16
+  size_t scores_stride;  // at least shared.count + own.count + rows + 32, a multiple of 16
   float* output;         // [rows][output_stride]
   size_t output_stride;
 };
@@ -305,13 +304,6 @@ struct KernelTable {
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL
 };
-
-// Plain C++ with double accumulation, one loop for each index. Kernels are tested against these.
-namespace reference {
-#define LIGHTCAP_KERNEL(name, Args) void name(const Args& args);
-#include "kernels/kernels.def"
-#undef LIGHTCAP_KERNEL
-}  // namespace reference
 
 }  // namespace lightcap
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/reference/epilogue.h"
+#include "kernels/reference/reference.h"
 
 namespace lightcap::reference {
 
@@ -21,10 +22,10 @@ double value_at(const KeyValues& run, size_t key, size_t d) {
 
 void attention(const AttentionArgs& args) {
   for (size_t row = 0; row < args.rows; ++row) {
-    const size_t visible = args.prefix.count + args.caption.count + row * args.causal;
+    const size_t visible = args.shared.count + args.own.count + row * args.causal;
     const auto pick = [&](auto at, size_t key, size_t d) {
-      return key < args.prefix.count ? at(args.prefix, key, d)
-                                     : at(args.caption, key - args.prefix.count, d);
+      return key < args.shared.count ? at(args.shared, key, d)
+                                     : at(args.own, key - args.shared.count, d);
     };
     std::vector<double> scores(visible);
     double top = -std::numeric_limits<double>::infinity();

@@ -1,4 +1,5 @@
 #include "kernels/reference/epilogue.h"
+#include "kernels/reference/reference.h"
 
 namespace lightcap::reference {
 

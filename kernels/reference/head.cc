@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "kernels/reference/epilogue.h"
+#include "kernels/reference/reference.h"
 
 namespace lightcap::reference {
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/reference/epilogue.h"
+#include "kernels/reference/reference.h"
 
 namespace lightcap::reference {
 

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "kernels/reference/epilogue.h"
+#include "kernels/reference/reference.h"
 
 namespace lightcap::reference {
 

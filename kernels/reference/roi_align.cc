@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/reference/epilogue.h"
+#include "kernels/reference/reference.h"
 
 namespace lightcap::reference {
 

@@ -6,6 +6,7 @@
 
 #include "kernels/pack.h"
 #include "kernels/reference/epilogue.h"
+#include "kernels/reference/reference.h"
 
 namespace lightcap::reference {
 namespace {

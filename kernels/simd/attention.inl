@@ -77,15 +77,15 @@ template <size_t kRows, size_t kVectors>
   }
 }
 
-// The state of one row's attention: its scores, prefix first, and how many keys of the caption it
+// The state of one row's attention: its scores, shared keys first, and how many of its own keys it
 // sees.
 template <size_t kRows>
 struct AttendedRows {
   const float* queries[kRows];
-  float* prefix_scores[kRows];
-  float* caption_scores[kRows];
-  size_t captioned[kRows];  // ascending
-  float scale[kRows];       // 1 / sum of exponentials
+  float* shared_scores[kRows];
+  float* own_scores[kRows];
+  size_t visible[kRows];  // ascending
+  float scale[kRows];     // 1 / sum of exponentials
 };
 
 // Computes kVectors vectors of the rows' outputs, from d on.
@@ -94,17 +94,17 @@ void mix_values(const AttentionArgs& args, const AttendedRows<kRows>& rows, size
                 float* output) {
   Floats sums[kRows][kVectors];
   clear(sums);
-  mix_run<kRows, kVectors>(rows.prefix_scores, args.prefix, args.prefix.count, d, lanes, sums);
-  mix_run<kRows, kVectors>(rows.caption_scores, args.caption, rows.captioned[0], d, lanes, sums);
+  mix_run<kRows, kVectors>(rows.shared_scores, args.shared, args.shared.count, d, lanes, sums);
+  mix_run<kRows, kVectors>(rows.own_scores, args.own, rows.visible[0], d, lanes, sums);
 #pragma GCC unroll 2
   for (size_t r = 0; r < kRows; ++r) {
     // A later row sees more keys than the first.
-    for (size_t k = rows.captioned[0]; k < rows.captioned[r]; ++k) {
-      const float* value = args.caption.values + k * args.caption.value_stride + d;
+    for (size_t k = rows.visible[0]; k < rows.visible[r]; ++k) {
+      const float* value = args.own.values + k * args.own.value_stride + d;
 #pragma GCC unroll 4
       for (size_t v = 0; v < kVectors; ++v) {
         const Floats x = load_partial(value + v * kLanes, v + 1 < kVectors ? kLanes : lanes);
-        sums[r][v] = multiply_add(Floats(rows.caption_scores[r][k]), x, sums[r][v]);
+        sums[r][v] = multiply_add(Floats(rows.own_scores[r][k]), x, sums[r][v]);
       }
     }
 #pragma GCC unroll 4
@@ -120,15 +120,15 @@ void attend(const AttentionArgs& args, size_t row) {
   AttendedRows<kRows> rows;
   for (size_t r = 0; r < kRows; ++r) {
     rows.queries[r] = args.queries + (row + r) * args.query_stride;
-    rows.captioned[r] = args.caption.count + (row + r) * args.causal;
-    rows.prefix_scores[r] = args.scores + r * args.scores_stride;
-    rows.caption_scores[r] = rows.prefix_scores[r] + args.prefix.count;
+    rows.visible[r] = args.own.count + (row + r) * args.causal;
+    rows.shared_scores[r] = args.scores + r * args.scores_stride;
+    rows.own_scores[r] = rows.shared_scores[r] + args.shared.count;
   }
-  score_run<kRows>(args, rows.queries, args.prefix, args.prefix.count, rows.prefix_scores);
+  score_run<kRows>(args, rows.queries, args.shared, args.shared.count, rows.shared_scores);
   for (size_t r = 0; r < kRows; ++r) {
-    score_run<1>(args, rows.queries + r, args.caption, rows.captioned[r], rows.caption_scores + r);
-    const size_t keys = args.prefix.count + rows.captioned[r];
-    float* scores = rows.prefix_scores[r];
+    score_run<1>(args, rows.queries + r, args.own, rows.visible[r], rows.own_scores + r);
+    const size_t keys = args.shared.count + rows.visible[r];
+    float* scores = rows.shared_scores[r];
     rows.scale[r] = 1.0f / exponentials(scores, keys, maximum_of(scores, keys), scores);
   }
   float* output = args.output + row * args.output_stride;

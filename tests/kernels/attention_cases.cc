@@ -1,32 +1,33 @@
 #include <cmath>
 
+#include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
 namespace lightcap::testing {
 namespace {
 
 struct AttentionShape {
-  size_t rows, head_size, prefix, caption, causal, gap = 0;
+  size_t rows, head_size, shared, own, causal, gap = 0;
   float spread = 1;  // of queries: larger ones make sharper attention
 
   std::string name() const {
-    return std::to_string(rows) + " rows x " + std::to_string(prefix) + "+" +
-           std::to_string(caption) + " keys, head " + std::to_string(head_size);
+    return std::to_string(rows) + " rows x " + std::to_string(shared) + "+" + std::to_string(own) +
+           " keys, head " + std::to_string(head_size);
   }
-  size_t caption_rows() const { return caption + (rows - 1) * causal; }
+  size_t own_rows() const { return own + (rows - 1) * causal; }
 };
 
 class AttentionCase : public KernelCase {
  public:
   explicit AttentionCase(const AttentionShape& shape)
       : shape_(shape),
-        random_(shape.rows + 100 * shape.prefix + 10000 * shape.caption),
+        random_(shape.rows + 100 * shape.shared + 10000 * shape.own),
         queries_(shape.rows, shape.head_size, shape.gap, random_, shape.spread),
-        prefix_keys_(shape.head_size, shape.prefix, shape.gap, random_),
-        prefix_values_(shape.prefix, shape.head_size, shape.gap, random_),
-        caption_keys_(shape.head_size, shape.caption_rows(), shape.gap, random_),
-        caption_values_(shape.caption_rows(), shape.head_size, shape.gap, random_),
-        scores_stride_((shape.prefix + shape.caption + shape.rows + 32 + 15) / 16 * 16),
+        shared_keys_(shape.head_size, shape.shared, shape.gap, random_),
+        shared_values_(shape.shared, shape.head_size, shape.gap, random_),
+        own_keys_(shape.head_size, shape.own_rows(), shape.gap, random_),
+        own_values_(shape.own_rows(), shape.head_size, shape.gap, random_),
+        scores_stride_((shape.shared + shape.own + shape.rows + 32 + 15) / 16 * 16),
         scores_(2 * scores_stride_),
         output_(shape.rows, shape.head_size, shape.gap) {}
 
@@ -38,7 +39,7 @@ class AttentionCase : public KernelCase {
   std::string compare() override {
     return output_.compare([&](size_t row, size_t d) {
       double top = -1e300, score_error = 0, magnitude = 0, sum = 0;
-      const size_t keys = shape_.prefix + shape_.caption + row * shape_.causal;
+      const size_t keys = shape_.shared + shape_.own + row * shape_.causal;
       std::vector<double> scores(keys);
       for (size_t key = 0; key < keys; ++key) {
         double magnitudes = 0;
@@ -61,23 +62,21 @@ class AttentionCase : public KernelCase {
     });
   }
   double flops() const override {
-    return 4.0 *
-           static_cast<double>(shape_.rows * (shape_.prefix + shape_.caption) * shape_.head_size);
+    return 4.0 * static_cast<double>(shape_.rows * (shape_.shared + shape_.own) * shape_.head_size);
   }
   double bytes() const override {
-    return 8.0 *
-           static_cast<double>((shape_.prefix + shape_.caption + shape_.rows) * shape_.head_size);
+    return 8.0 * static_cast<double>((shape_.shared + shape_.own + shape_.rows) * shape_.head_size);
   }
 
  private:
   double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.head_size)); }
   double key_at(size_t key, size_t k) const {
-    return static_cast<double>(key < shape_.prefix ? prefix_keys_.row(k)[key]
-                                                   : caption_keys_.row(k)[key - shape_.prefix]);
+    return static_cast<double>(key < shape_.shared ? shared_keys_.row(k)[key]
+                                                   : own_keys_.row(k)[key - shape_.shared]);
   }
   double value_at(size_t key, size_t d) const {
-    return static_cast<double>(key < shape_.prefix ? prefix_values_.row(key)[d]
-                                                   : caption_values_.row(key - shape_.prefix)[d]);
+    return static_cast<double>(key < shape_.shared ? shared_values_.row(key)[d]
+                                                   : own_values_.row(key - shape_.shared)[d]);
   }
   AttentionArgs args(GappedMatrix& output) {
     return {.queries = queries_.data(),
@@ -85,10 +84,10 @@ class AttentionCase : public KernelCase {
             .rows = shape_.rows,
             .head_size = shape_.head_size,
             .scale = static_cast<float>(scale()),
-            .prefix = {prefix_keys_.data(), prefix_keys_.stride, prefix_values_.data(),
-                       prefix_values_.stride, shape_.prefix},
-            .caption = {caption_keys_.data(), caption_keys_.stride, caption_values_.data(),
-                        caption_values_.stride, shape_.caption},
+            .shared = {shared_keys_.data(), shared_keys_.stride, shared_values_.data(),
+                       shared_values_.stride, shape_.shared},
+            .own = {own_keys_.data(), own_keys_.stride, own_values_.data(), own_values_.stride,
+                    shape_.own},
             .causal = shape_.causal,
             .scores = scores_.data(),
             .scores_stride = scores_stride_,
@@ -98,7 +97,7 @@ class AttentionCase : public KernelCase {
 
   AttentionShape shape_;
   Random random_;
-  GappedMatrix queries_, prefix_keys_, prefix_values_, caption_keys_, caption_values_;
+  GappedMatrix queries_, shared_keys_, shared_values_, own_keys_, own_values_;
   size_t scores_stride_;
   GuardedFloats scores_;
   OutputPair output_;
@@ -113,14 +112,14 @@ std::vector<CaseFactory> attention_cases() {
         {shape.name(), model_shape, [shape] { return std::make_unique<AttentionCase>(shape); }});
   };
   for (size_t n = 1; n <= 35; ++n) {
-    add({.rows = n % 3 + 1, .head_size = n, .prefix = 20, .caption = 3, .causal = 1, .gap = n % 4});
-    add({.rows = 2, .head_size = 26, .prefix = n, .caption = 0, .causal = 0, .gap = n % 3});
-    add({.rows = 2, .head_size = 26, .prefix = 0, .caption = n, .causal = n % 2, .gap = n % 3});
-    add({.rows = 1, .head_size = 26, .prefix = 36 - n, .caption = n, .causal = 1, .spread = 30});
+    add({.rows = n % 3 + 1, .head_size = n, .shared = 20, .own = 3, .causal = 1, .gap = n % 4});
+    add({.rows = 2, .head_size = 26, .shared = n, .own = 0, .causal = 0, .gap = n % 3});
+    add({.rows = 2, .head_size = 26, .shared = 0, .own = n, .causal = n % 2, .gap = n % 3});
+    add({.rows = 1, .head_size = 26, .shared = 36 - n, .own = n, .causal = 1, .spread = 30});
   }
-  add({.rows = 85, .head_size = 26, .prefix = 85, .caption = 0, .causal = 0},
-      true);  // the image's prefix
-  add({.rows = 2, .head_size = 26, .prefix = 85, .caption = 19, .causal = 1},
+  add({.rows = 85, .head_size = 26, .shared = 85, .own = 0, .causal = 0},
+      true);  // a prompt against itself
+  add({.rows = 2, .head_size = 26, .shared = 85, .own = 19, .causal = 1},
       true);  // the last step
   return cases;
 }

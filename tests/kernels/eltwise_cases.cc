@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
 namespace lightcap::testing {

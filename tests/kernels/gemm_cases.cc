@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels/pack.h"
+#include "kernels/reference/reference.h"
 #include "tests/kernels/product_case.h"
 
 namespace lightcap::testing {

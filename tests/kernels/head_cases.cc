@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 #include "tests/kernels/product_case.h"
 

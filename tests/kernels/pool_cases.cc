@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/reference/reference.h"
 #include "tests/kernels/kernel_case.h"
 
 namespace lightcap::testing {

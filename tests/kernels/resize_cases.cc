@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/reference/reference.h"
 #include "tests/kernels/kernel_case.h"
 
 namespace lightcap::testing {

@@ -1,3 +1,4 @@
+#include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
 namespace lightcap::testing {

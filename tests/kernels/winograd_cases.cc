@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/pack.h"
+#include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 #include "tests/kernels/product_case.h"
 
