@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "bench/layers.h"
-#include "cli/peaks.h"
+#include "bench/measure/peaks.h"
 #include "kernels/dispatch.h"
 #include "tests/kernels/kernel_case.h"
 

@@ -10,14 +10,13 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "bench/measure/peaks.h"
+#include "bench/measure/profile.h"
+#include "bench/measure/shapes.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
 #include "cli/output.h"
-#include "cli/peaks.h"
-#include "cli/profile.h"
-#include "cli/shapes.h"
 #include "engine/runtime/error.h"
-#include "kernels/dispatch.h"
 #include "lightcap.h"
 #include "models/lightcap.h"
 
@@ -123,7 +122,7 @@ std::vector<uint8_t> picture_of(const Options& options) {
   return read_input(options.image, ImageLimits{}.max_bytes);
 }
 
-ordered_json bench(const Options& options) {
+ordered_json time_stages(const Options& options) {
   const auto model = open_model(options);
   Session session(model, session_options_of(options));
 
@@ -171,7 +170,7 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 // Runs of every stage, layer by layer; then one more as a trace of threads.
 ordered_json profile(const Options& options) {
   SessionOptions session_options = session_options_of(options);
-  Profile profile(session_options.threads);
+  bench::Profile profile(session_options.threads);
   session_options.observer = &profile;
   Session session(open_model(options), session_options);
   const std::vector<uint8_t> bytes = picture_of(options);
@@ -190,7 +189,7 @@ ordered_json profile(const Options& options) {
   for (int i = 0; i < options.repeat; ++i) caption();
   ThreadPool pool(session.threads());
   ordered_json result = {{"isa", session.kernels().isa}, {"threads", session.threads()}};
-  result.update(profile.report(measure_peaks(session.kernels(), pool)));
+  result.update(profile.report(bench::measure_peaks(session.kernels(), pool)));
   if (!options.chrome_trace.empty()) {
     // After the report: recording tasks takes a little time of its own.
     profile.trace(true);
@@ -201,7 +200,7 @@ ordered_json profile(const Options& options) {
 }
 
 void write_shapes(const Options& options) {
-  const auto blocks = graph_shapes(open_model(options), choose_kernels(nullptr));
+  const auto blocks = bench::graph_shapes(open_model(options), choose_kernels(nullptr));
   for (const auto& [block, lines] : blocks) {
     write_text(std::filesystem::path(options.shapes) / (block + ".txt"), lines);
   }
@@ -261,11 +260,11 @@ Command add_bench(CLI::App& app) {
       return 0;
     }
     refuse_input_as_output(options->chrome_trace, {options->image, options->model});
-    const ordered_json result = options->profile ? profile(*options) : bench(*options);
+    const ordered_json result = options->profile ? profile(*options) : time_stages(*options);
     if (options->json) {
       std::cout << json_text(result) << "\n";
     } else if (options->profile) {
-      print_profile(result);
+      bench::print_profile(result);
     } else {
       print_text(result);
     }

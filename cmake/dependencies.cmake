@@ -71,7 +71,7 @@ endif()
 add_library(lightcap_stb INTERFACE)
 target_include_directories(lightcap_stb SYSTEM INTERFACE ${lightcap_stb_dir})
 
-if(LIGHTCAP_BUILD_TOOLS OR LIGHTCAP_BUILD_TESTS)
+if(LIGHTCAP_BUILD_TOOLS OR LIGHTCAP_BUILD_TESTS OR LIGHTCAP_BUILD_BENCH)
   if(LIGHTCAP_HEADERS_DIR)
     foreach(package CLI11::CLI11 nlohmann_json::nlohmann_json)
       add_library(${package} INTERFACE IMPORTED)

@@ -53,6 +53,28 @@ function(lightcap_configure_target target)
   endif()
 endfunction()
 
+# lightcap_own_folders(TARGET VISIBILITY FOLDER...): a root of includes for the target, in which nothing but these
+# folders of the project can be found. Includes are spelled from the project's root everywhere; a target sees its
+# own folders and those of what it links, and an include of anything else does not compile.
+function(lightcap_own_folders target visibility)
+  set(root "${PROJECT_BINARY_DIR}/include/${target}")
+  foreach(folder IN LISTS ARGN)
+    cmake_path(GET folder PARENT_PATH parent)
+    file(MAKE_DIRECTORY "${root}/${parent}")
+    file(CREATE_LINK "${PROJECT_SOURCE_DIR}/${folder}" "${root}/${folder}" SYMBOLIC)
+  endforeach()
+  target_include_directories(${target} ${visibility} "$<BUILD_INTERFACE:${root}>")
+endfunction()
+
+# lightcap_add_layer(TARGET FOLDER...): a library that owns these folders. Each links the layers below it. Programs
+# and tests of this project link the layers; what others get is `lightcap`, made of the same objects.
+function(lightcap_add_layer target)
+  add_library(${target} STATIC)
+  lightcap_configure_target(${target})
+  lightcap_own_folders(${target} PUBLIC ${ARGN})
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE ON EXCLUDE_FROM_ALL ON)
+endfunction()
+
 # For sources of the calling folder that are mostly option parsers or JSON: optimising these takes most
 # of a build's time, and they run for microseconds.
 function(lightcap_optimize_little)

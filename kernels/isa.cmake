@@ -82,7 +82,7 @@ function(lightcap_add_isa_unit target isa source)
     # the AVX-512 kernels take to compile.
     target_compile_options(${target} PRIVATE -fno-sanitize=pointer-overflow)
   endif()
-  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
+  lightcap_own_folders(${target} PRIVATE kernels)
   target_link_libraries(${target} PRIVATE lightcap_xsimd)
   set_target_properties(${target} PROPERTIES
     POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION OFF)

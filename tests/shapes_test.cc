@@ -5,7 +5,7 @@
 #include <memory>
 #include <new>
 
-#include "cli/shapes.h"
+#include "bench/measure/shapes.h"
 #include "engine/io/limits.h"
 #include "kernels/dispatch.h"
 #include "tests/tiny_checkpoint.h"
@@ -30,7 +30,7 @@ std::shared_ptr<const Model> full_size_model(const std::string& path,
 
 TEST(Shapes, FilesAreTheGraphs) {
   const testing::TemporaryFolder folder;
-  const auto blocks = graph_shapes(full_size_model(folder / "full.lcw"), best_kernels());
+  const auto blocks = bench::graph_shapes(full_size_model(folder / "full.lcw"), best_kernels());
   ASSERT_EQ(blocks.size(), 4u);
   for (const char* block : {"encoder", "detector", "fusion", "head"}) {
     ASSERT_EQ(blocks.count(block), 1u) << block;

@@ -86,7 +86,7 @@ size_t compare(const PlannedTensor& tensor, std::span<const float> values, const
 // Lets go of the mapped pages of what has been compared, so that verifying takes no more memory
 // than one tensor.
 void release(const WeightsFile& file, const TensorEntry& tensor) {
-  file.give_back(file.pages_within(file.bytes().data, tensor.offset + tensor.bytes));
+  file.release(file.bytes().data, tensor.offset + tensor.bytes);
 }
 
 std::string compare_tensor(const WeightsFile& file, const PlannedTensor& tensor,

@@ -1,4 +1,4 @@
-#include "cli/peaks.h"
+#include "bench/measure/peaks.h"
 
 #include <algorithm>
 #include <atomic>
@@ -10,7 +10,7 @@
 #include "engine/runtime/block.h"
 #include "kernels/pack.h"
 
-namespace lightcap {
+namespace lightcap::bench {
 namespace {
 
 constexpr int kTrials = 7;
@@ -105,4 +105,4 @@ double measure_peak_bytes(ThreadPool& pool) {
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::bench

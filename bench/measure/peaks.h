@@ -1,13 +1,13 @@
 // This machine's peak rates, measured when asked for: the yardstick for whole layers.
-#ifndef LIGHTCAP_CLI_PEAKS_H_
-#define LIGHTCAP_CLI_PEAKS_H_
+#ifndef LIGHTCAP_BENCH_MEASURE_PEAKS_H_
+#define LIGHTCAP_BENCH_MEASURE_PEAKS_H_
 
 #include <cstddef>
 
 #include "engine/runtime/thread_pool.h"
 #include "kernels/kernels.h"
 
-namespace lightcap {
+namespace lightcap::bench {
 
 struct Peaks {
   double flops = 0;  // fp32 operations a second; a multiply-add is two
@@ -27,6 +27,6 @@ inline Peaks measure_peaks(const KernelTable& kernels, ThreadPool& pool) {
   return {measure_peak_flops(kernels, pool), measure_peak_bytes(pool)};
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::bench
 
-#endif  // LIGHTCAP_CLI_PEAKS_H_
+#endif  // LIGHTCAP_BENCH_MEASURE_PEAKS_H_

@@ -1,11 +1,11 @@
-#include "cli/profile.h"
+#include "bench/measure/profile.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-namespace lightcap::cli {
+namespace lightcap::bench {
 namespace {
 
 using nlohmann::ordered_json;
@@ -250,4 +250,4 @@ void print_profile(const ordered_json& report) {
   }
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::bench

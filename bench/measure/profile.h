@@ -1,6 +1,6 @@
 // What each layer takes: time, arithmetic, memory.
-#ifndef LIGHTCAP_CLI_PROFILE_H_
-#define LIGHTCAP_CLI_PROFILE_H_
+#ifndef LIGHTCAP_BENCH_MEASURE_PROFILE_H_
+#define LIGHTCAP_BENCH_MEASURE_PROFILE_H_
 
 #include <atomic>
 #include <chrono>
@@ -10,10 +10,10 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cli/peaks.h"
+#include "bench/measure/peaks.h"
 #include "engine/runtime/observer.h"
 
-namespace lightcap::cli {
+namespace lightcap::bench {
 
 using Clock = std::chrono::steady_clock;
 
@@ -84,6 +84,6 @@ class Profile final : public Observer {
 // As a table.
 void print_profile(const nlohmann::ordered_json& report);
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::bench
 
-#endif  // LIGHTCAP_CLI_PROFILE_H_
+#endif  // LIGHTCAP_BENCH_MEASURE_PROFILE_H_

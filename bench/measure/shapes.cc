@@ -1,11 +1,11 @@
-#include "cli/shapes.h"
+#include "bench/measure/shapes.h"
 
 #include <set>
 #include <string_view>
 
 #include "engine/runtime/observer.h"
 
-namespace lightcap {
+namespace lightcap::bench {
 namespace {
 
 constexpr const char* kHeader =
@@ -61,4 +61,4 @@ std::map<std::string, std::string> graph_shapes(std::shared_ptr<const Model> mod
   return std::move(shapes.blocks);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::bench

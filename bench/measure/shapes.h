@@ -1,6 +1,6 @@
 // The graph's layers and their sizes, without running it.
-#ifndef LIGHTCAP_CLI_SHAPES_H_
-#define LIGHTCAP_CLI_SHAPES_H_
+#ifndef LIGHTCAP_BENCH_MEASURE_SHAPES_H_
+#define LIGHTCAP_BENCH_MEASURE_SHAPES_H_
 
 #include <map>
 #include <memory>
@@ -8,7 +8,7 @@
 
 #include "models/lightcap.h"
 
-namespace lightcap {
+namespace lightcap::bench {
 
 // By block (encoder, detector, fusion, head): a line a distinct layer, in the graph's order,
 //   name kernel height width channels kernel_size stride out
@@ -19,6 +19,6 @@ namespace lightcap {
 std::map<std::string, std::string> graph_shapes(std::shared_ptr<const Model> model,
                                                 const KernelTable& kernels);
 
-}  // namespace lightcap
+}  // namespace lightcap::bench
 
-#endif  // LIGHTCAP_CLI_SHAPES_H_
+#endif  // LIGHTCAP_BENCH_MEASURE_SHAPES_H_
