@@ -8,7 +8,7 @@
 
 #include "lightcap.h"
 
-namespace lightcap_api {
+namespace lightcap {
 
 class Error : public std::runtime_error {
  public:
@@ -77,6 +77,8 @@ class Session {
   std::unique_ptr<lightcap_session, Close> handle_;
 };
 
-}  // namespace lightcap_api
+}  // namespace lightcap
+
+namespace lightcap_api = lightcap;  // its former name
 
 #endif  // LIGHTCAP_HPP_

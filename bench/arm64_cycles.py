@@ -77,7 +77,7 @@ def innermost_loops(text: str) -> list[Loop]:
 
 def demangled(names: list[str]) -> list[str]:
     done = subprocess.run(["c++filt"], input="\n".join(names), check=True, capture_output=True, text=True)
-    noise = re.compile(r"\(anonymous namespace\)::|lightcap::|^void |(?<=\d)ul")
+    noise = re.compile(r"\(anonymous namespace\)::|lightcap::(?:internal::)?|^void |(?<=\d)ul")
     # Without arguments; an enum's value in a template's keeps its parentheses.
     return [re.sub(r"\((?!\w*\)\d).*", "", noise.sub("", line)) for line in done.stdout.splitlines()]
 

@@ -3,6 +3,9 @@
 
 #include <cstdio>
 #include <lightcap.hpp>
+#include <type_traits>
+
+static_assert(std::is_same_v<lightcap_api::Model, lightcap::Model>, "the former namespace stays");
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
@@ -23,13 +26,13 @@ int main(int argc, char** argv) {
   lightcap_session_close(session_handle);
   lightcap_model_close(handle);
 
-  const lightcap_api::Model model(argv[1], &model_options);
-  lightcap_api::Session session(model, &session_options);
+  const lightcap::Model model(argv[1], &model_options);
+  lightcap::Session session(model, &session_options);
   if (caption != session.caption_file(argv[2], &caption_options).caption) return 1;
   if (result.struct_size != sizeof result || caption.empty()) return 1;
   try {
     session.caption_file("no such file");
-  } catch (const lightcap_api::Error& error) {
+  } catch (const lightcap::Error& error) {
     return error.status() == LIGHTCAP_ERROR_INPUT ? 0 : 1;
   }
   return 1;

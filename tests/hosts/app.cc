@@ -14,11 +14,11 @@ int main(int argc, char** argv) {
 #endif
   session_options.threads = 1;
   try {
-    const lightcap_api::Model model(argv[1], &model_options);
-    lightcap_api::Session session(model, &session_options);
+    const lightcap::Model model(argv[1], &model_options);
+    lightcap::Session session(model, &session_options);
     result = session.caption_file(argv[2], &caption_options);
     std::printf("%s %a\n", result.caption, result.score);
-  } catch (const lightcap_api::Error& error) {
+  } catch (const lightcap::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }
