@@ -1,4 +1,4 @@
-"""What 64-bit ARM cores make of the NEON kernels, without such a core: llvm-mca on their inner loops.
+"""Cycle counts of the NEON kernels on 64-bit ARM cores, without such a core: llvm-mca on inner loops.
 
     python bench/arm64_cycles.py [--cpu cortex-a76 neoverse-n1] [--compiler aarch64-linux-gnu-g++]
         [--llvm-mca llvm-mca-19] [--profile PROFILE.json --cores 4 --ghz 2.6 --gb-s 14]
@@ -70,7 +70,7 @@ def innermost_loops(text: str) -> list[Loop]:
             target = re.match(r"(?:b\.\w+|b\w{2}|cbn?z|tbn?z)\s.*?(\.L\w+)$", line)
             if target and target[1] in labels:
                 loops.append(Loop(function, lines[labels[target[1]] :]))
-                # What is around this loop is not innermost.
+                # A loop around this one is not innermost.
                 labels = {name: at for name, at in labels.items() if at > labels[target[1]]}
     return [loop for loop in loops if loop.fmas >= MIN_FMAS]
 
@@ -88,7 +88,7 @@ def newest_llvm_mca() -> str:
 
 
 def cycles(body: list[str], cpu: str, llvm_mca: str) -> float:
-    """Of one pass, from a hundred of them."""
+    """Cycles of one pass through the loop, from a hundred of them."""
     body = "\n".join(re.sub(r"\.L\w+", "0", line) for line in body)
     command = [llvm_mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={cpu}", "-iterations=100", "--json"]
     done = subprocess.run(command, input=body, check=True, capture_output=True, text=True)

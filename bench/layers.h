@@ -17,7 +17,7 @@ struct LayerShape {
   size_t height = 0, width = 0, channels = 0, kernel_size = 0, stride = 0, out = 0;
 };
 
-// Of every file in `folder`. Throws Error(kInput) for a line that is not one.
+// Reads the shapes of every file in `folder`. Throws Error(kInput) for a line that is not one.
 std::vector<LayerShape> read_layer_shapes(const std::string& folder);
 
 // Convolutions and products, as the graph runs them on one thread. Inputs may be in the cache,

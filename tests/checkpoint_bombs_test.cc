@@ -45,7 +45,7 @@ void operator delete[](void* memory, size_t) noexcept { uncounted(memory); }
 namespace lightcap::testing {
 namespace {
 
-// What `lightcap-convert` promises of any checkpoint.
+// The limits that `lightcap-convert` promises for any checkpoint.
 constexpr size_t kMostBytes = size_t{256} << 20, kMostBytesPerByte = 20;
 constexpr double kMostSeconds = 5;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -77,7 +77,8 @@ std::string safetensors(const std::string& header, const std::string& data);
 
 // `file` with the bytes at `position` replaced.
 std::string patched(std::string file, size_t position, std::string_view bytes);
-// Where `bytes` are the `nth` time (0 the first). Throws std::logic_error where they are not.
+// The position at which `bytes` occur for the `nth` time (0 the first). Throws std::logic_error
+// where they do not.
 size_t position_of(const std::string& file, std::string_view bytes, size_t nth = 0);
 
 }  // namespace lightcap::testing

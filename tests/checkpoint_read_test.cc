@@ -1,4 +1,4 @@
-// What sound checkpoints of each format give: names, values, aliases, attributes.
+// Sound checkpoints of each format are read: names, values, aliases, attributes.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -186,7 +186,7 @@ TEST(StateDict, ModulesKnowMore) {
   EXPECT_EQ(state.tensors.size(), 5u);
 }
 
-// ---- What PyTorch's tools do to names ----
+// ---- Names that PyTorch's tools change ----
 
 TEST(StateDict, WrappersAreTakenOffWhereverTheyAre) {
   for (const char* wrapper :

@@ -1,4 +1,4 @@
-// Which convolutions a session gives to Winograd's filtering.
+// A session's choice of the convolutions that Winograd's filtering computes.
 #include "engine/runtime/conv_plan.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// What befalls a conversion from outside: signals, files that change under it, no threads, no
+// Disturbances of a conversion from outside: signals, files that change under it, no threads, no
 // memory.
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -260,7 +260,7 @@ TEST(Conversion, ModulatorsOfAnyWidth) {
   }
 }
 
-// ---- What is wrong, all at once ----
+// ---- Errors, all reported at once ----
 
 TEST(ConversionErrors, AllMissingTensorsWithTheNearest) {
   Files files;

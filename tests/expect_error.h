@@ -1,4 +1,4 @@
-// What tests ask of an error's words.
+// Expectations on the words of an error.
 #ifndef LIGHTCAP_TESTS_EXPECT_ERROR_H_
 #define LIGHTCAP_TESTS_EXPECT_ERROR_H_
 

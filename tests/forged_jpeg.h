@@ -20,6 +20,14 @@ using ForgedScan = std::string_view;
 constexpr ForgedScan kBaselineScan{"\0\x3f\0", 3};
 constexpr ForgedScan kFirstDc{"\0\0\x01", 3}, kNextDc{"\0\0\x10", 3};
 
+// The scans of a progressive JPEG whose first has the upper bits of all blocks, and `count` others
+// one bit more each.
+inline std::vector<ForgedScan> refinements(size_t count) {
+  std::vector<ForgedScan> scans(count + 1, kNextDc);
+  scans[0] = kFirstDc;
+  return scans;
+}
+
 // A picture in one grey, with scans of all components. Each scan's data are missing: decoders go on
 // with zero bits, which these Huffman tables read as "the same as before".
 inline Buffer forged(const ForgedFrame& frame, const std::vector<ForgedScan>& scans) {

@@ -252,7 +252,7 @@ TEST(Keys, ThatAreChoicesAreShownWithoutControlCharacters) {
 
 // ---- Colliding words ----
 
-// Of the CPU, so that a busy machine changes little.
+// CPU time, not wall-clock time, so that a busy machine changes little.
 double seconds_of(const std::function<void()>& work) {
   double least = std::numeric_limits<double>::infinity();
   for (int i = 0; i < 3; ++i) {
@@ -335,7 +335,7 @@ TEST(NotFinite, BoxesAreAnError) {
     LcwTensor& anchors = file.tensor("detector.model.24.anchors");
     std::fill_n(anchors.floats(), anchors.size(), value);
     expect_has(error_of_caption(file), "the detector's outputs are not finite");
-    // Of objectness, of the class, of a coordinate.
+    // One output of each kind: objectness, the class, a coordinate, a size.
     for (const size_t output : {4u, 5u, 0u, 3u}) {
       if (std::isinf(value) && output != 4) continue;  // a sigmoid makes that a number
       file = sure_detector();

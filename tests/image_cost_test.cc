@@ -1,10 +1,9 @@
-// What decoding may cost: time and memory in proportion to the file and its pixels, and memory that
+// The cost of decoding: time and memory in proportion to the file and its pixels, and memory that
 // runs out told apart from damage.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <new>
@@ -32,12 +31,6 @@ namespace lightcap {
 namespace {
 
 using namespace testing;
-
-std::vector<ForgedScan> refinements(size_t count) {
-  std::vector<ForgedScan> scans(count + 1, kNextDc);
-  scans[0] = kFirstDc;
-  return scans;
-}
 
 TEST(ImageCost, ProgressiveJpegsOfManyScansAreRefusedByTheLimit) {
   for (const size_t scans : {40u, 200u, 12000u}) {
@@ -231,41 +224,6 @@ TEST(ImageCost, TooLittleMemoryForAPictureIsBadAlloc) {
   }
 }
 #endif
-
-// Pictures of all kinds for the fuzzer to begin with, where LIGHTCAP_FUZZ_SEEDS names a folder.
-TEST(ImageCost, WritesSeeds) {
-  const char* folder = std::getenv("LIGHTCAP_FUZZ_SEEDS");
-  if (folder == nullptr) GTEST_SKIP() << "LIGHTCAP_FUZZ_SEEDS names no folder";
-  const Buffer palette = chunk("PLTE", {1, 2, 3, 4, 5, 6});
-  Buffer profile = bytes_of("Raw profile type exif");
-  append(profile, {0, 0});
-  append(profile, zlib(bytes_of("\nexif\n 26\n49492a0008000000010012010300010000000600000000\n")));
-  Buffer xmp = bytes_of("XML:com.adobe.xmp");
-  append(xmp, {0, 1, 0, 0, 0});
-  append(xmp, zlib(bytes_of("<x tiff:Orientation=\"6\"/>")));
-  const Buffer seeds[] = {
-      jpeg(),
-      bmp(),
-      ppm(),
-      ppm("P5 5 9 200\n"),
-      png(1),
-      png(4),
-      forged({0xc2, 24, 17, 3}, refinements(3)),
-      forged({0xc0, 9, 9, 4}, {kBaselineScan, kBaselineScan}),
-      png_of(5, 3, 4, 3, Buffer(12), palette),
-      png_of(9, 9, 16, 6, Buffer(800), chunk("zTXt", profile), 1),
-      png_of(5, 3, 8, 6, Buffer(63), chunk("iTXt", xmp)),
-      png_of(5, 3, 8, 2, Buffer(48), chunk("CgBI", {0, 0, 0, 0})),
-      png_of(5, 3, 1, 0, Buffer(6), chunk("tRNS", {0, 1})),
-  };
-  for (size_t i = 0; i < std::size(seeds); ++i) {
-    std::ofstream file(std::string(folder) + "/fuzz_image/seed" + std::to_string(i),
-                       std::ios::binary);
-    file.write(reinterpret_cast<const char*>(seeds[i].data()),
-               static_cast<std::streamsize>(seeds[i].size()));
-    EXPECT_TRUE(file.good());
-  }
-}
 
 }  // namespace
 }  // namespace lightcap

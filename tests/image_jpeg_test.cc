@@ -38,8 +38,8 @@ TEST(Jpeg, ForgedHuffmanTablesAreRefused) {
   }
 }
 
-// Whatever memory held before, a JPEG that uses tables which it lacks gives the same.
-TEST(Jpeg, MissingTablesAreNoChance) {
+// A JPEG that uses tables which it lacks decodes to the same, whatever memory held before.
+TEST(Jpeg, FramesThatLackTablesDoNotShowEarlierMemory) {
   for (const uint8_t kind : {uint8_t{0xc4}, uint8_t{0xdb}}) {
     Buffer file = jpeg();
     const size_t at = segment(file, kind);

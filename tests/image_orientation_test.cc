@@ -212,7 +212,7 @@ TEST(Exif, PicturesAreTurnedAsXmpSays) {
   EXPECT_EQ(decode(jpeg_with_xmp("tiff:Orientation=\"6\"/>")).width, 24u);
 }
 
-// Where the first stored row and column lie in the upright picture, by the EXIF specification:
+// The sides of the upright picture where the first stored row and column lie, by EXIF 2.32:
 // 1 top left, 2 top right, 3 bottom right, 4 bottom left, 5 left top, 6 right top, 7 right bottom,
 // 8 left bottom.
 TEST(Exif, PicturesAreTurnedUpright) {

@@ -274,7 +274,7 @@ def swap_bytes(width):
 
 
 def write_old_and_new(folder):
-    """What every version can write."""
+    """Writes the checkpoints that every version of PyTorch can write."""
     legacy = lambda name: os.path.join(folder, "legacy_" + name + ".pth")
     save_legacy(trunk().state_dict(), legacy("state_dict"))
     save_legacy(views(), legacy("views"))

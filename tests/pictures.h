@@ -40,7 +40,7 @@ Buffer png_of(uint32_t width, uint32_t height, uint8_t bits, uint8_t colour, con
               const Buffer& before = {}, uint8_t interlaced = 0);
 Buffer grey_png(uint8_t width, uint8_t height, uint8_t bits, const Buffer& rows);
 
-// Where a JPEG's first segment of a kind begins, and how long it is.
+// The position of a JPEG's first segment of a kind, and the length of the segment at a position.
 size_t segment(const Buffer& file, uint8_t kind);
 size_t segment_bytes(const Buffer& file, size_t at);
 Buffer jpeg_segment(uint8_t kind, const Buffer& content);

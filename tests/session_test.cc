@@ -1,4 +1,4 @@
-// What a session promises beyond right numbers: the same bits for any number of threads, no
+// A session's promises beyond right numbers: the same bits for any number of threads, no
 // allocation, one embedding, independence of sessions.
 #include <gtest/gtest.h>
 
@@ -125,8 +125,7 @@ TEST(Session, CaptionsAllocateNothing) {
   }
 }
 
-// A session's answers don't depend on what it captioned before.
-TEST(Session, RemembersNothing) {
+TEST(Session, ResultsDoNotDependOnEarlierCaptions) {
   Session session(testing::small_model(),
                   {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
   session.caption(Picture(97, 61).view(), kBeams);

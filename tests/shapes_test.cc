@@ -40,8 +40,8 @@ TEST(Shapes, FilesAreTheGraphs) {
   }
 }
 
-// What limits there are for small files are none for the paper's model: at its own input sizes it
-// stays below a hundredth, and the largest that there are fit.
+// The limits that bind small files do not bind the paper's model: at its own input sizes it stays
+// below a hundredth of them, and the largest inputs that are allowed fit.
 TEST(Limits, LeaveRoomForTheLargestInputs) {
   const testing::TemporaryFolder folder;
   const SessionOptions options = {

@@ -24,7 +24,7 @@ TEST(ThreadPool, RunsEveryTaskOnceForAnyNumberOfThreads) {
   }
 }
 
-// What a task writes is visible after parallel_for, and loops follow each other without mixing.
+// A task's writes are visible after parallel_for, and loops follow each other without mixing.
 TEST(ThreadPool, ManyShortLoops) {
   ThreadPool pool(4);
   std::vector<size_t> sums(16);

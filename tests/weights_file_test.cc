@@ -114,7 +114,7 @@ TEST(WeightsFile, ForgedBytesAreSurvived) {
       bytes[i] = static_cast<uint8_t>(bytes[i] ^ flip);
       seal(bytes);
       const std::string error = error_of(bytes);
-      // Where it opens, only now and then a whole caption: each takes a while.
+      // A file that opens is captioned with only now and then: each caption takes a while.
       if (error.empty() && i % 61 == 0) survive(bytes);
       bytes[i] = static_cast<uint8_t>(bytes[i] ^ flip);
     }

@@ -1,4 +1,4 @@
-// What is written is what the engine reads; what fails leaves nothing behind.
+// The engine reads what was written, and a failed conversion leaves nothing behind.
 #include "weights_converter/weights_writer.h"
 
 #include <gtest/gtest.h>

@@ -47,7 +47,7 @@ class Conversion {
   // threads.
   void fill(size_t index, std::span<float> out) const;
 
-  // What the user should know and is no error: tensors that the model has no use for, weights made
+  // Notices for the user that are no errors: tensors that the model has no use for, weights made
   // up.
   const std::vector<std::string>& notes() const { return notes_; }
 

@@ -16,7 +16,7 @@ std::string sha256_hex(std::span<const uint8_t> bytes);
 // The same for the bytes of an open file, read piece by piece. Throws Error(kCheckpoint) where they
 // cannot be read.
 std::string sha256_of_file(const MappedFile& file);
-// Of many, on as many threads as are useful and can be had.
+// Hashes many files, on as many threads as are useful and can be had.
 std::vector<std::string> sha256_of_files(std::span<const MappedFile* const> files);
 
 }  // namespace lightcap

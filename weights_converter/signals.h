@@ -1,4 +1,4 @@
-// What ends the program before it is done.
+// Signals that end the program before it is done.
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_
 

@@ -105,7 +105,7 @@ class ConfigReader {
     });
   }
 
-  // What was wrong, a line each; empty when all is well. Call it last.
+  // Returns the errors, a line each; empty when all is well. Call it last.
   std::string complaints() {
     constexpr size_t kShown = 20;
     size_t count = 0;

@@ -41,7 +41,7 @@ uint32_t bits_at(DataType type, const uint8_t* data, size_t index) {
   return bits;
 }
 
-// Where each element of a convolution's weights (or a matrix: taps = 1) stands in panels, written
+// The index in panels of each element of a convolution's weights (or a matrix: taps = 1), written
 // independently of the packing code.
 struct Panels {
   size_t outputs, channels, taps;

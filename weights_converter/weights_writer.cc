@@ -87,7 +87,7 @@ uint64_t align(uint64_t offset) {
   return (offset + kWeightsAlignment - 1) / kWeightsAlignment * kWeightsAlignment;
 }
 
-// Where each tensor stands.
+// The offset of each tensor in the file.
 struct Places {
   uint64_t data_offset = 0;
   uint64_t file_bytes = 0;

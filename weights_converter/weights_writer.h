@@ -32,8 +32,8 @@ struct WeightsPlan {
   std::vector<PlannedKeyValue> key_values;
   std::vector<PlannedTensor> tensors;
 
-  // What all tensors take in the file. Throws Error(kCheckpoint) for one that is empty or too
-  // large.
+  // The bytes that all tensors take in the file. Throws Error(kCheckpoint) for one that is empty or
+  // too large.
   uint64_t tensor_bytes() const;
 };
 

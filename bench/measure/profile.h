@@ -1,4 +1,4 @@
-// What each layer takes: time, arithmetic, memory.
+// The cost of each layer: time, arithmetic, memory.
 #ifndef LIGHTCAP_BENCH_MEASURE_PROFILE_H_
 #define LIGHTCAP_BENCH_MEASURE_PROFILE_H_
 

@@ -199,7 +199,7 @@ def tuples(result: Tensor | list[Tensor] | tuple[Tensor, ...]) -> tuple[Tensor, 
 
 
 def expected_boxes(detector: Detector, x: Tensor) -> tuple[Tensor, ...]:
-    """What FlatDetector gives, by the reference."""
+    """The outputs of FlatDetector, computed by the reference."""
     results: list[Tensor] = []
     raw = detector(x)
     boxes, objectness, scores = detector.boxes(raw)

@@ -47,7 +47,7 @@ def save_torchscript(block: Block, folder: Path) -> None:
 
 
 def save_ncnn(block: Block, folder: Path, pnnx: str) -> str:
-    """What went wrong, or nothing."""
+    """Exports a block; returns an error message, or nothing."""
     source = folder / "pnnx" / f"{block.name}.pt"
     source.parent.mkdir(exist_ok=True)
     torch.jit.trace(block.module, block.inputs, check_trace=False).save(str(source))

@@ -1,4 +1,4 @@
-// What all checkpoint fuzzers do with a file.
+// The steps that all checkpoint fuzzers share: reading a file within limits.
 #ifndef LIGHTCAP_TESTS_FUZZ_FUZZ_CHECKPOINT_H_
 #define LIGHTCAP_TESTS_FUZZ_FUZZ_CHECKPOINT_H_
 

@@ -1,4 +1,4 @@
-// What follows the magic number of a legacy stream: pickles one after the other, and storages.
+// Legacy streams behind their magic number: pickles one after the other, and storages.
 #include "tests/fuzz/fuzz_checkpoint.h"
 #include "tests/fuzz/mutate_pickle.h"
 

@@ -24,7 +24,7 @@
 
 namespace lightcap::fuzz {
 
-// What all inputs together have shown. One per process, because allocations have no owner.
+// Measurements over all inputs together. One per process, because allocations have no owner.
 class Meter {
  public:
   static Meter& instance() {
@@ -73,8 +73,8 @@ class Meter {
                  static_cast<long long>(meter.most_bytes_));
     std::abort();
   }
-  // What was allocated before the input began may be freed during it, so that the sum can be
-  // negative.
+  // Memory that was allocated before the input began may be freed during it, so that the sum can
+  // be negative.
   static void on_free(const volatile void* memory) {
     Meter& meter = instance();
     if (meter.on_ && memory != nullptr) {

@@ -1,4 +1,4 @@
-// What the custom mutators share: a small random generator and edits of strings.
+// Parts that the custom mutators share: a small random generator and edits of strings.
 #ifndef LIGHTCAP_TESTS_FUZZ_MUTATE_H_
 #define LIGHTCAP_TESTS_FUZZ_MUTATE_H_
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of a build for some seconds, from seeds that the tests write.
+# Runs every fuzz target of a build for some seconds, from the files that the tests build.
 #   tests/fuzz/run.sh BUILD SECONDS_EACH [TARGET ...]
 # Corpora stay in BUILD/corpus, so the next run goes on where this one stopped. A finding stops the
 # script with an exit code that is not 0; its input is in BUILD/corpus too.
@@ -10,10 +10,7 @@ shift 2
 goldens=$(dirname "$0")/../goldens
 corpus=$build/corpus
 mkdir -p "$corpus"/fuzz_image
-LIGHTCAP_FUZZ_SEEDS=$corpus "$build/tests/checkpoint_corruption_test" \
-  --gtest_filter='*WritesSeeds*' > "$corpus/seeds.log"
-LIGHTCAP_FUZZ_SEEDS=$corpus "$build/tests/image_test" --gtest_filter='*WritesSeeds*' \
-  >> "$corpus/seeds.log"
+"$build/tests/fuzz/write_seeds" "$corpus"
 cp "$goldens"/picture.png "$goldens"/rotated.jpg "$corpus/fuzz_image"
 if [ $# -eq 0 ]; then
   set -- "$build"/tests/fuzz/fuzz_*

@@ -28,7 +28,7 @@ WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror".split()
 
 
 def run(*command: object, fails: bool = False, **variables: str) -> str:
-    """What a command prints. It has to succeed, or with `fails` has to fail."""
+    """Returns what a command prints. It has to succeed, or with `fails` has to fail."""
     done = subprocess.run([str(part) for part in command], text=True, check=False, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, env={**os.environ, **variables})  # fmt: skip
     if (done.returncode != 0) != fails:

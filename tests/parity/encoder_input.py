@@ -37,7 +37,7 @@ def drawn(width: int, height: int, kind: int) -> np.ndarray:
 
 
 def pillow_input(pixels: np.ndarray, parameters: dict) -> np.ndarray:
-    """What the model's settings make of a picture, in levels: [3, S, S]."""
+    """The encoder's input for a picture by the model's settings, in levels: [3, S, S]."""
     size, (h, w) = parameters["image_encoder.image_size"], pixels.shape[:2]
     new_w = new_h = size
     if parameters["image_encoder.resize"] == "center_crop":

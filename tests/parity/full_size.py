@@ -43,7 +43,7 @@ LIMITS = {
     "log p": 2e-3,
     "score": 2e-3,
 }
-# What weights must keep between the best and the next: several times the engine's usual errors.
+# The smallest distance of the best to the next for weights to be used: several usual errors.
 MARGINS = {"boxes": 2e-5, "concepts": 5e-5, "words": 1e-3}
 BEAMS = (1, 5)
 Blocks = dict[str, dict[str, str]]  # as in config.json
@@ -51,7 +51,7 @@ Blocks = dict[str, dict[str, str]]  # as in config.json
 
 @dataclass
 class Expected:
-    """What PyTorch says for one configuration."""
+    """PyTorch's results for one configuration."""
 
     concepts: list[Concept]
     trace: dict[str, torch.Tensor]
@@ -155,7 +155,7 @@ def make_checkpoint(folder: Path, pixels: np.ndarray, group: list[Blocks], seed:
 
 @torch.inference_mode()
 def is_clear(captioner: Captioner, pixels: np.ndarray, group: list[Blocks]) -> bool:
-    """Whether boxes, labels and words win by more than rounding in every configuration."""
+    """True if boxes, labels and words win by more than rounding in every configuration."""
     if box_margin(captioner, pixels) < MARGINS["boxes"]:
         return False
     for blocks in group:

@@ -35,8 +35,8 @@ struct CheckpointTensor {
   uint64_t elements() const;
 };
 
-// What a pickled module knows beside tensors: numbers (bools too) or texts. A single one is a list
-// of one; a dictionary that counts its entries (Ultralytics' names) is a list too.
+// A pickled module's attribute that is no tensor: numbers (bools too) or texts. A single one is a
+// list of one; a dictionary that counts its entries (Ultralytics' names) is a list too.
 struct Attribute {
   std::vector<double> numbers;
   std::vector<std::string> texts;
@@ -81,7 +81,7 @@ struct Checkpoint {
   // opened.
   void check_unchanged() const;
 
-  // What the storages' bytes are in; of a sharded checkpoint, its index first.
+  // The files that hold the storages' bytes; of a sharded checkpoint, its index first.
   std::vector<std::shared_ptr<const class MappedFile>> owners;
 };
 

@@ -7,7 +7,7 @@
 
 namespace lightcap {
 
-// Whether `deflated` is sound and fills `out` exactly.
+// Unpacks `deflated` into `out`; returns true if it is sound and fills `out` exactly.
 bool inflate(std::span<const uint8_t> deflated, std::span<uint8_t> out);
 
 }  // namespace lightcap

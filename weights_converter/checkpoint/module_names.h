@@ -1,4 +1,4 @@
-// What PyTorch's tools do to the names of a model's tensors, and how to see through it.
+// Names of a model's tensors as PyTorch's tools change them, and the plain names behind them.
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MODULE_NAMES_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MODULE_NAMES_H_
 
@@ -36,8 +36,8 @@ class Unwrapper {
 std::vector<NamedTensor> plain_names(const Checkpoint& checkpoint, const Unwrapper& unwrap,
                                      std::list<CheckpointTensor>& stand_ins);
 
-// What of `name` stands before its plain name's part behind `root`, which is a plain prefix with
-// its dot or empty: "module.bert" for "module.bert.x" and "bert.".
+// The part of `name` that corresponds to `root`, a plain prefix with its dot or empty, as the file
+// spells it: "module.bert" for "module.bert.x" and "bert.".
 std::string original_root(std::string_view name, std::string_view root);
 
 }  // namespace lightcap

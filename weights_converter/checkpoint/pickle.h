@@ -49,8 +49,8 @@ struct Call {
 struct Node {
   NodeKind kind = NodeKind::kNone;
   bool keyed = false;  // of an object: its items are keys and values
-  // Of a container or object: which of Pickle's lists are its items; 0 is the empty one. Of a
-  // string: its number, which equal texts of a pickle share.
+  // The index in Pickle's lists of a container's or object's items; 0 is the empty list. For a
+  // string, its number, which equal texts of a pickle share.
   uint32_t list = 0;
   union {
     std::string_view text = {};  // kBigInt, kString, kBytes, kGlobal
@@ -74,10 +74,10 @@ class Pickle {
   size_t node_count() const { return nodes_.size(); }
 
   const Node& operator[](NodeId id) const { return nodes_[id]; }
-  // Of a tuple, list or set. Of a dictionary: key, value, key, value ... Of an object: what was
-  // appended or set on it after it was made.
+  // The items of a tuple, list or set; for a dictionary key, value, key, value ...; for an object
+  // what was appended or set on it after it was made.
   std::span<const NodeId> items(NodeId id) const;
-  // Of a string: equal for equal texts of this pickle.
+  // The number of a string, equal for equal texts of this pickle.
   uint32_t text_number(NodeId id) const { return nodes_[id].list; }
 
   bool is(NodeId id, NodeKind kind) const { return id != kNoNode && nodes_[id].kind == kind; }

@@ -79,7 +79,7 @@ enum class Opcode : uint8_t {
   kReadOnlyBuffer = 0x98,
 };
 
-// What stands behind an opcode. Numbers are little-endian but for the float.
+// The kind of operand behind an opcode. Numbers are little-endian but for the float.
 enum class Operand : uint8_t {
   kUnknown,  // the byte is no opcode
   kNone,

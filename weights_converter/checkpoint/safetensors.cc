@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
 
-// What a tensor takes in memory while the header is read: its parts, and a name in a set.
+// Bytes of memory for a tensor while the header is read: its parts, and a name in a set.
 constexpr uint64_t kEntryCost = 400;
 
 std::optional<ElementType> element_type(std::string_view name) {

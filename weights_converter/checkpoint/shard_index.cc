@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kMaxBytes = 100'000'000;
 
-// What a map takes for a name, beside its text.
+// Bytes that a map takes for a name, beside its text.
 constexpr uint64_t kNameCost = 96;
 
 // The tensors' names and the shards that hold them.

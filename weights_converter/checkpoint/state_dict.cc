@@ -143,7 +143,7 @@ class Names {
       return name.find(text) != std::string_view::npos;
     });
   }
-  // What stands before `anchor` in each name that ends with it, a dot included or empty.
+  // The prefixes of the names that end with `anchor`: with their dot, or empty.
   std::vector<std::string> roots_of(std::string_view anchor) const {
     std::vector<std::string> roots;
     for (const std::string_view name : names_) {
@@ -161,7 +161,7 @@ class Names {
 // Checkpoint::attributes by plain name.
 using Attributes = std::map<std::string, const Attribute*>;
 
-// Where the role's tensors may be in the file.
+// The prefixes under which the role's tensors may be in the file.
 std::set<std::string> find_roots(const Names& names, Role role) {
   std::set<std::string> roots;
   const auto add = [&](std::string_view anchor, std::string_view witness) {
@@ -212,7 +212,7 @@ std::string guess_contents(const Checkpoint& checkpoint, const Names& names,
 std::vector<std::string> sorted_roots(const Checkpoint& checkpoint, const Names& names,
                                       const StateDictQuery& query) {
   const std::set<std::string> roots = find_roots(names, query.role);
-  // What the user named is not a copy among others.
+  // A path that the user named is not a copy among others.
   const std::string exact = query.inside == "." ? "" : query.inside + ".";
   if (!query.inside.empty() && roots.count(exact) != 0) return {exact};
   if (roots.empty()) {
@@ -242,7 +242,7 @@ std::vector<std::string> sorted_roots(const Checkpoint& checkpoint, const Names&
   return sorted;
 }
 
-// Whether `name` is `path` or below it.
+// True if `name` is `path` or below it.
 bool is_inside(std::string_view name, std::string_view path) {
   return name.starts_with(path) && (name.size() == path.size() || name[path.size()] == '.');
 }
@@ -313,7 +313,7 @@ void check_detector_head(const Checkpoint& checkpoint, const std::vector<NamedTe
   }
 }
 
-// What the tensors' names look like, for messages.
+// A guess from the tensors' names what model the file holds, for messages.
 std::string guess_contents(const Checkpoint& checkpoint, const Names& names,
                            const std::set<Role>& given) {
   const auto found = [&](Role role) { return !find_roots(names, role).empty(); };

@@ -14,7 +14,7 @@
 
 namespace lightcap {
 
-// What the user says that a file is: --image-encoder, --detector, --bert, --lightcap.
+// The part that the user says a file holds: --image-encoder, --detector, --bert, --lightcap.
 enum class Role { kImageEncoder, kDetector, kBert, kLightcap };
 
 const char* role_option(Role role);  // "--image-encoder" ...
@@ -32,16 +32,17 @@ struct StateDict {
   // By the BatchNorm's schema name (`detector.model.0.bn`), where the file says it: whole pickled
   // modules do, state dicts don't.
   std::map<std::string, double> batch_norm_eps;
-  // Of a detector pickled whole, else empty.
+  // Attributes of a detector that was pickled whole, else empty.
   std::vector<std::string> class_names;
   std::vector<double> strides;
-  // Where in the file they were found, for messages: "" (its root), "ema", "state_dict.module".
+  // The path in the file at which they were found, for messages: "" (its root), "ema",
+  // "state_dict.module".
   std::string found_at;
-  // Where else in the file the same part is and could have been taken from.
+  // Other paths in the file at which the same part is and could have been taken from.
   std::vector<std::string> others;
 };
 
-// Which of a file's copies to take, and what the user has named already.
+// The choice among a file's copies, and the roles that the user has named already.
 struct StateDictQuery {
   Role role;
   // Only what is at this path in the file, or below it; "." for what is at its top alone, empty for

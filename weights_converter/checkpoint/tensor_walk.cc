@@ -36,7 +36,7 @@ class Walker {
   }
 
  private:
-  // What leads from a container to an item of it: a key, a position, or nothing that has a name.
+  // The link from a container to an item of it: a key, a position, or nothing that has a name.
   // `kLeave` ends the visit of a node, after its children.
   enum class Link : uint8_t { kKey, kPosition, kNone, kLeave };
 
@@ -74,7 +74,7 @@ class Walker {
     if (!path_.empty()) path_ += '.';
     path_ += name;
   }
-  // Of keys that are no text.
+  // A key as text in a path, for keys that are no strings too.
   std::string key_text(NodeId key, size_t position) const {
     if (pickle_.is(key, NodeKind::kBool)) return pickle_[key].integer != 0 ? "True" : "False";
     if (pickle_.is(key, NodeKind::kInt)) return std::to_string(pickle_[key].integer);
@@ -120,7 +120,7 @@ class Walker {
     return attribute_path(name);
   }
 
-  // Of the node at path_, or of an attribute of it.
+  // The tensor that the node at path_ is, or an attribute of it.
   std::optional<CheckpointTensor> decode(NodeId node,
                                          std::optional<std::string_view> attribute = {}) {
     std::optional<CheckpointTensor> tensor;
@@ -217,8 +217,8 @@ class Walker {
     }
   }
 
-  // What Module.state_dict() gives: parameters, then buffers but for those marked otherwise, then
-  // the children's. False where the object is no torch.nn.Module.
+  // Pushes what Module.state_dict() gives: parameters, then buffers but for those marked otherwise,
+  // then the children's. False where the object is no torch.nn.Module.
   bool push_module(const Entries& attributes) {
     const auto part = [&](const char* name) {
       return pickle_.entries(Pickle::find(pickle_, attributes, name));
@@ -333,11 +333,11 @@ class Walker {
     return attribute;
   }
 
-  // What a tensor takes in a vector that grows, with the allocator's own bytes.
+  // Bytes that a tensor takes in a vector that grows, with the allocator's own.
   static constexpr uint64_t kTensorCost = 3 * sizeof(CheckpointTensor) / 2 + 64;
-  // What a sorted number costs more than one that is read.
+  // Budget for sorting a number, beside reading it.
   static constexpr uint64_t kSortCost = 4;
-  // What a map takes for an entry beside the entry.
+  // Bytes that a map takes for an entry beside the entry.
   static constexpr uint64_t kMapNodeCost = 48;
 
   const Pickle& pickle_;

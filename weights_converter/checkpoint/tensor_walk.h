@@ -10,7 +10,7 @@
 
 namespace lightcap {
 
-// What a TorchScript class declares in its code.
+// The declarations of a TorchScript class, read off its code.
 struct ScriptClass {
   bool is_module = false;
   // Before PyTorch 1.5 only parameters were declared, and every other tensor was a buffer.

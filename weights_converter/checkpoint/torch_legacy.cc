@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t kProtocol = 1001;
 
-// What a storage takes in memory, with its place in a map.
+// Bytes of memory for a storage, with its node in a map.
 constexpr uint64_t kStorageCost = 192;
 
 bool is_magic(const Pickle& pickle) {

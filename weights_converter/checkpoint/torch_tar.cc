@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kBlock = 512;
 
-// What these take in memory, with their places in maps.
+// Bytes of memory for a storage and a region, with their nodes in maps.
 constexpr uint64_t kStorageCost = 192;
 constexpr uint64_t kRegionCost = 160;
 constexpr uint64_t kTensorCost = sizeof(CheckpointTensor) + 160;

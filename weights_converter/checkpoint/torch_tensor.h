@@ -11,7 +11,7 @@
 
 namespace lightcap {
 
-// What each of PyTorch's file formats has in its own way: where the bytes are.
+// The source of storages' bytes, which each of PyTorch's file formats has in its own way.
 class StorageSource {
  public:
   virtual ~StorageSource() = default;

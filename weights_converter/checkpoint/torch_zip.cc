@@ -12,7 +12,7 @@
 namespace lightcap {
 namespace {
 
-// What a storage takes in memory, with its place in a map.
+// Bytes of memory for a storage, with its node in a map.
 constexpr uint64_t kStorageCost = 384;
 constexpr int kNewestVersion = 10;  // PyTorch's kMaxSupportedFileFormatVersion
 
@@ -60,7 +60,7 @@ class ZipStorages : public StorageSource {
   std::map<std::string, uint32_t, std::less<>> indices_;
 };
 
-// What a zip is that holds no data.pkl.
+// Refuses a zip that holds no data.pkl, and says what it is instead.
 [[noreturn]] void fail_other_zip(const ZipArchive& archive) {
   for (const ZipEntry& entry : archive.entries()) {
     const std::string_view name = entry.name;
@@ -115,7 +115,7 @@ std::string find_root(const ZipArchive& archive) {
   return std::string(found->name.substr(0, found->name.size() - kName.size()));
 }
 
-// What is unpacked as a whole before the tensors are known: pickles, code, version numbers.
+// Unpacks an entry as a whole before the tensors are known: pickles, code, version numbers.
 ZipBytes read_part(const ZipEntry& entry, Budget& budget) {
   if (entry.is_deflated()) {
     const uint64_t most =
@@ -158,7 +158,7 @@ bool is_big_endian(const ZipArchive& archive, const std::string& root, Budget& b
   return order == "big";
 }
 
-// What a map or set takes for an entry, with a ScriptClass or a text.
+// Bytes that a map or set takes for an entry, with a ScriptClass or a text.
 constexpr uint64_t kClassCost = sizeof(ScriptClass) + 96;
 constexpr uint64_t kTextCost = 96;
 
