@@ -132,6 +132,19 @@ def a_static_library_is_found_where_it_was_moved_to(hosts: Hosts) -> None:
         hosts.check_pkg_config(prefix)
 
 
+def the_examples_are_built_against_an_installed_library(hosts: Hosts) -> None:
+    """After a_static_library_is_found_where_it_was_moved_to."""
+    build = hosts.folder / "examples"
+    hosts.cmake(ROOT / "examples", build, f"-DCMAKE_PREFIX_PATH={hosts.folder}/moved static",
+                f"-DCMAKE_C_FLAGS={' '.join(WARNINGS)}", f"-DCMAKE_CXX_FLAGS={' '.join(WARNINGS)}")  # fmt: skip
+    hosts.build(build)
+    words = hosts.expected[0]
+    for example, arguments in (("caption_file", [PICTURE]), ("thread_pool", [PICTURE]), ("concepts", [PICTURE])):
+        said = run(build / example, MODEL, *arguments)
+        assert words in said, (example, said, words)
+    assert "red balloon" in run(build / "caption_pixels", MODEL)
+
+
 def public_headers_give_no_warning_in_any_build_type(hosts: Hosts) -> None:
     include = hosts.folder / "moved static/include"
     # The INIT macros are C's own casts in headers without LIGHTCAP_RESULT_INIT.
@@ -236,6 +249,7 @@ CASES = [
     a_host_of_hostile_flags_and_no_build_type_captions_to_the_bit,
     kernels_follow_their_row_whatever_the_host_compiles_for,
     a_static_library_is_found_where_it_was_moved_to,
+    the_examples_are_built_against_an_installed_library,
     public_headers_give_no_warning_in_any_build_type,
     versions_of_another_minor_are_refused_before_1_0,
     a_host_of_c_alone_links_a_static_library,
