@@ -28,7 +28,7 @@ void apply_zip64(std::span<const uint8_t> extra, std::span<uint64_t* const> valu
   constexpr uint16_t kZip64Id = 1;
   constexpr uint64_t kInExtra = 0xFFFFFFFF;
   const bool wanted =
-      std::any_of(values.begin(), values.end(), [](uint64_t* v) { return *v == kInExtra; });
+      std::any_of(values.begin(), values.end(), [](const uint64_t* v) { return *v == kInExtra; });
   if (!wanted) return;
   ByteReader reader(extra, "a zip entry's extra field");
   while (reader.left() >= 4) {
