@@ -77,7 +77,7 @@ endfunction()
 
 # For sources of the calling folder that are mostly option parsers or JSON: optimising these takes most
 # of a build's time, and they run for microseconds.
-function(lightcap_optimize_little)
+function(lightcap_reduce_optimization)
   if(LIGHTCAP_SANITIZE)
     set(level -O0)
   else()

@@ -1,4 +1,4 @@
-"""What the parts of a trained model are worth: captions in PyTorch with a part taken out.
+"""The worth of a trained model's parts: captions in PyTorch with a part taken out.
 
 Nothing is trained again. A model that learnt with a part does not show what it would have learnt
 without it; the losses here are upper bounds of the part's worth.

@@ -1,4 +1,4 @@
-"""What each kind of thing looks like: a list of shapes in a unit box, x to the right, y down.
+"""The looks of each kind of thing: a list of shapes in a unit box, x to the right, y down.
 
 A shape is (form, paint, numbers). Forms: e ellipse (x0 y0 x1 y1), r rectangle (same), p polygon
 (x y ...), l line (x y ...). Paints: m the thing's colour, d a darker and w a lighter one of it, or a

@@ -116,7 +116,7 @@ def _place(group: Group, scene: Scene, taken: list[Box], rng: np.random.Generato
 
 
 def lies(link: str, a: Group, b: Group, slack: float = 0, width: float = 0) -> bool:
-    """Whether every member of a lies so to every member of b.
+    """True if every member of a lies so to every member of b.
 
     A positive slack takes what fails by so little for true (of a thing's height; sideways, of the
     picture's width), a negative one takes what holds by so little for false.
@@ -139,7 +139,7 @@ def _relation(a: Group, b: Group, slack: float = 0, width: float = 0) -> str:
 
 
 def _clear(scene: Scene) -> bool:
-    """Whether people would agree on how the first two groups lie to each other."""
+    """True if people would agree on how the first two groups lie to each other."""
     a, b = scene.groups[:2]
     strict, loose = (_relation(a, b, slack, scene.width) for slack in (-MARGIN, MARGIN))
     return strict == loose == _relation(a, b)

@@ -24,7 +24,7 @@ EMPHASIS = 2.0  # on words of number and relation: the last to be learnt
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether a product of bfloat16 vectors is an instruction (Linux's names for it)."""
+    """True if a product of bfloat16 vectors is an instruction (Linux's names for it)."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:
@@ -159,7 +159,7 @@ class Trainer:
 
     def caption_loss(self, v: Tensor, found: list[list[int]], captions: Tensor, weights: Tensor,
                      rng: np.random.Generator) -> Tensor:  # fmt: skip
-        """Of one of each image's captions, every branch with its own weights [3, B] of the images."""
+        """The loss of one of each image's captions; each branch has weights [3, B] of the images."""
         model, special = self.model, self.text.special
         tokens = self.concept_tokens(found)
         filled = tokens != special.pad
@@ -185,7 +185,7 @@ class Trainer:
 
 
 def write(out: Path, trainer: Trainer) -> None:
-    """What lightcap-convert takes."""
+    """Writes the files that lightcap-convert takes."""
     with torch.no_grad():
         trainer.model.concept_extractor.vocabulary.copy_(trainer.tower())
     torch.save(trainer.model.state_dict(), out / "model.pt")

@@ -1,4 +1,4 @@
-"""What `lightcap caption` prints and traces, computed by PyTorch."""
+"""The output and the trace of `lightcap caption`, computed by PyTorch."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Special:
     mask: int
 
     def never(self) -> list[int]:
-        """What is never generated."""
+        """The tokens that are never generated."""
         return [self.pad, self.unk, self.cls, self.mask]
 
 

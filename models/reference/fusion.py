@@ -175,7 +175,10 @@ class Bert(nn.Module):
 def attention_mask(
     prefix: int, caption: int, decode: str, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Who may look at whom [rows, rows]: prefix, caption and, with mask, the [MASK] rows."""
+    """The attention mask [rows, rows], True where a row sees another one.
+
+    Rows are the prefix, the caption and, with decode "mask", the [MASK] rows.
+    """
     causal = torch.ones(caption, caption, dtype=torch.bool, device=device).tril()
     rows = prefix + caption * (2 if decode == "mask" else 1)
     mask = torch.zeros(rows, rows, dtype=torch.bool, device=device)

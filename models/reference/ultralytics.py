@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# What makes tensors; every other class becomes an inert one.
+# The classes that make tensors; every other class becomes an inert one.
 HARMLESS = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "Size"): torch.Size,
