@@ -1,4 +1,4 @@
-// What engine/platform/platform.h promises, in terms of the standard library alone: a port begins
+// The promises of engine/platform/platform.h, in terms of the standard library alone: a port begins
 // by passing these.
 #include "engine/platform/platform.h"
 

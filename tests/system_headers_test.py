@@ -60,7 +60,7 @@ def violations(root):
                 system, own = named.groups() if named else (None, None)
                 if system in ALLOWED:
                     continue
-                # What is quoted must lie in the project: the compiler would look for it in the system's folders next.
+                # A quoted header must lie in the project: the compiler would look for it in the system's folders next.
                 if own and any((place / own).is_file() for place in (path.parent, root, root / "api")):
                     continue
                 found.append(f"{path.relative_to(root)}:{number}: {directive[1].strip()}")
