@@ -100,7 +100,7 @@ class SystemHeaders(unittest.TestCase):
         for folder in FOLDERS:
             self.assertTrue(any(path.suffix in ENDINGS for path in (ROOT / folder).rglob("*")), folder)
         for path in ROOT.glob("*/"):
-            if path.name not in [*FOLDERS, "tests", "docs"] and not path.name.startswith((".", "build")):
+            if path.name not in [*FOLDERS, "examples", "tests", "docs"] and not path.name.startswith((".", "build")):
                 sources = [p for p in path.rglob("*") if p.suffix in ENDINGS]
                 self.assertEqual(sources, [], "add the folder to FOLDERS")
 
