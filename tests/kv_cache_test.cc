@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kWidth = 6, kHeads = 2, kHeadSize = 3, kSlots = 5, kLayers = 2;
 
-// What a slot holds at k, other for each beam, layer and slot.
+// The value of a slot at k, other for each beam, layer and slot.
 float key_at(size_t beam, size_t layer, size_t slot, size_t k) {
   return static_cast<float>(1000 * beam + 100 * layer + 10 * slot + k);
 }

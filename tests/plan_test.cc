@@ -58,7 +58,7 @@ TEST_F(PlanDeathTest, EveryForgottenGuardFaultsWhilePlanning) {
   }
 }
 
-// What is planned first stays inaccessible when ranges for larger buffers are added.
+// A range planned first stays inaccessible when ranges for larger buffers are added.
 TEST_F(PlanDeathTest, EveryByteOfEveryBufferIsInaccessible) {
   char* buffers[3];
   const size_t bytes[3] = {100, size_t{40} << 20, size_t{300} << 20};

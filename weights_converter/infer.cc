@@ -42,7 +42,7 @@ class Inference : public ModuleVisitor {
       if (dims[i].size != nullptr) read(dims[i], found->second[i]);
     }
   }
-  // What does not divide shows as shapes that are not those of the schema.
+  // A remainder shows as shapes that are not those of the schema.
   void read(const Dim& dim, uint64_t found) {
     if (found > UINT32_MAX || dim.factor == 0) return;
     const uint64_t sum = found * dim.divisor / dim.factor;
@@ -78,9 +78,9 @@ class BoundsCheck {
 }  // namespace
 
 void infer_sizes(const Shapes& shapes, Config& config) {
-  // What two sizes depend on is read first: the outputs of the detector's head are anchors times
-  // classes, and where no tensor says how wide the modulator is, it is an eighth of the fusion
-  // model, as in the paper: 39.
+  // A dimension that two sizes depend on is read first: the outputs of the detector's head are
+  // anchors times classes, and where no tensor says how wide the modulator is, it is an eighth of
+  // the fusion model, as in the paper: 39.
   Config first = config;
   Inference first_pass(shapes), second_pass(shapes);
   describe_model(first_pass, first);
