@@ -24,22 +24,22 @@
 #include "models/trace.h"
 
 struct lightcap_model {
-  std::shared_ptr<const lightcap::Model> model;
+  std::shared_ptr<const lightcap::internal::Model> model;
 };
 
 struct lightcap_session {
-  lightcap_session(std::shared_ptr<const lightcap::Model> model,
-                   const lightcap::SessionOptions& options)
+  lightcap_session(std::shared_ptr<const lightcap::internal::Model> model,
+                   const lightcap::internal::SessionOptions& options)
       : session(std::move(model), options) {}
 
-  lightcap::Session session;
-  lightcap::TraceFunction trace;  // may be empty
+  lightcap::internal::Session session;
+  lightcap::internal::TraceFunction trace;  // may be empty
   std::vector<lightcap_concept> concepts;
   // this_process() of the caption under way, 0 while there is none.
   std::atomic<uint64_t> captioning{0};
 };
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // A fixed buffer: reporting that memory ran out must not need any.
@@ -211,9 +211,9 @@ lightcap_status caption_encoded(lightcap_session* session, const lightcap_captio
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
-using namespace lightcap;
+using namespace lightcap::internal;
 
 const char* lightcap_version(void) { return LIGHTCAP_VERSION; }
 

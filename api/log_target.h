@@ -7,7 +7,7 @@
 
 #include "lightcap.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A sequence lock: readers see a function and its context as they were set together, and wait for
 // nobody but a writer between its two stores. Takes no memory, so that setting cannot fail.
@@ -42,6 +42,6 @@ class LogTarget {
   std::atomic<void*> context_{nullptr};
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_API_LOG_TARGET_H_

@@ -11,7 +11,7 @@
 #include "engine/runtime/error.h"
 #include "lightcap.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The name of a struct and where each of its fields ends.
 template <class Struct>
@@ -112,6 +112,6 @@ void give_result(const Result& result, Result& out) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_API_VERSIONED_STRUCT_H_

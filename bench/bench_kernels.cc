@@ -20,7 +20,7 @@
 #include "kernels/dispatch.h"
 #include "tests/kernels/kernel_case.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 namespace {
 
 using benchmark::Counter;
@@ -144,12 +144,12 @@ void register_all() {
 }
 
 }  // namespace
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench
 
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  lightcap::bench::register_all();
+  lightcap::internal::bench::register_all();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

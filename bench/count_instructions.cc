@@ -11,7 +11,7 @@
 #include "tests/kernels/kernel_case.h"
 
 int main() {
-  using namespace lightcap;
+  using namespace lightcap::internal;
   for (size_t i = 0; i < isa_count(); ++i) {
     const IsaInfo& isa = isa_at(i);
     if (!isa_supported(isa)) continue;

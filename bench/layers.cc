@@ -11,7 +11,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/pack.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
@@ -179,4 +179,4 @@ double LayerProblem::winograd_error(const KernelTable& kernels) {
   return largest / std::sqrt(squares / static_cast<double>(direct.size()));
 }
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench

@@ -9,7 +9,7 @@
 
 #include "engine/runtime/ops.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 
 // A line of the file `stage`.txt.
 struct LayerShape {
@@ -62,6 +62,6 @@ class LayerProblem {
   size_t next_ = 0;
 };
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench
 
 #endif  // LIGHTCAP_BENCH_LAYERS_H_

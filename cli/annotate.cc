@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 constexpr Color kWhite = {255, 255, 255};
@@ -194,4 +194,4 @@ Canvas annotated(const ImageView& image, const lightcap_result& result) {
   return canvas;
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

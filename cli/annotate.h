@@ -9,7 +9,7 @@
 #include "engine/image/image.h"
 #include "lightcap.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 
 // How much is drawn, however much a model says or a picture holds. Texts that are longer end in
 // "..."; the sums of these bound the canvas.
@@ -24,6 +24,6 @@ struct AnnotationLimits {
 // no numbers or lie outside, and texts of any bytes and length.
 Canvas annotated(const ImageView& image, const lightcap_result& result);
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli
 
 #endif  // LIGHTCAP_CLI_ANNOTATE_H_

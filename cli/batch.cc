@@ -11,7 +11,7 @@
 
 #include "cli/output.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 // Jobs take the next index each; the printer waits for lines in order.
@@ -133,4 +133,4 @@ void ProgressBar::show(size_t done) {
   line_.show(text.c_str());
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

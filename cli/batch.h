@@ -8,7 +8,7 @@
 
 #include "engine/text/status_line.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 
 // The output about one picture, once it is done.
 struct Line {
@@ -39,6 +39,6 @@ class ProgressBar {
   StatusLine line_;
 };
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli
 
 #endif  // LIGHTCAP_CLI_BATCH_H_

@@ -20,7 +20,7 @@
 #include "lightcap.h"
 #include "models/lightcap.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A session's stages one by one, and parts of a decoding step.
 class StageBench {
@@ -52,9 +52,9 @@ class StageBench {
   Session& session_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -272,4 +272,4 @@ Command add_bench(CLI::App& app) {
   };
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

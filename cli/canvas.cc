@@ -20,7 +20,7 @@
 #include <stb_image_write.h>
 #pragma GCC diagnostic pop
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 char drawable(char c) { return c >= ' ' && c < 127 ? c : '?'; }
@@ -128,4 +128,4 @@ size_t fitting_length(std::string_view line, int64_t width) {
   return length;
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 
 using Color = std::array<uint8_t, 3>;
 
@@ -50,6 +50,6 @@ int64_t text_width(std::string_view line);
 // than that and one.
 size_t fitting_length(std::string_view line, int64_t width);
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli
 
 #endif  // LIGHTCAP_CLI_CANVAS_H_

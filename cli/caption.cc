@@ -21,7 +21,7 @@
 #include "lightcap.h"
 #include "models/lightcap.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -304,4 +304,4 @@ Command add_caption(CLI::App& app) {
   };
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

@@ -6,7 +6,7 @@
 #include <functional>
 #include <string>
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 
 // Each adds its subcommand to `app` and returns what to run if it is chosen; that returns an exit
 // code or throws Error.
@@ -20,6 +20,6 @@ Command add_inspect(CLI::App& app);
 // configurations has it. Throws Error(kModel) where there is none.
 std::string find_model(const std::string& given);
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli
 
 #endif  // LIGHTCAP_CLI_CLI_H_

@@ -14,7 +14,7 @@
 #include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 namespace fs = std::filesystem;
@@ -182,4 +182,4 @@ void refuse_input_as_output(const std::string& output, const std::vector<std::st
   }
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 
 // The argument that stands for standard input.
 inline constexpr const char* kStandardInput = "-";
@@ -39,6 +39,6 @@ std::string name_of_input(const std::string& path);
 // replace it.
 void refuse_input_as_output(const std::string& output, const std::vector<std::string>& inputs);
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli
 
 #endif  // LIGHTCAP_CLI_INPUTS_H_

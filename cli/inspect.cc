@@ -12,7 +12,7 @@
 #include "engine/text/printable.h"
 #include "models/weights.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 using nlohmann::ordered_json;
@@ -128,4 +128,4 @@ Command add_inspect(CLI::App& app) {
   return [options] { return inspect(options->model, options->verify, options->json); };
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

@@ -16,7 +16,7 @@
 #include "lightcap.h"
 #include "models/lightcap.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 std::string version_text() {
@@ -91,21 +91,21 @@ std::string find_model(const std::string& given) {
       "no model: give one with --model or LIGHTCAP_MODEL, or put scenes.lcw beside the program");
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli
 
 int main(int argc, char** argv) {
-  using lightcap::ErrorCode;
-  lightcap::end_with_words({.out_of_memory = "out of memory\n"});
+  using lightcap::internal::ErrorCode;
+  lightcap::internal::end_with_words({.out_of_memory = "out of memory\n"});
   try {
-    return lightcap::cli::run(argc, argv);
-  } catch (const lightcap::Error& error) {
-    lightcap::cli::report(error.what());
+    return lightcap::internal::cli::run(argc, argv);
+  } catch (const lightcap::internal::Error& error) {
+    lightcap::internal::cli::report(error.what());
     return static_cast<int>(error.code());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "lightcap: out of memory\n");
     return static_cast<int>(ErrorCode::kMemory);
   } catch (const std::exception& error) {
-    lightcap::cli::report(std::string("internal error: ") + error.what());
+    lightcap::internal::cli::report(std::string("internal error: ") + error.what());
     return static_cast<int>(ErrorCode::kInternal);
   }
 }

@@ -11,7 +11,7 @@
 #include "engine/text/printable.h"
 #include "engine/text/unicode.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const char* what) {
@@ -76,4 +76,4 @@ void write_output(const std::string& path, std::span<const uint8_t> bytes) {
   file.publish();
 }
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

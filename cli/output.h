@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 
 // "lightcap: message", a line for stderr. The message may quote files and paths: what could do more
 // than show itself is escaped, so that nobody's line can pass for ours. Lists, whose lines begin
@@ -28,6 +28,6 @@ void flush_results();
 // pipe or a device. Throws Error(kOutput) that names the path.
 void write_output(const std::string& path, std::span<const uint8_t> bytes);
 
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli
 
 #endif  // LIGHTCAP_CLI_OUTPUT_H_

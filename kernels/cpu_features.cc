@@ -5,7 +5,7 @@
 #include <cpuid.h>
 #endif
 
-namespace lightcap {
+namespace lightcap::internal {
 
 #if defined(__x86_64__)
 namespace {
@@ -65,4 +65,4 @@ uint32_t detect_cpu_features() noexcept {
 uint32_t detect_cpu_features() noexcept { return 0; }
 #endif
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

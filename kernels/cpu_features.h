@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The rows of isa.def, numbered.
 enum CpuFeatureIndex : int {
@@ -24,6 +24,6 @@ enum CpuFeature : uint32_t {
 // The features of the CPU that this runs on, as CpuFeature bits.
 uint32_t detect_cpu_features() noexcept;
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_CPU_FEATURES_H_

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The numbers are those of the .lcw format.
 enum class DataType : uint8_t { kF32 = 1, kF16, kBf16 };
@@ -30,6 +30,6 @@ constexpr float widen_f16(uint16_t half) {
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_DATA_TYPE_H_

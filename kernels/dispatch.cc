@@ -16,7 +16,7 @@
 #error "LightCap has kernels for x86-64 and AArch64"
 #endif
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The tables that kernels/simd/table.cc defines, once for each row.
 namespace isa {
@@ -79,4 +79,4 @@ const KernelTable* find_kernels(const char* name) noexcept {
   return nullptr;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -7,7 +7,7 @@
 
 #include "kernels/kernels.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct IsaInfo {
   const char* name;          // as in isa.def: "avx2"
@@ -29,6 +29,6 @@ const KernelTable& best_kernels() noexcept;
 // unknown or the instruction set is not supported here.
 const KernelTable* find_kernels(const char* name) noexcept;
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_DISPATCH_H_

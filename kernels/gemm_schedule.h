@@ -11,7 +11,7 @@
 
 #include "kernels/packed_matrix.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The register tile of an instruction set: MR rows by NR = 16 * nr_panels columns.
@@ -90,6 +90,6 @@ struct GemmSchedule {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_GEMM_SCHEDULE_H_

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 bool is_strictly_included(const IsaRow& row, const IsaRow& other) {
@@ -93,4 +93,4 @@ SelectedKernels select_kernels(std::span<const IsaRow> rows, uint32_t features) 
   return selected;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

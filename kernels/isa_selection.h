@@ -11,7 +11,7 @@
 
 #include "kernels/kernels.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct IsaRow {
   std::string_view name;
@@ -79,6 +79,6 @@ struct SelectedKernels {
 };
 SelectedKernels select_kernels(std::span<const IsaRow> rows, uint32_t features) noexcept;
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_ISA_SELECTION_H_

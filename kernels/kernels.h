@@ -24,7 +24,7 @@
 
 #include "kernels/packed_matrix.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 enum class Activation : uint8_t { kNone, kRelu, kSilu, kGelu, kSigmoid };
 
@@ -305,6 +305,6 @@ struct KernelTable {
 #undef LIGHTCAP_KERNEL
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_KERNELS_H_

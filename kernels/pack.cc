@@ -1,6 +1,6 @@
 #include "kernels/pack.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 void pack_panels(const float* weights, size_t outputs, size_t depth, float* panels) {
   pack_conv_panels(weights, outputs, depth, 1, 1, panels);
@@ -98,4 +98,4 @@ void unpack_row(const PackedMatrix& weights, size_t output, float* out) {
   for (size_t k = 0; k < weights.depth; ++k) out[k] = element(weights, first + k * kPanelWidth);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

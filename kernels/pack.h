@@ -7,7 +7,7 @@
 
 #include "kernels/packed_matrix.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Packs weights [outputs][depth], row-major, into panels [ceil(outputs/16)][depth][16], with zeros
 // for the last panel's missing outputs.
@@ -39,6 +39,6 @@ void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t
 // a gather: each fp32 element lies in a cache line of its own.
 void unpack_row(const PackedMatrix& weights, size_t output, float* out);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_PACK_H_

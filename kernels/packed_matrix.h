@@ -6,7 +6,7 @@
 
 #include "kernels/data_type.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The number of outputs that a panel holds side by side. 16 floats are one zmm, two ymm or four q
 // registers, so one layout serves every instruction set.
@@ -37,6 +37,6 @@ struct PackedMatrix {
   size_t bytes() const { return panel_elements(outputs, depth) * data_type_bytes(type); }
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_PACKED_MATRIX_H_

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 double length_penalized(double sum, size_t length, double alpha) {
   return sum / std::pow(static_cast<double>(length), alpha);
@@ -104,4 +104,4 @@ const Hypothesis& BeamSearch::finish() {
   return pool_[0];
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

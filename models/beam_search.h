@@ -9,7 +9,7 @@
 
 #include "models/ensemble_head.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 inline constexpr size_t kMaxBeams = 32;
 
@@ -77,6 +77,6 @@ class BeamSearch {
   std::vector<Candidate> candidates_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_BEAM_SEARCH_H_

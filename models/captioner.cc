@@ -1,6 +1,6 @@
 #include "models/captioner.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 Captioner::Captioner(const Model& model, size_t beams)
     : decoder_(model.decoder()),
@@ -19,4 +19,4 @@ void Captioner::run(const Runtime& runtime, const DecodeOptions& options, StepOb
   word_piece_.decode(hypothesis_->tokens.data(), hypothesis_->tokens.size(), text_);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -6,7 +6,7 @@
 
 #include "models/model.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class Captioner {
  public:
@@ -42,6 +42,6 @@ class Captioner {
   std::string text_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_CAPTIONER_H_

@@ -5,7 +5,7 @@
 
 #include "models/preprocess.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr float kSmallestNorm = 1e-12f;  // torch.nn.functional.normalize's eps
@@ -58,4 +58,4 @@ void ConceptExtractor::forward(const Runtime& runtime, const Tensor& features, c
   linear(runtime, vocabulary_, embedding, similarity.first_rows(count));
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

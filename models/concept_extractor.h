@@ -12,7 +12,7 @@
 #include "models/coordinates.h"
 #include "models/weights.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class ConceptExtractor {
  public:
@@ -45,6 +45,6 @@ inline void ConceptExtractor::describe(ModuleVisitor& visitor, Config& config) {
   vocabulary_.name = "concept_extractor.vocabulary";
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_CONCEPT_EXTRACTOR_H_

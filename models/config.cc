@@ -6,7 +6,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr std::string_view kModulatorWidth = "modulator.width";
@@ -116,4 +116,4 @@ Config read_config(const WeightsFile& file) {
   return config;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

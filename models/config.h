@@ -10,7 +10,7 @@
 
 #include "engine/io/weights_file.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 enum class Resize : uint64_t { kStretch, kCenterCrop };
 enum class Decode : uint64_t { kMask, kCausal };
@@ -143,6 +143,6 @@ std::string contradiction(const Config& config);
 // key, from when the modulator was as wide as the fusion model.
 Config read_config(const WeightsFile& file);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_CONFIG_H_

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Corners in pixels of some grid: the top left pixel covers [0, 1] x [0, 1].
 struct Box {
@@ -38,6 +38,6 @@ struct CoordinateMap {
   }
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_COORDINATES_H_

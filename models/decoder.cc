@@ -7,7 +7,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 Decoder::Decoder(const Weights& weights, const Fusion& fusion, const EnsembleHead& head,
                  SpecialTokens special)
@@ -121,4 +121,4 @@ const Hypothesis& Decoder::beam_search(const Runtime& runtime, const DecodeOptio
   return search.finish();
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

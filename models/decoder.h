@@ -10,7 +10,7 @@
 #include "models/ensemble_head.h"
 #include "models/fusion.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct DecodeOptions {
   size_t beams = 1;             // 1 is greedy search
@@ -84,6 +84,6 @@ class Decoder {
   size_t rows_per_beam_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_DECODER_H_

@@ -6,7 +6,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr Fused kSilu = {.activation = Activation::kSilu};
@@ -226,4 +226,4 @@ size_t Detector::propose(const Runtime& runtime, const std::array<Tensor, kScale
   return kept;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -14,7 +14,7 @@
 #include "models/nms.h"
 #include "models/weights.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class Detector {
  public:
@@ -119,6 +119,6 @@ inline void Detector::describe(ModuleVisitor& visitor, Config& config) {
                  {.change = fill_anchors});
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_DETECTOR_H_

@@ -7,7 +7,7 @@
 
 #include "engine/runtime/split.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The words that one task computes: 1.25 MB of the embedding at d = 312, and their logits fit into
@@ -193,4 +193,4 @@ void EnsembleHead::best_words(const Runtime& runtime, Matrix log_probabilities, 
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -10,7 +10,7 @@
 #include "models/weights.h"
 #include "models/word_embedding.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A word and its log-probability.
 struct ScoredToken {
@@ -93,6 +93,6 @@ inline void EnsembleHead::describe(ModuleVisitor& visitor, Config& config) {
   visitor.values(bias_, "head.bias", {tells(config.fusion.vocabulary)});
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_ENSEMBLE_HEAD_H_

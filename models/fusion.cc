@@ -6,7 +6,7 @@
 
 #include "engine/runtime/split.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kCaptionType = 0;
@@ -252,4 +252,4 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

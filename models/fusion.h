@@ -15,7 +15,7 @@
 #include "models/weights.h"
 #include "models/word_embedding.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class Fusion {
  public:
@@ -121,6 +121,6 @@ inline void Fusion::describe(ModuleVisitor& visitor, Config& config) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_FUSION_H_

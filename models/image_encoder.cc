@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr Fused kRelu = {.activation = Activation::kRelu};
@@ -74,4 +74,4 @@ void ImageEncoder::block(const Runtime& runtime, const Bottleneck& block, const 
           .residual_stride = shortcut.pixel_stride});
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

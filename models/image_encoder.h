@@ -11,7 +11,7 @@
 #include "engine/runtime/ops.h"
 #include "models/weights.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class ImageEncoder {
  public:
@@ -74,6 +74,6 @@ inline void ImageEncoder::describe(ModuleVisitor& visitor, Config& config) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_IMAGE_ENCODER_H_

@@ -5,7 +5,7 @@
 
 #include "engine/runtime/split.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kLineFloats = 16;
@@ -68,4 +68,4 @@ void CaptionCaches::reorder(const Runtime& runtime, const uint32_t* parents, siz
   std::swap(caches_, spare_);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

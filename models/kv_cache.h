@@ -8,7 +8,7 @@
 
 #include "engine/runtime/ops.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Keys and values of one layer, a slot for each token. Keys are transposed per head,
 // [heads][head_size][slots], as the attention kernel wants them; values are [slots][width]. A view:
@@ -53,6 +53,6 @@ class CaptionCaches {
   std::vector<std::vector<KeyValueCache>> caches_, spare_;  // [beams][layers]
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_KV_CACHE_H_

@@ -10,7 +10,7 @@
 #include "engine/runtime/error.h"
 #include "kernels/dispatch.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 std::string supported_isas() {
@@ -172,4 +172,4 @@ void Session::caption(const ImageView& image, const DecodeOptions& options,
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

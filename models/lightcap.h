@@ -16,7 +16,7 @@
 #include "models/pipeline.h"
 #include "models/stage.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The kernels of the instruction set `name`; where it is null those of $LIGHTCAP_ISA, else the best
 // that this machine has. Throws Error(kIsa), with a list of what there is.
@@ -92,6 +92,6 @@ class Session {
   Captioner captioner_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_LIGHTCAP_H_

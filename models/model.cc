@@ -4,7 +4,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/unicode.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The list of strings under `key`, which has to have `expected` of them.
@@ -65,4 +65,4 @@ Model::Model(WeightsFile file)
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

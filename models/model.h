@@ -17,7 +17,7 @@
 #include "models/modulator.h"
 #include "models/weights.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Immutable: any number of sessions use it at once. Owns its file; what the accessors return lives
 // as long as the model.
@@ -64,6 +64,6 @@ class Model {
   std::vector<std::vector<uint32_t>> label_tokens_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_MODEL_H_

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, size_t count,
                         const Tensor& features, float* gate, const Tensor& modulated) const {
@@ -36,4 +36,4 @@ void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, 
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -9,7 +9,7 @@
 #include "models/weights.h"
 #include "models/word_embedding.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class Modulator {
  public:
@@ -36,6 +36,6 @@ inline void Modulator::describe(ModuleVisitor& visitor, Config& config) {
   visitor.linear(fc2_, "modulator.fc2", width, channels);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_MODULATOR_H_

@@ -5,7 +5,7 @@
 #include "models/detector.h"
 #include "models/image_encoder.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Zeros on the outer `padding` pixels of every side.
@@ -88,4 +88,4 @@ Tensor NetworkInputs::encoder_pixels() const {
 
 Tensor NetworkInputs::detector_pixels() const { return inside(detector_, Detector::kInputPadding); }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

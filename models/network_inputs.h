@@ -7,7 +7,7 @@
 #include "models/config.h"
 #include "models/preprocess.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The places of a picture's pixels in the inputs of the two networks.
 struct PictureGeometry {
@@ -58,6 +58,6 @@ class NetworkInputs {
   PictureGeometry geometry_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_NETWORK_INPUTS_H_

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 float area(const Box& box) { return (box.x2 - box.x1) * (box.y2 - box.y1); }
@@ -34,4 +34,4 @@ size_t suppress_overlaps(BoxCandidate* candidates, size_t count, float iou_thres
   return kept_count;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -7,7 +7,7 @@
 
 #include "models/coordinates.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct BoxCandidate {
   Box box;
@@ -24,6 +24,6 @@ float intersection_over_union(const Box& a, const Box& b);
 size_t suppress_overlaps(BoxCandidate* candidates, size_t count, float iou_threshold, size_t most,
                          Box* kept);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_NMS_H_

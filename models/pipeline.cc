@@ -5,7 +5,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 Pipeline::Pipeline(const Model& model) : model_(model) {
   const Config& config = model.config();
@@ -123,4 +123,4 @@ void Pipeline::run_prefix(const Runtime& runtime) {
   model_.fusion().run_prefix(runtime, prefix(), fusion_state_);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

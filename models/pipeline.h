@@ -10,7 +10,7 @@
 #include "models/model.h"
 #include "models/network_inputs.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A region of the picture and the concept that it shows.
 struct Concept {
@@ -74,6 +74,6 @@ class Pipeline {
   std::vector<uint32_t> tokens_;  // of the concepts' labels, and [SEP]
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_PIPELINE_H_

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr float kPadding = 114.0f / 255.0f;  // the grey that YOLOv5 is trained with
@@ -102,4 +102,4 @@ void detector_input(const ImageView& image, const LetterboxGeometry& geometry, s
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

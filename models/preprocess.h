@@ -13,7 +13,7 @@
 #include "models/config.h"
 #include "models/coordinates.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The image encoder's input: a square window into the resized picture.
 struct EncoderGeometry {
@@ -61,6 +61,6 @@ void encoder_input(const ImageView& image, const EncoderGeometry& geometry, cons
 void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
                     Arena& arena, ThreadPool& pool, const Tensor& out);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_PREPROCESS_H_

@@ -9,7 +9,7 @@
 #include "models/image_encoder.h"
 #include "models/modulator.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 RandomInit with_gain(double gain, uint64_t inputs) {
@@ -99,4 +99,4 @@ std::vector<TensorSpec> schema(const Config& config) {
   return std::move(builder.specs);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

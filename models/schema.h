@@ -14,7 +14,7 @@
 #include "engine/runtime/ops.h"
 #include "models/config.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Where a tensor of the weights file comes from.
 enum class TensorKind : uint8_t {
@@ -119,6 +119,6 @@ void describe_model(ModuleVisitor& visitor, Config& config);
 // All tensors of a model with these sizes, in that order.
 std::vector<TensorSpec> schema(const Config& config);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_SCHEMA_H_

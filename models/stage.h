@@ -8,7 +8,7 @@
 
 #include "models/decoder.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class Session;
 
@@ -53,6 +53,6 @@ class StageTimer final : public StageObserver {
   std::array<double, kStages> milliseconds_ = {};
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_STAGE_H_

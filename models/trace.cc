@@ -4,7 +4,7 @@
 
 #include "models/lightcap.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 void Trace::end(Stage stage, const Session& session) {
   const Pipeline& pipeline = session.pipeline();
@@ -69,4 +69,4 @@ void Trace::boxes(const char* name, const std::vector<Box>& boxes) const {
   function_(name, rows.data(), {boxes.size(), 5});
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -11,7 +11,7 @@
 #include "models/nms.h"
 #include "models/stage.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Called with a result: fp32, row-major, in PyTorch's order of dimensions, valid during the call.
 using TraceFunction =
@@ -39,6 +39,6 @@ class Trace final : public StageObserver, private StepObserver {
   size_t words_ = 0;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_TRACE_H_

@@ -4,7 +4,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The tensor's name without .weight; lives as long as the file.
@@ -110,4 +110,4 @@ size_t Weights::values() const {
   return count;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -13,7 +13,7 @@
 #include "models/config.h"
 #include "models/schema.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class Weights {
  public:
@@ -65,6 +65,6 @@ class Weights {
   std::unordered_map<const TensorEntry*, const float*> widened_at_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_WEIGHTS_H_

@@ -10,7 +10,7 @@
 #include "kernels/pack.h"
 #include "models/weights.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct WordEmbedding {
   PackedMatrix matrix;  // [W][d]
@@ -32,6 +32,6 @@ struct WordEmbedding {
   void lookup(uint32_t token, float* out) const { unpack_row(matrix, token, out); }
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_MODELS_WORD_EMBEDDING_H_

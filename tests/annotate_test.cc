@@ -12,7 +12,7 @@
 #include "engine/image/image.h"
 #include "tests/expect_error.h"
 
-namespace lightcap::cli {
+namespace lightcap::internal::cli {
 namespace {
 
 constexpr Color kWhite = {255, 255, 255};
@@ -200,4 +200,4 @@ TEST(CanvasTest, MeasuresTextAsItDrawsIt) {
 }
 
 }  // namespace
-}  // namespace lightcap::cli
+}  // namespace lightcap::internal::cli

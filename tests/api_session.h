@@ -11,7 +11,7 @@
 #include "lightcap.h"
 #include "tests/small_model.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 struct CloseHandle {
   void operator()(lightcap_model* model) const { lightcap_model_close(model); }
@@ -88,6 +88,6 @@ inline const Outcome& usual_outcome() {
   return outcome;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_API_SESSION_H_

@@ -4,7 +4,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // A graph of two stages that share memory.
@@ -72,4 +72,4 @@ TEST(Arena, StridesAvoidMultiplesOf4KiB) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

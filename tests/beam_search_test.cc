@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr uint32_t kEnd = 0, kA = 1, kB = 2, kC = 3;
@@ -139,4 +139,4 @@ TEST_F(Beams, ASearchForgetsTheOneBefore) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

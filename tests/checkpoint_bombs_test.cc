@@ -42,7 +42,7 @@ void operator delete[](void* memory) noexcept { uncounted(memory); }
 void operator delete(void* memory, size_t) noexcept { uncounted(memory); }
 void operator delete[](void* memory, size_t) noexcept { uncounted(memory); }
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // The limits that `lightcap-convert` promises for any checkpoint.
@@ -483,4 +483,4 @@ TEST(CheckpointBombs, WritesFiles) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

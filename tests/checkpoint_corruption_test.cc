@@ -9,7 +9,7 @@
 #include "weights_converter/checkpoint/checkpoint.h"
 #include "weights_converter/list.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 void PrintTo(const Corruption& corruption, std::ostream* out) { *out << corruption.name; }
 
 namespace {
@@ -74,4 +74,4 @@ TEST(CheckpointCorruption, EveryFlippedByteIsSurvived) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -2,7 +2,7 @@
 
 #include "tests/checkpoint_files.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // --- a sound file of each kind, to be damaged ---
@@ -383,4 +383,4 @@ std::vector<Corruption> all_corruptions() {
   return all;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 struct Corruption {
   const char* name;
@@ -21,6 +21,6 @@ std::vector<Corruption> all_corruptions();
 // records, a legacy stream, a tar, a safetensors file, a zip whose tensor is transposed.
 std::vector<std::string> sound_checkpoints();
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_CHECKPOINT_CORRUPTIONS_H_

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 std::string joined(const std::vector<std::string>& items) {
@@ -331,4 +331,4 @@ size_t position_of(const std::string& file, std::string_view bytes, size_t nth) 
   return position;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

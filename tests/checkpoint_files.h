@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 // Files and pickles are strings here: they concatenate.
 std::span<const uint8_t> as_bytes(const std::string& text);
@@ -81,6 +81,6 @@ std::string patched(std::string file, size_t position, std::string_view bytes);
 // where they do not.
 size_t position_of(const std::string& file, std::string_view bytes, size_t nth = 0);
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_CHECKPOINT_FILES_H_

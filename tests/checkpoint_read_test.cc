@@ -15,7 +15,7 @@
 #include "weights_converter/list.h"
 #include "weights_converter/sha256.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // The result points into the file, so each lives to the end.
@@ -443,4 +443,4 @@ TEST(Inflate, StoredFixedAndTruncated) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

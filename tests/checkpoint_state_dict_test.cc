@@ -5,7 +5,7 @@
 #include "tests/checkpoint_files.h"
 #include "weights_converter/checkpoint/state_dict.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 using Names = std::vector<std::string>;
@@ -319,4 +319,4 @@ TEST(StateDict, HintsDoNotAskForWhatWasGiven) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

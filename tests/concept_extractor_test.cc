@@ -10,7 +10,7 @@
 #include "kernels/packed_matrix.h"
 #include "tests/lcw_file.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 constexpr size_t kGrid = 2, kConcepts = 2, kBoxes = 3;
@@ -119,4 +119,4 @@ TEST_F(Extractor, NegativeSumsEndAtTheFirstLinearBlock) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

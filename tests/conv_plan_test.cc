@@ -10,7 +10,7 @@
 #include "engine/runtime/ops.h"
 #include "kernels/pack.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kChannels = 32;
@@ -82,4 +82,4 @@ TEST_F(ConvPlanTest, SessionsShareTransformedWeightsAndFreeThemTogether) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

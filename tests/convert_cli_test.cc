@@ -12,7 +12,7 @@
 
 #include "tests/tiny_checkpoint.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class ConvertCli : public ::testing::Test {
@@ -237,4 +237,4 @@ TEST_F(ConvertCli, AnInterruptedRunLeavesNothing) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

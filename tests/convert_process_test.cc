@@ -36,7 +36,7 @@ void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(m
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class ConvertProcess : public ::testing::Test {
@@ -152,4 +152,4 @@ TEST_F(ConvertProcess, EveryFailedAllocationIsAnExceptionThatLeavesNothing) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -14,7 +14,7 @@
 #include "weights_converter/sha256.h"
 #include "weights_converter/text_files.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // ---- Folding ----
@@ -327,4 +327,4 @@ TEST(Infer, SizesOutOfBounds) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -15,7 +15,7 @@
 #include "weights_converter/sha256.h"
 #include "weights_converter/verify.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // The four roles' files, vocabulary and labels of the tiny model in a folder.
@@ -593,4 +593,4 @@ TEST(Nearest, IsNeverAnotherModule) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -94,4 +94,4 @@ TEST_F(CpuCount, OddFilesAreNoLimit) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

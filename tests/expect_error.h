@@ -8,7 +8,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 // The message of the error that `function` has to throw.
 template <class Function>
@@ -30,6 +30,6 @@ inline void expect_lacks(const std::string& text, const std::string& part) {
   EXPECT_EQ(text.find(part), std::string::npos) << "\"" << part << "\" in: " << text;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_EXPECT_ERROR_H_

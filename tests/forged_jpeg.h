@@ -7,7 +7,7 @@
 
 #include "tests/pictures.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 struct ForgedFrame {
   uint8_t kind;  // 0xc0: baseline, 0xc2: progressive
@@ -61,6 +61,6 @@ inline Buffer forged(const ForgedFrame& frame, const std::vector<ForgedScan>& sc
   return file;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_FORGED_JPEG_H_

@@ -10,7 +10,7 @@
 
 #include "tests/api_session.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 #if defined(__has_feature)
@@ -176,4 +176,4 @@ TEST_F(Fork, WhileAnotherThreadOpensASessionLeavesAModelToCaptionWith) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr TileShape kAvx512 = {.mr = 12, .nr_panels = 2, .unroll = 1};
@@ -84,4 +84,4 @@ TEST(GemmSchedule, TilesOfABlockPrefetchTheNextBlock) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

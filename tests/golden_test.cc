@@ -18,7 +18,7 @@
 #include "models/trace.h"
 #include "tests/small_model.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using nlohmann::json;
@@ -154,4 +154,4 @@ INSTANTIATE_TEST_SUITE_P(EveryIsa, Golden, ::testing::ValuesIn(supported_kernels
                          [](const auto& isa) { return std::string(isa.param->isa); });
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

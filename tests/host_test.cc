@@ -34,7 +34,7 @@ int __wrap_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, v
 }
 }
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 bool error_has(const std::string& text) {
@@ -437,4 +437,4 @@ TEST_F(Host, DefaultThreadsFollowAffinity) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

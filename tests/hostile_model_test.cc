@@ -16,7 +16,7 @@
 #include "tests/expect_error.h"
 #include "tests/lcw_file.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 std::shared_ptr<const Model> open_model(const LcwFile& file) {
@@ -391,4 +391,4 @@ TEST(ModulatorWidth, OfTheModelThatShipsIsOld) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -27,7 +27,7 @@
 #define LIGHTCAP_SANITIZED
 #endif
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using namespace testing;
@@ -226,4 +226,4 @@ TEST(ImageCost, TooLittleMemoryForAPictureIsBadAlloc) {
 #endif
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -8,7 +8,7 @@
 #include "tests/forged_jpeg.h"
 #include "tests/pictures.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using namespace testing;
@@ -167,4 +167,4 @@ TEST(Jpeg, DamagedJpegsAreSurvived) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -9,7 +9,7 @@
 #include "engine/image/image.h"
 #include "tests/pictures.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using namespace testing;
@@ -246,4 +246,4 @@ TEST(Exif, IsAppliedUnlessIgnored) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -8,7 +8,7 @@
 #include "engine/image/image.h"
 #include "tests/pictures.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using namespace testing;
@@ -170,4 +170,4 @@ TEST(Bmp, HeadersThatCannotBeAreErrors) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -13,7 +13,7 @@
 #include "engine/runtime/error.h"
 #include "tests/pictures.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using namespace testing;
@@ -265,4 +265,4 @@ TEST(Image, RealFiles) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -11,7 +11,7 @@
 #include "kernels/cpu_features.h"
 #include "kernels/dispatch.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Made-up features.
@@ -216,4 +216,4 @@ TEST(Dispatch, FindsTheFeaturesThatTheCompilersOwnDetectionFinds) {
 #endif
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -12,7 +12,7 @@
 #include "kernels/dispatch.h"
 #include "tests/kernels/product_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class KernelTest : public ::testing::TestWithParam<KernelRow> {};
@@ -268,4 +268,4 @@ TEST(GuardedFloatsDeathTest, OneFloatTooFarCrashes) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

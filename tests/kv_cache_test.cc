@@ -7,7 +7,7 @@
 
 #include "kernels/dispatch.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kWidth = 6, kHeads = 2, kHeadSize = 3, kSlots = 5, kLayers = 2;
@@ -120,4 +120,4 @@ TEST_F(Caches, LaterSlotsAreStoredAfterReordering) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -9,7 +9,7 @@
 #include "engine/io/crc32.h"
 #include "models/schema.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class Writer {
@@ -224,4 +224,4 @@ Config smallest_config() {
   return config;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

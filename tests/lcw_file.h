@@ -10,7 +10,7 @@
 
 #include "models/config.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 struct LcwTensor {
   std::string name;
@@ -44,6 +44,6 @@ struct LcwFile {
 // The smallest sizes there are, nearly: some ten thousand weights.
 Config smallest_config();
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_LCW_FILE_H_

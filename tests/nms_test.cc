@@ -5,7 +5,7 @@
 
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr Box kUnit = {0, 0, 10, 10, 0.5f};
@@ -71,4 +71,4 @@ TEST(Suppression, AtAThresholdOfOneKeepsEvenTwins) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -15,7 +15,7 @@
 #include "tests/expect_error.h"
 #include "tests/tiny_checkpoint.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 constexpr uint8_t kBytes[] = {'n', 'e', 'w'};
@@ -146,4 +146,4 @@ TEST(OutputFile, WithoutPublishingNothingChanges) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

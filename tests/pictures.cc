@@ -12,7 +12,7 @@
 #include <stb_image_write.h>
 #pragma GCC diagnostic pop
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 void write(void* context, void* data, int size) {
@@ -148,4 +148,4 @@ std::string error_of(const Buffer& file, const ImageLimits& limits) {
   }
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -12,7 +12,7 @@
 
 #include "engine/image/image.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 using Buffer = std::vector<uint8_t>;
 
@@ -52,6 +52,6 @@ std::string error_of(const Buffer& file, const ImageLimits& limits = {});
 
 #define EXPECT_SAYS(error, words) EXPECT_NE((error).find(words), std::string::npos) << (error)
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_PICTURES_H_

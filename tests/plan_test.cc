@@ -6,7 +6,7 @@
 #include "engine/runtime/ops.h"
 #include "kernels/dispatch.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 class Plan : public ::testing::Test {
@@ -119,4 +119,4 @@ TEST_F(Plan, StepsCountOnlyWhilePlanning) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

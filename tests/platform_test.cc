@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
-namespace lightcap::platform {
+namespace lightcap::internal::platform {
 namespace {
 
 namespace fs = std::filesystem;
@@ -208,4 +208,4 @@ TEST_F(Platform, RandomBytesDiffer) {
 }
 
 }  // namespace
-}  // namespace lightcap::platform
+}  // namespace lightcap::internal::platform

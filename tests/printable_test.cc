@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using std::string_view_literals::operator""sv;
@@ -39,4 +39,4 @@ TEST(Printable, ALongTextIsCutBetweenCharacters) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -10,7 +10,7 @@
 #include "engine/io/crc32.h"
 #include "kernels/dispatch.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // A picture that any language can draw: smooth ramps with a pattern on top.
@@ -229,4 +229,4 @@ TEST(Resize, ExtremeShapesStayInsideThePlan) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -43,7 +43,7 @@ void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr DecodeOptions kBeams = {.beams = 3};
@@ -221,4 +221,4 @@ TEST(Session, PeakIsTheFileAndTheArena) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -12,7 +12,7 @@
 #include "weights_converter/assemble.h"
 #include "weights_converter/weights_writer.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // LightCap's sizes; all weights are 0, which no shape depends on.
@@ -66,4 +66,4 @@ TEST(Limits, LeaveRoomForTheLargestInputs) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -9,7 +9,7 @@
 
 #include "models/lightcap.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 // `variant` names a config of tests/goldens: the name of its file without .json.
 inline std::string small_model_path(const std::string& variant = "stretch-mask-mean_probability") {
@@ -21,6 +21,6 @@ inline std::shared_ptr<const Model> small_model(
   return std::make_shared<const Model>(WeightsFile::open(small_model_path(variant)));
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_SMALL_MODEL_H_

@@ -5,7 +5,7 @@
 
 #include <limits>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Calls `check` with every split of small totals, units and numbers of pieces.
@@ -86,4 +86,4 @@ TEST(CeilDiv, RoundsUp) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

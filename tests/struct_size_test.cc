@@ -6,7 +6,7 @@
 
 #include "tests/api_session.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 bool error_has(const std::string& text) {
@@ -178,4 +178,4 @@ TEST_F(StructSize, ANewerCallersResultEndsInZeros) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

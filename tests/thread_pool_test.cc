@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 TEST(ThreadPool, RunsEveryTaskOnceForAnyNumberOfThreads) {
@@ -84,4 +84,4 @@ TEST(ThreadPool, UsesTheHostsExecutor) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -11,7 +11,7 @@
 
 #include "models/schema.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 namespace fs = std::filesystem;
@@ -142,4 +142,4 @@ std::vector<std::string> TemporaryFolder::files() const {
   return names;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -9,7 +9,7 @@
 
 #include "models/config.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 struct TinyTensor {
   std::vector<uint64_t> shape;
@@ -49,6 +49,6 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_TINY_CHECKPOINT_H_

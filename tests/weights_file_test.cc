@@ -14,7 +14,7 @@
 #include "kernels/dispatch.h"
 #include "tests/small_model.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 std::vector<uint8_t> small_file() {
@@ -248,4 +248,4 @@ TEST(WeightsFile, SchemaMismatchesAreListed) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -20,7 +20,7 @@
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/verify.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -308,4 +308,4 @@ TEST(Verify, SeesPadding) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -5,7 +5,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/unicode.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using Ids = std::vector<uint32_t>;
@@ -119,4 +119,4 @@ TEST(Unicode, MalformedBytesAreReplaced) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -17,7 +17,7 @@
 #include "weights_converter/sha256.h"
 #include "weights_converter/text_files.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr std::array kRoles = {Role::kImageEncoder, Role::kDetector, Role::kBert, Role::kLightcap};
@@ -462,4 +462,4 @@ void Conversion::make(size_t index, std::span<float> out) const {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -17,7 +17,7 @@
 #include "weights_converter/checkpoint/state_dict.h"
 #include "weights_converter/weights_writer.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct ConversionOptions {
   // Paths by Role, empty where none is given; "FILE:PATH" takes what is at that path in the file.
@@ -101,6 +101,6 @@ class Conversion {
   std::vector<std::string> notes_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_ASSEMBLE_H_

@@ -4,7 +4,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 ScaleAndShift fold(const BatchNorm& batch_norm, const std::string& name) {
   const size_t channels = batch_norm.weight.size();
@@ -40,4 +40,4 @@ void scale_outputs(std::span<const double> scale, std::span<float> weights) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

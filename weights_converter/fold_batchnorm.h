@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Under PyTorch's names, one number a channel.
 struct BatchNorm {
@@ -28,6 +28,6 @@ ScaleAndShift fold(const BatchNorm& batch_norm, const std::string& name);
 // Multiplies each output's weights, [outputs][depth], by its scale.
 void scale_outputs(std::span<const double> scale, std::span<float> weights);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_FOLD_BATCHNORM_H_

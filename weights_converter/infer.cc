@@ -6,7 +6,7 @@
 #include "engine/runtime/error.h"
 #include "models/schema.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Reads the sizes that the modules' shapes tell.
@@ -95,4 +95,4 @@ void infer_sizes(const Shapes& shapes, Config& config) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

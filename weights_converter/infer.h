@@ -9,7 +9,7 @@
 
 #include "models/config.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // By the schema's names (those of a checkpoint with all prefixes).
 using Shapes = std::map<std::string, std::vector<uint64_t>>;
@@ -19,6 +19,6 @@ using Shapes = std::map<std::string, std::vector<uint64_t>>;
 // schema's. Throws Error(kCheckpoint) that lists all sizes out of bounds.
 void infer_sizes(const Shapes& shapes, Config& config);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_INFER_H_

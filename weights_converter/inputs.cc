@@ -5,7 +5,7 @@
 #include "engine/text/printable.h"
 #include "weights_converter/checkpoint/mapped_file.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 bool exists(const std::string& path) { return platform::status(path).has_value(); }
@@ -42,4 +42,4 @@ void refuse_overwriting(const std::string& output, const Checkpoint& checkpoint)
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

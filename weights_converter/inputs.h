@@ -7,7 +7,7 @@
 
 #include "weights_converter/checkpoint/checkpoint.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A checkpoint, and what of it to take: "FILE" or "FILE:state_dict.student".
 struct CheckpointPath {
@@ -24,6 +24,6 @@ CheckpointPath split_checkpoint_path(const std::string& path);
 void refuse_overwriting(const std::string& output, const std::vector<std::string>& inputs);
 void refuse_overwriting(const std::string& output, const Checkpoint& checkpoint);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_INPUTS_H_

@@ -11,7 +11,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 struct Line {
@@ -119,4 +119,4 @@ std::string list_tensors(const Checkpoint& checkpoint, ListStyle style) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -6,7 +6,7 @@
 
 #include "weights_converter/checkpoint/checkpoint.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 enum class ListStyle { kTable, kJson };
 
@@ -16,6 +16,6 @@ enum class ListStyle { kTable, kJson };
 // Error(kCheckpoint) for tensors that cannot be read, naming the first.
 std::string list_tensors(const Checkpoint& checkpoint, ListStyle style);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_LIST_H_

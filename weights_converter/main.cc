@@ -16,7 +16,7 @@
 #include "weights_converter/text_files.h"
 #include "weights_converter/verify.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -187,23 +187,24 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 int main(int argc, char** argv) {
-  lightcap::handle_signals();
-  const auto report = [](lightcap::ErrorCode code, const char* what) {
+  lightcap::internal::handle_signals();
+  const auto report = [](lightcap::internal::ErrorCode code, const char* what) {
     std::fprintf(stderr, "lightcap-convert: %s\n", what);
     return static_cast<int>(code);
   };
   try {
-    return lightcap::run(argc, argv);
-  } catch (const lightcap::Error& error) {
-    return report(error.code(), lightcap::printable_lines(error.what()).c_str());
+    return lightcap::internal::run(argc, argv);
+  } catch (const lightcap::internal::Error& error) {
+    return report(error.code(), lightcap::internal::printable_lines(error.what()).c_str());
   } catch (const std::bad_alloc&) {
-    return report(lightcap::ErrorCode::kMemory, "out of memory");
+    return report(lightcap::internal::ErrorCode::kMemory, "out of memory");
   } catch (const std::length_error&) {  // longer than any memory
-    return report(lightcap::ErrorCode::kMemory, "out of memory");
+    return report(lightcap::internal::ErrorCode::kMemory, "out of memory");
   } catch (const std::exception& error) {
-    return report(lightcap::ErrorCode::kInternal, lightcap::printable_lines(error.what()).c_str());
+    return report(lightcap::internal::ErrorCode::kInternal,
+                  lightcap::internal::printable_lines(error.what()).c_str());
   }
 }

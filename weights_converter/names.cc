@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Wagner and Fischer's, with one row.
@@ -70,4 +70,4 @@ std::optional<size_t> spelling_difference(std::string_view a, std::string_view b
   return differ;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // How many letters have to be inserted, removed or replaced to make one of the other.
 size_t edit_distance(std::string_view a, std::string_view b);
@@ -16,6 +16,6 @@ size_t edit_distance(std::string_view a, std::string_view b);
 // and `fc2`.
 std::optional<size_t> spelling_difference(std::string_view a, std::string_view b);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_NAMES_H_

@@ -3,7 +3,7 @@
 #include <array>
 #include <cmath>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // SplitMix64 (Steele, Lea, Flood 2014): a counter and a mixing function.
@@ -80,4 +80,4 @@ std::vector<std::string> placeholder_labels(uint64_t size) {
   return labels;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -10,7 +10,7 @@
 
 #include "models/schema.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Fills a checkpoint's tensor in the way that its block describes. The values depend on the
 // arguments alone, on every machine.
@@ -23,6 +23,6 @@ std::vector<std::string> placeholder_vocabulary(uint64_t size);
 // `size` labels, each a word of the placeholder vocabulary as far as that goes.
 std::vector<std::string> placeholder_labels(uint64_t size);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_RANDOM_H_

@@ -12,7 +12,7 @@
 
 #include "weights_converter/checkpoint/mapped_file.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using State = std::array<uint32_t, 8>;
@@ -146,4 +146,4 @@ std::vector<std::string> sha256_of_files(std::span<const MappedFile* const> file
   return hashes;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class MappedFile;
 
@@ -19,6 +19,6 @@ std::string sha256_of_file(const MappedFile& file);
 // Hashes many files, on as many threads as are useful and can be had.
 std::vector<std::string> sha256_of_files(std::span<const MappedFile* const> files);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_SHA256_H_

@@ -9,7 +9,7 @@
 #include "engine/runtime/terminate.h"
 #include "weights_converter/checkpoint/mapped_file.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Everything here but handle_signals runs in signal handlers: no allocation, no locks.
@@ -47,4 +47,4 @@ void handle_signals() {
   platform::before_termination(OutputFile::remove_unfinished);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -2,7 +2,7 @@
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // For the program alone, before anything else:
 // - SIGINT, SIGTERM and SIGHUP end it at once, as they would without this, but unfinished files are
@@ -12,6 +12,6 @@ namespace lightcap {
 // - Memory that runs out where no exception may leave ends it as it does elsewhere.
 void handle_signals();
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_SIGNALS_H_

@@ -12,7 +12,7 @@
 #include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/names.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using Json = nlohmann::json;
@@ -239,4 +239,4 @@ void parse_config(std::string_view text, const std::string& path, Config& config
   if (!complaints.empty()) fail(path, "these settings are wrong:" + complaints);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -8,7 +8,7 @@
 
 #include "models/config.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The parsers take a file's text and its path for messages; all throw Error(kCheckpoint). Lines end
 // in \n or \r\n; a byte order mark and empty lines at the end are passed over, text that is not
@@ -28,6 +28,6 @@ bool is_utf8(std::string_view text);
 // A file's whole text.
 std::string read_text(const std::string& path);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_TEXT_FILES_H_

@@ -9,7 +9,7 @@
 #include "engine/text/printable.h"
 #include "kernels/kernels.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using PlannedValue = decltype(PlannedKeyValue::value);
@@ -135,4 +135,4 @@ void verify_weights(const std::string& path, const WeightsPlan& plan, const Fill
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

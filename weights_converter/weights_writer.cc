@@ -11,7 +11,7 @@
 #include "engine/runtime/error.h"
 #include "kernels/pack.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The metadata's bytes, little-endian as the processor is (weights_format.h asserts it).
@@ -279,4 +279,4 @@ uint16_t to_f16(float value) {
   return static_cast<uint16_t>(sign | half);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

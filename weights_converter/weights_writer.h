@@ -11,7 +11,7 @@
 
 #include "engine/io/weights_format.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct PlannedKeyValue {
   std::string key;
@@ -56,6 +56,6 @@ std::vector<uint8_t> weights_in_memory(const WeightsPlan& plan, const FillTensor
 uint16_t to_f16(float value);
 uint16_t to_bf16(float value);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_WEIGHTS_WRITER_H_

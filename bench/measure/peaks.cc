@@ -10,7 +10,7 @@
 #include "engine/runtime/block.h"
 #include "kernels/pack.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 namespace {
 
 constexpr int kTrials = 7;
@@ -105,4 +105,4 @@ double measure_peak_bytes(ThreadPool& pool) {
   });
 }
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench

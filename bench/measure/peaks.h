@@ -7,7 +7,7 @@
 #include "engine/runtime/thread_pool.h"
 #include "kernels/kernels.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 
 struct Peaks {
   double flops = 0;  // fp32 operations a second; a multiply-add is two
@@ -27,6 +27,6 @@ inline Peaks measure_peaks(const KernelTable& kernels, ThreadPool& pool) {
   return {measure_peak_flops(kernels, pool), measure_peak_bytes(pool)};
 }
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench
 
 #endif  // LIGHTCAP_BENCH_MEASURE_PEAKS_H_

@@ -5,7 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 namespace {
 
 using nlohmann::ordered_json;
@@ -250,4 +250,4 @@ void print_profile(const ordered_json& report) {
   }
 }
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench

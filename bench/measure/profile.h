@@ -13,7 +13,7 @@
 #include "bench/measure/peaks.h"
 #include "engine/runtime/observer.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 
 using Clock = std::chrono::steady_clock;
 
@@ -84,6 +84,6 @@ class Profile final : public Observer {
 // As a table.
 void print_profile(const nlohmann::ordered_json& report);
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench
 
 #endif  // LIGHTCAP_BENCH_MEASURE_PROFILE_H_

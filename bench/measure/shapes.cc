@@ -5,7 +5,7 @@
 
 #include "engine/runtime/observer.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 namespace {
 
 constexpr const char* kHeader =
@@ -61,4 +61,4 @@ std::map<std::string, std::string> graph_shapes(std::shared_ptr<const Model> mod
   return std::move(shapes.blocks);
 }
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench

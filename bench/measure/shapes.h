@@ -8,7 +8,7 @@
 
 #include "models/lightcap.h"
 
-namespace lightcap::bench {
+namespace lightcap::internal::bench {
 
 // By block (encoder, detector, fusion, head): a line a distinct layer, in the graph's order,
 //   name kernel height width channels kernel_size stride out
@@ -19,6 +19,6 @@ namespace lightcap::bench {
 std::map<std::string, std::string> graph_shapes(std::shared_ptr<const Model> model,
                                                 const KernelTable& kernels);
 
-}  // namespace lightcap::bench
+}  // namespace lightcap::internal::bench
 
 #endif  // LIGHTCAP_BENCH_MEASURE_SHAPES_H_

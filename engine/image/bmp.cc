@@ -6,7 +6,7 @@
 
 #include "engine/image/decoders.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kFileHeader = 14;
@@ -209,4 +209,4 @@ Image decode_bmp(const EncodedImage& file) {
   return image;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -11,7 +11,7 @@
 #include "engine/image/image.h"
 #include "engine/image/stb.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // An encoded picture, and what holds for it.
 struct EncodedImage {
@@ -51,6 +51,6 @@ StbPicture decode_with_stb(const EncodedImage& file, const uint8_t* bytes, size_
 std::vector<uint8_t> spliced(const uint8_t* data, size_t size, size_t at, size_t removed,
                              const std::vector<uint8_t>& inserted);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IMAGE_DECODERS_H_

@@ -9,7 +9,7 @@
 #include "engine/image/stb.h"
 #include "engine/io/limits.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr int kUpright = 1;
@@ -256,4 +256,4 @@ int exif_orientation(const uint8_t* data, size_t size) {
   return kUpright;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

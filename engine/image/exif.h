@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The orientation, 1 to 8, of a JPEG or PNG file: that of its EXIF block (APP1, eXIf, or a text
 // chunk as ImageMagick writes it) or, if that has none, of its XMP packet (APP1 or a text chunk);
@@ -13,6 +13,6 @@ namespace lightcap {
 // outside [data, data + size). Throws std::bad_alloc.
 int exif_orientation(const uint8_t* data, size_t size);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IMAGE_EXIF_H_

@@ -6,7 +6,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using namespace std::string_view_literals;
@@ -215,4 +215,4 @@ ImageFormat recognise_image(const uint8_t* data, size_t size, const std::string&
               source + ": " + subject + "; accepted are JPEG, PNG, BMP and binary PNM (P5, P6)");
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 enum class ImageFormat { kJpeg, kPng, kBmp, kPnm };
 
@@ -14,6 +14,6 @@ enum class ImageFormat { kJpeg, kPng, kBmp, kPnm };
 // name where it is known: "PATH: this is a GIF; accepted are ...".
 ImageFormat recognise_image(const uint8_t* data, size_t size, const std::string& source);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IMAGE_FORMATS_H_

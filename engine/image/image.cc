@@ -13,7 +13,7 @@
 #include "engine/io/file.h"
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 void EncodedImage::refuse(const std::string& what) const {
   throw Error(ErrorCode::kInput, source + ": " + what);
@@ -145,4 +145,4 @@ Image read_image(const std::string& path, const ImageLimits& limits, bool apply_
   return decode_image(bytes.data(), bytes.size(), limits, apply_exif, path);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // 8-bit RGB, somebody else's.
 struct ImageView {
@@ -47,6 +47,6 @@ Image read_image(const std::string& path, const ImageLimits& limits, bool apply_
 // Turns a picture by an EXIF orientation, 1 to 8.
 Image upright(Image image, int orientation);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IMAGE_IMAGE_H_

@@ -10,7 +10,7 @@
 #include "engine/image/decoders.h"
 #include "engine/io/limits.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kMostComponents = 4;
@@ -351,4 +351,4 @@ Image decode_jpeg(const EncodedImage& file) {
   return {picture.width, picture.height, std::move(picture.pixels)};
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -11,7 +11,7 @@
 #include "engine/io/crc32.h"
 #include "engine/io/limits.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kSignature = 8;
@@ -226,4 +226,4 @@ Image decode_png(const EncodedImage& file) {
   return {picture.width, picture.height, std::move(picture.pixels)};
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -5,7 +5,7 @@
 
 #include "engine/image/decoders.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The next decimal number of a PNM header, after white space and comments; at most 10^9.
@@ -65,4 +65,4 @@ Image decode_pnm(const EncodedImage& file) {
   return image;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Strips of output rows that are computed independently. Fixed, so that memory does not depend on
@@ -315,4 +315,4 @@ void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, Threa
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -13,7 +13,7 @@
 #include "engine/runtime/thread_pool.h"
 #include "kernels/kernels.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A window into the picture as it is after resizing: its top left pixel.
 struct ResizedWindow {
@@ -38,6 +38,6 @@ void resize_bicubic(const ImageView& image, const ResizedWindow& window, const V
 void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, ThreadPool& pool,
                      const Tensor& out);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IMAGE_RESIZE_H_

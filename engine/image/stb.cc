@@ -5,7 +5,7 @@
 #include <new>
 #include <string_view>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The memory of one call. stb_image lets compressed data unpack to any size, whatever the header
@@ -115,7 +115,7 @@ class HeapScope {
 };
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 // Only what is wanted, in this file alone: a host may carry its own stb_image, and decoders that
 // nobody asked for are attack surface. BMP and PNM are read by decoders of our own.
@@ -125,9 +125,9 @@ class HeapScope {
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_MAX_DIMENSIONS 16384
-#define STBI_MALLOC(bytes) lightcap::heap.allocate(bytes)
-#define STBI_REALLOC(memory, bytes) lightcap::heap.reallocate(memory, bytes)
-#define STBI_FREE(memory) lightcap::heap.release(memory)
+#define STBI_MALLOC(bytes) lightcap::internal::heap.allocate(bytes)
+#define STBI_REALLOC(memory, bytes) lightcap::internal::heap.reallocate(memory, bytes)
+#define STBI_FREE(memory) lightcap::internal::heap.release(memory)
 #define STBI_ASSERT(condition) static_cast<void>(0)
 #ifdef __ARM_NEON
 #define STBI_NEON
@@ -137,7 +137,7 @@ class HeapScope {
 #include <stb_image.h>
 #pragma GCC diagnostic pop
 
-namespace lightcap {
+namespace lightcap::internal {
 
 static_assert(STBI_MAX_DIMENSIONS == ImageLimits::kMaxSide);
 
@@ -180,4 +180,4 @@ StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbMemory& memory
   return unpacked;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -10,7 +10,7 @@
 
 #include "engine/image/image.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 using StbBytes = decltype(Image::pixels);
 
@@ -39,6 +39,6 @@ StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbM
 // A zlib stream.
 StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbMemory& memory);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IMAGE_STB_H_

@@ -2,7 +2,7 @@
 
 #include <array>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // kTables[k][b] is the CRC of byte b followed by k zero bytes, so sixteen bytes go through sixteen
@@ -51,4 +51,4 @@ uint32_t crc32(const void* data, size_t size, uint32_t crc) {
   return ~crc;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -5,11 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Continues from `crc`, the result for the bytes before; 0 at the start.
 uint32_t crc32(const void* data, size_t size, uint32_t crc = 0);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IO_CRC32_H_

@@ -3,7 +3,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Opening a pipe must not wait for its writer: it is refused.
 RegularFile::RegularFile(const std::string& path, ErrorCode code)
@@ -38,4 +38,4 @@ std::vector<uint8_t> read_file(const std::string& path, ErrorCode code, size_t m
   return bytes;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

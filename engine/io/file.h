@@ -9,7 +9,7 @@
 #include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A regular file, opened for reading. All throw Error(code) that names the path and why.
 class RegularFile {
@@ -34,6 +34,6 @@ class RegularFile {
 std::vector<uint8_t> read_file(const std::string& path, ErrorCode code,
                                size_t max_bytes = size_t{1} << 30);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IO_FILE_H_

@@ -11,7 +11,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Counts what one file has asked for against one limit. Not safe for threads.
 class Budget {
@@ -156,6 +156,6 @@ constexpr uint64_t model_bytes(uint64_t checkpoint_bytes, uint64_t lines) {
 constexpr int kConfigDepth = 3;
 
 }  // namespace limits
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IO_LIMITS_H_

@@ -10,7 +10,7 @@
 #include "engine/io/file.h"
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 static_assert(std::endian::native == std::endian::little);
@@ -83,4 +83,4 @@ NpyArray read_npy(const std::string& path) {
   return array;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

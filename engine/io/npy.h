@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Writes fp32, row-major, as format version 1.0. Throws Error(kOutput).
 void write_npy(const std::string& path, const float* data, const std::vector<size_t>& dims);
@@ -18,6 +18,6 @@ struct NpyArray {
 // Reads what write_npy, or numpy.save of a C-ordered float32 array, wrote. Throws Error(kInput).
 NpyArray read_npy(const std::string& path);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IO_NPY_H_

@@ -13,7 +13,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 namespace fs = std::filesystem;
@@ -248,4 +248,4 @@ void OutputFile::publish() {
   folder_.sync();
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -10,7 +10,7 @@
 
 #include "engine/platform/platform.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Written without a name, or under a temporary one where the file system has no files without
 // names, in the folder of `path`; publish() gives it its name. Without that, the destructor removes
@@ -69,6 +69,6 @@ class OutputFile {
   uint64_t written_ = 0;  // bytes before those
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IO_OUTPUT_FILE_H_

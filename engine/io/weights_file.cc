@@ -12,7 +12,7 @@
 #include "engine/runtime/error.h"
 #include "kernels/kernels.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 [[noreturn]] void fail(const std::string& source, const std::string& what) {
@@ -335,4 +335,4 @@ const TensorEntry* WeightsFile::find_tensor(std::string_view name) const {
   return at < tensors_.size() ? &tensors_[at] : nullptr;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

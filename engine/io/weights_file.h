@@ -13,7 +13,7 @@
 #include "engine/io/weights_format.h"
 #include "engine/runtime/reloadable_memory.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Bytes that somebody else keeps alive: a mapping, a buffer.
 struct Bytes {
@@ -92,6 +92,6 @@ class WeightsFile final : public ReloadableMemory {
   std::vector<uint32_t> tensors_by_name_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IO_WEIGHTS_FILE_H_

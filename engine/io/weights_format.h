@@ -32,7 +32,7 @@
 
 #include "kernels/data_type.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 static_assert(std::endian::native == std::endian::little, "weights files are mapped as they are");
 
@@ -68,6 +68,6 @@ constexpr const char* layout_name(Layout layout) {
   return layout == Layout::kRowMajor ? "row-major" : "panels of 16";
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IO_WEIGHTS_FORMAT_H_

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lightcap::platform {
+namespace lightcap::internal::platform {
 
 // ---- Files ----
 
@@ -243,6 +243,6 @@ void before_termination(void (*clean_up)());
 // async-signal-safe and must not return.
 void on_missing_page(void (*end)(const void* address));
 
-}  // namespace lightcap::platform
+}  // namespace lightcap::internal::platform
 
 #endif  // LIGHTCAP_ENGINE_PLATFORM_PLATFORM_H_

@@ -24,7 +24,7 @@
 
 #include "engine/platform/platform.h"
 
-namespace lightcap::platform {
+namespace lightcap::internal::platform {
 namespace {
 
 int descriptor(Handle handle) { return static_cast<int>(handle); }
@@ -462,4 +462,4 @@ void on_missing_page(void (*end)(const void* address)) {
   sigaction(SIGBUS, &action, nullptr);
 }
 
-}  // namespace lightcap::platform
+}  // namespace lightcap::internal::platform

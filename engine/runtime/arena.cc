@@ -7,7 +7,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kAlignment = 64;
@@ -80,4 +80,4 @@ void* Arena::bytes(size_t count) {
   return static_cast<char*>(memory_.get()) + offset;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

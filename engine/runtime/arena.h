@@ -12,7 +12,7 @@
 #include "engine/runtime/block.h"
 #include "engine/runtime/tensor.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A view [height][width][channels] over memory of dense_tensor_floats() floats. Rows are dense.
 // Pixels are padded apart where their stride would be a multiple of 4 KiB: the rows of a register
@@ -89,6 +89,6 @@ class Arena {
   size_t used_ = 0, peak_ = 0;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_ARENA_H_

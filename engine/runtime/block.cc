@@ -5,7 +5,7 @@
 
 #include "engine/platform/platform.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kLine = 64;
@@ -26,4 +26,4 @@ Block allocate_block(size_t bytes) {
   return block;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <memory>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 inline constexpr size_t kHugePage = size_t{2} << 20;  // where pages have 4 KiB: x86-64 and arm64
 
@@ -21,6 +21,6 @@ using Block = std::unique_ptr<void, BlockDeleter>;
 // covers them. Costs nothing before it is written. Throws std::bad_alloc.
 Block allocate_block(size_t bytes);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_BLOCK_H_

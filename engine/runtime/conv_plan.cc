@@ -5,7 +5,7 @@
 
 #include "engine/runtime/ops.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The tile of outputs that Winograd's filtering should compute at a time over pictures of this
@@ -84,4 +84,4 @@ size_t ConvPlan::extra_bytes() const {
   return total;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -11,7 +11,7 @@
 #include "engine/runtime/winograd.h"
 #include "kernels/packed_matrix.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct Conv;
 
@@ -50,6 +50,6 @@ class ConvPlan {
   bool is_chosen_ = false;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_CONV_PLAN_H_

@@ -10,7 +10,7 @@
 
 #include "engine/platform/platform.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr double kUnlimited = std::numeric_limits<double>::infinity();
@@ -136,4 +136,4 @@ int cpu_count() {
   return quota < cpus ? std::max(static_cast<int>(quota), 1) : cpus;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Those of the calling thread's affinity (taskset, cpusets), or fewer where a cgroup's quota
 // (containers, systemd) grants less of them, rounded up; at least 1.
@@ -15,6 +15,6 @@ int cpu_count();
 // looked for below `root`, which is for tests.
 double cgroup_cpu_quota(const std::string& root = "");
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_CPU_COUNT_H_

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The numbers are those of lightcap_status in lightcap.h and of the programs' exit codes (README).
 enum class ErrorCode {
@@ -32,6 +32,6 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_ERROR_H_

@@ -11,7 +11,7 @@
 #include <cfenv>
 #endif
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // While one lives, its thread rounds to nearest, keeps denormal numbers and traps nothing, so that
 // results have the same bits whatever the caller has set. Afterwards control and flags are the
@@ -62,6 +62,6 @@ class DefaultFloatEnvironment {
 #endif
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_FLOAT_ENVIRONMENT_H_

@@ -5,7 +5,7 @@
 
 #include "engine/runtime/float_environment.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr uint64_t kOpen = uint64_t{1} << 32;
@@ -97,4 +97,4 @@ void HostExecutor::run_task(size_t index) {
   done_.fetch_add(1);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

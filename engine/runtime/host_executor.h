@@ -11,7 +11,7 @@
 
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Runs task(argument, i) for every i in [0, count), in any order and on any thread, and returns
 // when all are done. A host application may hand in its own (lightcap_executor in lightcap.h).
@@ -78,6 +78,6 @@ class HostExecutor {
   std::atomic<size_t> repeated_{kNone}, outside_{kNone};
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_HOST_EXECUTOR_H_

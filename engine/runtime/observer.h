@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <string_view>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // One layer's work, as a profile reports it. The views live until the layer ends. A product of
 // matrices has its rows in `height`, width 1, kernel 1 and stride 1.
@@ -47,6 +47,6 @@ class ObservedTask {
   Observer& observer_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_OBSERVER_H_

@@ -5,7 +5,7 @@
 #include "engine/runtime/split.h"
 #include "engine/runtime/winograd_conv.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Multiply-adds that a task should at least be worth: some 5 us on one core, against less than 1
@@ -296,4 +296,4 @@ void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matr
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -13,7 +13,7 @@
 #include "engine/runtime/thread_pool.h"
 #include "kernels/kernels.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // All that running the graph needs; it belongs to a session and outlives the graph's run.
 //
@@ -154,6 +154,6 @@ void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output
 // y [rows][columns] = the rows of x, normalised, * weight + bias, in fp32. y may be x.
 void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_OPS_H_

@@ -4,7 +4,7 @@
 
 #include "engine/platform/platform.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 std::atomic<uint32_t> forks{0};
@@ -29,4 +29,4 @@ uint64_t this_process() {
 
 std::mutex& fork_safe_mutex() { return mutex; }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

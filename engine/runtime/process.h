@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <mutex>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A number that a forked child does not share with its parent, never 0. A child has the memory of
 // its parent but none of its threads: whoever owns threads or waits for some remembers this number
@@ -16,6 +16,6 @@ uint64_t this_process();
 // a thread that the child does not have, or finds what it guards half changed.
 std::mutex& fork_safe_mutex();
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_PROCESS_H_

@@ -5,7 +5,7 @@
 
 #include <cstddef>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class ReloadableMemory {
  public:
@@ -18,6 +18,6 @@ class ReloadableMemory {
   virtual void release(const void* data, size_t bytes) const = 0;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_RELOADABLE_MEMORY_H_

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -36,6 +36,6 @@ inline Split split(size_t total, size_t unit, size_t pieces) {
   return {total, unit, std::min(std::max<size_t>(pieces, 1), units)};
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_SPLIT_H_

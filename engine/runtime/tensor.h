@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // [rows][columns], rows `stride` floats apart.
 struct Matrix {
@@ -33,6 +33,6 @@ struct Tensor {
   Matrix pixels() const { return {data, height * width, channels, pixel_stride}; }
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_TENSOR_H_

@@ -9,7 +9,7 @@
 #include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct LastWords {
   const char* out_of_memory;
@@ -43,6 +43,6 @@ inline void end_with_words(const LastWords& words) {
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_TERMINATE_H_

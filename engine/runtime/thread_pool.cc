@@ -10,7 +10,7 @@
 #include "engine/runtime/float_environment.h"
 #include "engine/runtime/process.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr int kFieldBits = 24;
@@ -145,4 +145,4 @@ void ThreadPool::work() {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

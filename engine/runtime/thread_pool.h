@@ -12,7 +12,7 @@
 #include "engine/platform/platform.h"
 #include "engine/runtime/host_executor.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The caller of parallel_for works too, so a pool of n threads starts n - 1. Tasks are handed out
 // one by one through an atomic word; which thread runs a task is chance, so a task's result must
@@ -73,6 +73,6 @@ class ThreadPool {
   std::vector<platform::Thread> workers_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_THREAD_POOL_H_

@@ -6,7 +6,7 @@
 #include "kernels/kernels.h"
 #include "kernels/pack.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 WinogradWeights::WinogradWeights(const PackedMatrix& weights, size_t tile,
                                  const ReloadableMemory* file)
@@ -77,4 +77,4 @@ void WinogradWeights::fill(ThreadPool& pool) {
   outcome.value = kFilled;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -14,7 +14,7 @@
 #include "engine/runtime/thread_pool.h"
 #include "kernels/packed_matrix.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // One layer's transformed weights. The memory is taken when the object is made, but costs nothing
 // before prepare() writes it.
@@ -67,6 +67,6 @@ class WinogradCache {
       weights_;  // under fork_safe_mutex()
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_WINOGRAD_H_

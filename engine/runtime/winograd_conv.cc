@@ -4,7 +4,7 @@
 
 #include "engine/runtime/split.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // [component][row][column]. The same element of all components is what a transform reads or writes
@@ -140,4 +140,4 @@ void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -4,7 +4,7 @@
 
 #include "engine/runtime/ops.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct WinogradConv {
   const Conv& weights;
@@ -18,6 +18,6 @@ struct WinogradConv {
 // Computes conv.output. Takes scratch of the arena, whose size depends on the shapes alone.
 void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_WINOGRAD_CONV_H_

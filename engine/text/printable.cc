@@ -2,7 +2,7 @@
 
 #include "engine/text/unicode.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Terminals obey control characters. The separators and overrides break or reorder the line that
@@ -56,4 +56,4 @@ std::string printable(std::string_view text, size_t most) {
   return result;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

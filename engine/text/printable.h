@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // `text` with everything escaped that could do more than show itself: control characters (C0, DEL,
 // C1) and the line separators and bidirectional overrides of Unicode as \n, \t, \r, \x1b or
@@ -15,6 +15,6 @@ namespace lightcap {
 // `most` bytes only the beginning is shown, cut between characters, and "..." behind it.
 std::string printable(std::string_view text, size_t most = SIZE_MAX);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_TEXT_PRINTABLE_H_

@@ -6,7 +6,7 @@
 
 #include "engine/platform/platform.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A line that is rewritten in place at the end of a terminal and vanishes with this; nothing where
 // stderr is no terminal. For programs, never for the library.
@@ -37,6 +37,6 @@ class StatusLine {
   bool is_shown_ = false;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_TEXT_STATUS_LINE_H_

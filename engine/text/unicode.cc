@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <iterator>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr char32_t kReplacement = 0xfffd;
@@ -176,4 +176,4 @@ bool is_punctuation(char32_t c) { return in(kPunctuation, c); }
 
 bool is_ideograph(char32_t c) { return in(kIdeographs, c); }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

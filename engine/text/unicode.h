@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The code point at text[at], moving `at` behind it; U+FFFD for bytes that are no UTF-8.
 char32_t next_code_point(std::string_view text, size_t& at);
@@ -26,6 +26,6 @@ bool is_punctuation(char32_t c);
 // CJK ideographs, each a word.
 bool is_ideograph(char32_t c);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_TEXT_UNICODE_H_

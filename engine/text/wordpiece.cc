@@ -11,7 +11,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/unicode.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kLongestWord = 100;  // in characters; BERT's own limit
@@ -228,4 +228,4 @@ void WordPiece::decode(const uint32_t* ids, size_t count, std::string& text) con
   end_word(text);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct SpecialTokens {
   uint32_t pad, unk, cls, sep, mask;
@@ -55,6 +55,6 @@ class WordPiece {
   size_t longest_ = 0;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_TEXT_WORDPIECE_H_

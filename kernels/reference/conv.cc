@@ -1,7 +1,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 namespace {
 
@@ -38,4 +38,4 @@ void conv(const ConvArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

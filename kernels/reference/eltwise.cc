@@ -1,7 +1,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 void activate(const ActivateArgs& args) {
   for (size_t i = 0; i < args.count; ++i) {
@@ -17,4 +17,4 @@ void scale_columns(const ScaleColumnsArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

@@ -6,7 +6,7 @@
 
 #include "kernels/kernels.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 inline double activated(double x, Activation activation) {
   switch (activation) {
@@ -45,6 +45,6 @@ inline double weight_at(const PackedMatrix& weights, size_t output, size_t k) {
   return static_cast<double>(weights.type == DataType::kF16 ? widen_f16(half) : widen_bf16(half));
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference
 
 #endif  // LIGHTCAP_KERNELS_REFERENCE_EPILOGUE_H_

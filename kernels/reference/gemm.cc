@@ -1,7 +1,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 void gemm(const GemmArgs& args) {
   for (size_t i = 0; i < args.rows; ++i) {
@@ -15,4 +15,4 @@ void gemm(const GemmArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

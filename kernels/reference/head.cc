@@ -5,7 +5,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 void head_logits(const HeadLogitsArgs& args) {
   for (size_t row = 0; row < args.rows; ++row) {
@@ -40,4 +40,4 @@ void head_combine(const HeadCombineArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

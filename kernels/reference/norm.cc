@@ -5,7 +5,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 void layer_norm(const LayerNormArgs& args) {
   const auto columns = static_cast<double>(args.columns);
@@ -41,4 +41,4 @@ void softmax(const SoftmaxArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

@@ -4,7 +4,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 namespace {
 
@@ -58,4 +58,4 @@ void upsample(const UpsampleArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

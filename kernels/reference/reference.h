@@ -5,12 +5,12 @@
 
 #include "kernels/kernels.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 #define LIGHTCAP_KERNEL(name, Args) void name(const Args& args);
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference
 
 #endif  // LIGHTCAP_KERNELS_REFERENCE_REFERENCE_H_

@@ -3,7 +3,7 @@
 
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 void resize_row(const ResizeRowArgs& args) {
   for (size_t x = 0; x < args.size; ++x) {
@@ -18,4 +18,4 @@ void resize_row(const ResizeRowArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

@@ -5,7 +5,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 
 void top_k(const TopKArgs& args) {
   std::vector<uint32_t> order(args.count);
@@ -18,4 +18,4 @@ void top_k(const TopKArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

@@ -8,7 +8,7 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
 
-namespace lightcap::reference {
+namespace lightcap::internal::reference {
 namespace {
 
 constexpr size_t kMaxSide = 6;
@@ -114,4 +114,4 @@ void winograd_output(const WinogradOutputArgs& args) {
   }
 }
 
-}  // namespace lightcap::reference
+}  // namespace lightcap::internal::reference

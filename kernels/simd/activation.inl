@@ -3,7 +3,7 @@
 
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Clamps x to [-limit, limit]. Operands are in this order so that NaN passes on x86, where min and
@@ -79,6 +79,6 @@ inline Floats activate_value(Floats x, Activation activation) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_ACTIVATION_INL_

@@ -3,7 +3,7 @@
 
 #include "kernels/simd/norm.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The multiply-adds of one sum wait for each other, so several sums are formed side by side: those
@@ -159,6 +159,6 @@ void attention(const AttentionArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_ATTENTION_INL_

@@ -6,7 +6,7 @@
 
 #include "kernels/simd/plain.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 namespace avx2 {
 
@@ -47,6 +47,6 @@ struct Primitives : plain::Primitives {
 
 }  // namespace avx2
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_AVX2_INL_

@@ -6,7 +6,7 @@
 
 #include "kernels/simd/plain.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 namespace avx512 {
 
@@ -35,6 +35,6 @@ struct Primitives : plain::Primitives {
 
 }  // namespace avx512
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_AVX512_INL_

@@ -5,7 +5,7 @@
 
 #include "kernels/simd/gemm.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Taps outside the picture read these zeros, in segments of at most this length.
@@ -135,6 +135,6 @@ void conv(const ConvArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_CONV_INL_

@@ -4,7 +4,7 @@
 #include "kernels/simd/activation.inl"
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 void activate(const ActivateArgs& args) {
@@ -27,6 +27,6 @@ void scale_columns(const ScaleColumnsArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_ELTWISE_INL_

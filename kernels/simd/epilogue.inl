@@ -7,7 +7,7 @@
 #include "kernels/simd/activation.inl"
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kPanelVectors = kPanelWidth / kLanes;
@@ -159,6 +159,6 @@ template <bool kSiluInRegisters, size_t kRows, size_t kVectors>
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_EPILOGUE_INL_

@@ -16,7 +16,7 @@
 #include "kernels/simd/epilogue.inl"
 #include "kernels/simd/widen.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr TileShape kTileShape = Primitives::kTile;
@@ -310,6 +310,6 @@ void gemm(const GemmArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_GEMM_INL_

@@ -4,7 +4,7 @@
 #include "kernels/simd/gemm.inl"
 #include "kernels/simd/norm.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The sum of exp(x[j] - max) over j < count.
@@ -58,6 +58,6 @@ void head_combine(const HeadCombineArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_HEAD_INL_

@@ -6,7 +6,7 @@
 
 #include "kernels/simd/plain.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 namespace neon {
 
@@ -26,6 +26,6 @@ struct Primitives : plain::Primitives {
 
 }  // namespace neon
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_NEON_INL_

@@ -3,7 +3,7 @@
 
 #include "kernels/simd/activation.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 void layer_norm(const LayerNormArgs& args) {
@@ -73,6 +73,6 @@ void softmax(const SoftmaxArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_NORM_INL_

@@ -11,7 +11,7 @@
 
 #include "kernels/gemm_schedule.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using Floats = xsimd::batch<float, Arch>;
@@ -70,6 +70,6 @@ struct Primitives {
 
 }  // namespace plain
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_PLAIN_INL_

@@ -3,7 +3,7 @@
 
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Combines the window's pixels inside the image by combine(accumulated, next) and writes
@@ -89,6 +89,6 @@ void upsample(const UpsampleArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_POOL_INL_

@@ -6,7 +6,7 @@
 #include "kernels/kernels.h"
 #include "kernels/simd/row.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using Integers = xsimd::as_integer_t<Floats>;
@@ -75,6 +75,6 @@ inline float max_lanes(Floats x) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_PRIMITIVES_INL_

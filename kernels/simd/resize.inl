@@ -3,7 +3,7 @@
 
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The compilers' own vector types: xsimd 8 multiplies integers one by one on SSE2.
@@ -56,6 +56,6 @@ void resize_row(const ResizeRowArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_RESIZE_INL_

@@ -3,7 +3,7 @@
 
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Computes the weight of each of `size` cells in the mean over output_size * sampling_ratio samples
@@ -56,6 +56,6 @@ void roi_align(const RoiAlignArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_ROI_ALIGN_INL_

@@ -11,19 +11,19 @@
 #define LIGHTCAP_QUOTED(...) #__VA_ARGS__
 #define LIGHTCAP_STRING(...) LIGHTCAP_QUOTED(__VA_ARGS__)
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 using Arch = LIGHTCAP_ISA_ARCH;
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 // kernels/simd/NAME.inl, in whose namespace of the same name the row's primitives are.
 #include LIGHTCAP_ISA_PRIMITIVES
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 using Primitives = LIGHTCAP_ISA_NAME::Primitives;
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_ROW_H_

@@ -6,7 +6,7 @@
 
 #include "kernels/simd/plain.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 namespace sse2 {
 
@@ -41,6 +41,6 @@ struct Primitives : plain::Primitives {
 
 }  // namespace sse2
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_SSE2_INL_

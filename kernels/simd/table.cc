@@ -17,7 +17,7 @@
 #include "kernels/simd/top_k.inl"
 #include "kernels/simd/winograd.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // True if `list`, names separated by commas and spaces, has `name`.
@@ -61,9 +61,9 @@ extern const KernelTable LIGHTCAP_ISA_NAME;
 const KernelTable LIGHTCAP_ISA_NAME = {
     LIGHTCAP_STRING(LIGHTCAP_ISA_NAME),
     is_own("gemm") ? kMR : 0,
-#define LIGHTCAP_KERNEL(name, Args) is_own(#name) ? lightcap::name : nullptr,
+#define LIGHTCAP_KERNEL(name, Args) is_own(#name) ? lightcap::internal::name : nullptr,
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL
 };
 }  // namespace isa
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -3,7 +3,7 @@
 
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Keeps the k best so far in order. Most of x is below the k-th of them and is dismissed a vector
@@ -38,6 +38,6 @@ void top_k(const TopKArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_TOP_K_INL_

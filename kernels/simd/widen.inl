@@ -7,7 +7,7 @@
 #include "kernels/packed_matrix.h"
 #include "kernels/simd/primitives.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // IEEE binary16 and bfloat16, as distinct types so that panels know what they hold.
@@ -37,6 +37,6 @@ template <class F>
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_WIDEN_INL_

@@ -12,7 +12,7 @@
 #include "kernels/simd/conv.inl"
 #include "kernels/simd/pool.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // The transforms along one axis, for kTile outputs from kTile + 2 inputs.
@@ -324,6 +324,6 @@ void winograd_output(const WinogradOutputArgs& args) {
 }
 
 }  // namespace
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_KERNELS_SIMD_WINOGRAD_INL_

@@ -14,7 +14,7 @@
 #include "weights_converter/verify.h"
 #include "weights_converter/weights_writer.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // Calls `attempt`, which returns a status and keeps no memory, with each of its first allocations
@@ -283,4 +283,4 @@ TEST(ProgramFaults, Caption) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

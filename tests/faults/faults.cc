@@ -13,7 +13,7 @@
 #include <mutex>
 #include <new>
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 std::atomic<size_t> allocations{0}, failing_allocation{0};
@@ -106,9 +106,9 @@ void after_opening(const std::string& path, void (*action)(const std::string& pa
   opening_action = action;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
-using namespace lightcap::testing;
+using namespace lightcap::internal::testing;
 
 // The linker sends the project's calls of `function` to __wrap_function, and leads
 // __real_function back to the C library's or a sanitizer's (--wrap).

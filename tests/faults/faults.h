@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <string>
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 // ---- Memory: operator new of the whole program, malloc and its like of the project's code ----
 
@@ -55,6 +55,6 @@ class IoFaultAt {
 // Called once, after the next open() of the project's code has opened `path`.
 void after_opening(const std::string& path, void (*action)(const std::string& path));
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_FAULTS_FAULTS_H_

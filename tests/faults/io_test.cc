@@ -14,7 +14,7 @@
 #include "weights_converter/verify.h"
 #include "weights_converter/weights_writer.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 struct Attempt {
@@ -231,4 +231,4 @@ TEST_F(ChangingFile, ThatIsAPictureIsAnErrorWhenItShrinks) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -10,11 +10,11 @@ extern "C" int __real_main(int argc, char** argv);
 
 extern "C" int __wrap_main(int argc, char** argv) {
   const char* number = std::getenv("LIGHTCAP_FAIL_ALLOCATION");
-  lightcap::testing::when_allocation_fails([] {
+  lightcap::internal::testing::when_allocation_fails([] {
     constexpr char kWords[] = "the allocation failed\n";
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kWords, sizeof kWords - 1);
   });
-  const lightcap::testing::AllocationFault fault(
+  const lightcap::internal::testing::AllocationFault fault(
       number == nullptr ? 0 : std::strtoull(number, nullptr, 10));
   return __real_main(argc, argv);
 }

@@ -12,7 +12,7 @@
 
 namespace {
 
-using lightcap::cli::AnnotationLimits;
+using lightcap::internal::cli::AnnotationLimits;
 
 // Takes values off the input's front; zeros after its end.
 class Input {
@@ -52,9 +52,10 @@ class Input {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr size_t kMaxPixels = size_t{1} << 14;  // what more would add is time
   Input input(data, size);
-  const size_t width = 1 + input.take<uint16_t>() % lightcap::ImageLimits::kMaxSide;
-  const size_t height = 1 + input.take<uint16_t>() %
-                                std::min(lightcap::ImageLimits::kMaxSide, 1 + kMaxPixels / width);
+  const size_t width = 1 + input.take<uint16_t>() % lightcap::internal::ImageLimits::kMaxSide;
+  const size_t height =
+      1 + input.take<uint16_t>() %
+              std::min(lightcap::internal::ImageLimits::kMaxSide, 1 + kMaxPixels / width);
   const std::vector<uint8_t> pixels(3 * width * height, 90);
   const std::string caption = input.text();
   std::vector<std::string> labels;
@@ -74,9 +75,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   result.concept_count = concepts.size();
 
   // The largest canvas is 4096 pixels wide and holds twelve lines; nothing else grows.
-  const lightcap::fuzz::InputLimits limits(size, size_t{32} << 20, 16, 2.0);
-  const lightcap::cli::Canvas canvas =
-      lightcap::cli::annotated({pixels.data(), width, height, 3 * width}, result);
+  const lightcap::internal::fuzz::InputLimits limits(size, size_t{32} << 20, 16, 2.0);
+  const lightcap::internal::cli::Canvas canvas =
+      lightcap::internal::cli::annotated({pixels.data(), width, height, 3 * width}, result);
   if (canvas.width() > AnnotationLimits::kLongestSide ||
       canvas.height() > 2 * AnnotationLimits::kLongestSide) {
     __builtin_trap();
@@ -84,7 +85,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // To compress takes most of the time, and looks at pixels, not at what drew them.
   if (size % 64 != 0 || canvas.width() * canvas.height() > (int64_t{1} << 19)) return 0;
   const std::vector<uint8_t> png = canvas.png();
-  const lightcap::Image image = lightcap::decode_image(png.data(), png.size(), {}, false, "fuzz");
+  const lightcap::internal::Image image =
+      lightcap::internal::decode_image(png.data(), png.size(), {}, false, "fuzz");
   if (static_cast<int64_t>(image.width) != canvas.width()) __builtin_trap();
   return 0;
 }

@@ -2,6 +2,6 @@
 #include "tests/fuzz/fuzz_checkpoint.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  lightcap::read_everything(lightcap::to_file(data, size));
+  lightcap::internal::read_everything(lightcap::internal::to_file(data, size));
   return 0;
 }

@@ -10,7 +10,7 @@
 #include "tests/fuzz/limits.h"
 #include "weights_converter/checkpoint/state_dict.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 inline std::string to_file(const uint8_t* data, size_t size) {
   return {reinterpret_cast<const char*>(data), size};
@@ -48,6 +48,6 @@ inline void read_everything(const std::string& file) {
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_TESTS_FUZZ_FUZZ_CHECKPOINT_H_

@@ -33,7 +33,7 @@ Bytes with_checksums(Bytes file) {
     const size_t length =
         size_t{chunk[0]} << 24 | size_t{chunk[1]} << 16 | size_t{chunk[2]} << 8 | chunk[3];
     if (length > file.size() - at - 12) break;
-    const uint32_t crc = lightcap::crc32(chunk + 4, length + 4);
+    const uint32_t crc = lightcap::internal::crc32(chunk + 4, length + 4);
     for (size_t i = 0; i < 4; ++i)
       file[at + 8 + length + i] = static_cast<uint8_t>(crc >> (24 - 8 * i));
     at += 12 + length;
@@ -43,15 +43,15 @@ Bytes with_checksums(Bytes file) {
 
 // The sum of all bytes: reading each of them, a buffer that is too short shows.
 unsigned decode(const Bytes& file, bool apply_exif) {
-  lightcap::ImageLimits limits;
+  lightcap::internal::ImageLimits limits;
   limits.max_pixels = kMaxPixels;
   unsigned sum = 0;
   try {
-    const lightcap::Image image =
-        lightcap::decode_image(file.data(), file.size(), limits, apply_exif, "fuzz");
+    const lightcap::internal::Image image =
+        lightcap::internal::decode_image(file.data(), file.size(), limits, apply_exif, "fuzz");
     if (image.width * image.height > limits.max_pixels) __builtin_trap();
     for (size_t i = 0; i < 3 * image.width * image.height; ++i) sum += image.pixels.get()[i];
-  } catch (const lightcap::Error&) {
+  } catch (const lightcap::internal::Error&) {
   }
   return sum;
 }
@@ -178,10 +178,11 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // README says how many bytes a pixel may take; copies of the file come on top.
   constexpr size_t kBytesOfAPixel = 30, kBase = 1 << 19;
-  const lightcap::fuzz::InputLimits limits(
-      size, kBase + kBytesOfAPixel * kMaxPixels + lightcap::limits::kUnpackedText, 8, 2.0);
+  const lightcap::internal::fuzz::InputLimits limits(
+      size, kBase + kBytesOfAPixel * kMaxPixels + lightcap::internal::limits::kUnpackedText, 8,
+      2.0);
   const Bytes file = with_checksums({data, data + size});
-  const int orientation = lightcap::exif_orientation(file.data(), file.size());
+  const int orientation = lightcap::internal::exif_orientation(file.data(), file.size());
   if (orientation < 1 || orientation > 8) __builtin_trap();
   const unsigned stored = decode(file, false);
   // Turning moves pixels and changes none.

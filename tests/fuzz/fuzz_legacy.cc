@@ -4,18 +4,18 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string magic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-  lightcap::read_everything(magic + lightcap::to_file(data, size));
+  lightcap::internal::read_everything(magic + lightcap::internal::to_file(data, size));
   return 0;
 }
 
 // Changes one of the pickles; what follows the last of them stays as it is.
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
-  using namespace lightcap::fuzz;
+  using namespace lightcap::internal::fuzz;
   Random random(seed);
   if (random.one_in(4)) return LLVMFuzzerMutate(data, size, max_size);
   constexpr size_t kPickles = 4;
-  const std::string file = lightcap::to_file(data, size);
+  const std::string file = lightcap::internal::to_file(data, size);
   const size_t chosen = random.below(kPickles);
   std::string made;
   size_t begin = 0;

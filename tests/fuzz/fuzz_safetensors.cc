@@ -3,10 +3,10 @@
 #include "tests/fuzz/fuzz_checkpoint.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string input = lightcap::to_file(data, size);
+  const std::string input = lightcap::internal::to_file(data, size);
   const size_t end = input.find('\0');
   const size_t header = end == std::string::npos ? size : end;
-  lightcap::read_everything(
-      lightcap::testing::safetensors(input.substr(0, header), input.substr(header)));
+  lightcap::internal::read_everything(
+      lightcap::internal::testing::safetensors(input.substr(0, header), input.substr(header)));
   return 0;
 }

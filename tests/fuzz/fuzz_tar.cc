@@ -19,11 +19,11 @@ void fix_checksum(std::string& file, size_t header) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  std::string file = lightcap::to_file(data, size);
+  std::string file = lightcap::internal::to_file(data, size);
   if (size >= kBlock) file.replace(kMagic, 5, "ustar");
   for (size_t block = 0; block + kBlock <= file.size(); block += kBlock) {
     if (file.compare(block + kMagic, 5, "ustar") == 0) fix_checksum(file, block);
   }
-  lightcap::read_everything(file);
+  lightcap::internal::read_everything(file);
   return 0;
 }

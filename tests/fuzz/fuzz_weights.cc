@@ -18,7 +18,7 @@
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 using Random = std::minstd_rand;
@@ -230,11 +230,11 @@ LcwFile parsed_or_smallest(const uint8_t* data, size_t size) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
                                           unsigned seed) {
-  using namespace lightcap::testing;
+  using namespace lightcap::internal::testing;
   Random random(seed);
   if (size > 64 && random() % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
   LcwFile file = parsed_or_smallest(data, size);
@@ -257,7 +257,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace lightcap;
+  using namespace lightcap::internal;
   const std::vector<uint8_t> bytes = testing::sealed(data, size);
   // A session's 192 MiB, see engine/io/limits.h, and what lies beside the arena; of the file its
   // weights in fp32 and Winograd's form, texts, keys and the session's share.

@@ -2,7 +2,7 @@
 // target and it holds until the target returns:
 //
 //   extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-//     const lightcap::fuzz::InputLimits limits(size, 4 << 20, 40, 2.0);
+//     const lightcap::internal::fuzz::InputLimits limits(size, 4 << 20, 40, 2.0);
 //     ...
 //   }
 //
@@ -22,7 +22,7 @@
 #include <cstdlib>
 #include <ctime>
 
-namespace lightcap::fuzz {
+namespace lightcap::internal::fuzz {
 
 // Measurements over all inputs together. One per process, because allocations have no owner.
 class Meter {
@@ -107,6 +107,6 @@ class InputLimits {
   double seconds_;
 };
 
-}  // namespace lightcap::fuzz
+}  // namespace lightcap::internal::fuzz
 
 #endif  // LIGHTCAP_TESTS_FUZZ_LIMITS_H_

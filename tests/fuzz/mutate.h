@@ -11,7 +11,7 @@
 // their new number.
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
 
-namespace lightcap::fuzz {
+namespace lightcap::internal::fuzz {
 
 // A mutation is a function of its seed alone, as libFuzzer asks.
 class Random {
@@ -46,6 +46,6 @@ inline size_t give_back(const std::string& made, uint8_t* data, size_t size, siz
   return made.size();
 }
 
-}  // namespace lightcap::fuzz
+}  // namespace lightcap::internal::fuzz
 
 #endif  // LIGHTCAP_TESTS_FUZZ_MUTATE_H_

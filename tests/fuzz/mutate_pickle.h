@@ -11,7 +11,7 @@
 #include "tests/fuzz/mutate.h"
 #include "weights_converter/checkpoint/pickle_opcodes.h"
 
-namespace lightcap::fuzz {
+namespace lightcap::internal::fuzz {
 
 // The size of the operation at the beginning of `rest`, or 0 where there is no whole one.
 inline size_t operation_size(std::string_view rest) {
@@ -193,6 +193,6 @@ inline std::string mutate_pickle(std::string_view pickle, Random& random, size_t
   return made + ".";
 }
 
-}  // namespace lightcap::fuzz
+}  // namespace lightcap::internal::fuzz
 
 #endif  // LIGHTCAP_TESTS_FUZZ_MUTATE_PICKLE_H_

@@ -12,7 +12,7 @@
 #include "tests/fuzz/mutate_pickle.h"
 #include "weights_converter/checkpoint/zip_archive.h"
 
-namespace lightcap::fuzz {
+namespace lightcap::internal::fuzz {
 
 struct PlainEntry {
   std::string name, data;
@@ -79,6 +79,6 @@ inline std::string mutate_zip(const std::string& file, Random& random, size_t ma
   return zip_of(entries, random);
 }
 
-}  // namespace lightcap::fuzz
+}  // namespace lightcap::internal::fuzz
 
 #endif  // LIGHTCAP_TESTS_FUZZ_MUTATE_ZIP_H_

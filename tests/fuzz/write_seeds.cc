@@ -16,7 +16,7 @@
 #include "tests/pictures.h"
 #include "weights_converter/checkpoint/zip_archive.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class Seeds {
@@ -92,7 +92,7 @@ void write_pictures(Seeds& seeds) {
 }
 
 }  // namespace
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 int main(int argc, char** argv) {
   if (argc != 2) {
@@ -100,9 +100,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    lightcap::testing::Seeds seeds(argv[1]);
-    lightcap::testing::write_checkpoints(seeds);
-    lightcap::testing::write_pictures(seeds);
+    lightcap::internal::testing::Seeds seeds(argv[1]);
+    lightcap::internal::testing::write_checkpoints(seeds);
+    lightcap::internal::testing::write_pictures(seeds);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -3,7 +3,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 struct AttentionShape {
@@ -124,4 +124,4 @@ std::vector<CaseFactory> attention_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

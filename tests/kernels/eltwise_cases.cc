@@ -3,7 +3,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class ActivateCase : public KernelCase {
@@ -109,4 +109,4 @@ std::vector<CaseFactory> scale_columns_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

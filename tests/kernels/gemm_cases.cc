@@ -5,7 +5,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/product_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 struct GemmShape {
@@ -203,4 +203,4 @@ std::vector<CaseFactory> gemm_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

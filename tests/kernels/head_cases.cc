@@ -8,7 +8,7 @@
 #include "tests/kernels/matrix_case.h"
 #include "tests/kernels/product_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class HeadLogitsCase : public KernelCase {
@@ -190,4 +190,4 @@ std::vector<CaseFactory> head_combine_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -9,7 +9,7 @@
 #include <new>
 #include <utility>
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 GuardedFloats::GuardedFloats(size_t count, Fence fence) : count_(count) {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -98,4 +98,4 @@ std::string check_gaps(const float* data, size_t rows, size_t columns, size_t st
   return {};
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

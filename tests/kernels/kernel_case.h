@@ -13,7 +13,7 @@
 
 #include "kernels/kernels.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 // A problem with its own buffers: inputs, one output for the kernel and one for the reference.
 class KernelCase {
@@ -113,6 +113,6 @@ std::string check_gaps(const float* data, size_t rows, size_t columns, size_t st
 // The error bound of a float dot product: eps * (length + slack) * sum of |a_k b_k|.
 double dot_bound(size_t length, double sum_of_magnitudes);
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_KERNELS_KERNEL_CASE_H_

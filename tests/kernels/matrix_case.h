@@ -9,7 +9,7 @@
 
 #include "tests/kernels/kernel_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 // A rounding's relative error.
 inline constexpr double kUnit = std::numeric_limits<float>::epsilon() / 2;
@@ -58,6 +58,6 @@ struct OutputPair {
   }
 };
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_KERNELS_MATRIX_CASE_H_

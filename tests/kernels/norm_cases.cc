@@ -3,7 +3,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 class LayerNormCase : public KernelCase {
@@ -129,4 +129,4 @@ std::vector<CaseFactory> softmax_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

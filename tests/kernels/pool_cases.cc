@@ -5,7 +5,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/kernel_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // A picture [height][width][channels] with gaps between pixels and rows, ending at an unmapped
@@ -257,4 +257,4 @@ std::vector<CaseFactory> upsample_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -7,7 +7,7 @@
 
 #include "kernels/pack.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -205,4 +205,4 @@ std::vector<float> RandomWeights::widened() const {
   return panels;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -9,7 +9,7 @@
 #include "kernels/packed_matrix.h"
 #include "tests/kernels/kernel_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 enum class Residual : uint8_t { kNone, kBefore, kAfter, kInPlaceBefore, kInPlaceAfter };
 
@@ -78,6 +78,6 @@ class RandomWeights {
   PackedMatrix matrix_;
 };
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_KERNELS_PRODUCT_CASE_H_

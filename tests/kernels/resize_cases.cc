@@ -4,7 +4,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/kernel_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 // Rows of random pixels, a quarter of them as bright as can be, so that sums are cut on both sides.
@@ -87,4 +87,4 @@ std::vector<CaseFactory> resize_row_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

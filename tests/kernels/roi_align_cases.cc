@@ -3,7 +3,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 struct RoiShape {
@@ -115,4 +115,4 @@ std::vector<CaseFactory> roi_align_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -1,7 +1,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/kernels/matrix_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 enum class Values { kRandom, kFewDistinct, kAscending, kAllEqual, kMinusInfinity };
@@ -71,4 +71,4 @@ std::vector<CaseFactory> top_k_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

@@ -5,7 +5,7 @@
 #include "tests/kernels/matrix_case.h"
 #include "tests/kernels/product_case.h"
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 namespace {
 
 struct WinogradShape {
@@ -270,4 +270,4 @@ std::vector<CaseFactory> winograd_output_cases() {
   return cases;
 }
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing

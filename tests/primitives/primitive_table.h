@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace lightcap::testing {
+namespace lightcap::internal::testing {
 
 struct PrimitiveTable {
   const char* isa;
@@ -30,6 +30,6 @@ struct PrimitiveTable {
   float (*max_lanes)(const float* x);
 };
 
-}  // namespace lightcap::testing
+}  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_PRIMITIVES_PRIMITIVE_TABLE_H_

@@ -22,7 +22,7 @@
 #define LIGHTCAP_IF_aarch64(...) __VA_ARGS__
 #endif
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The tables that table.cc defines, once for each row.
 namespace primitives {
@@ -310,4 +310,4 @@ TEST_P(PrimitivesTest, GeluKeepsItsErrorBoundAndSigns) {
 
 }  // namespace
 }  // namespace testing
-}  // namespace lightcap
+}  // namespace lightcap::internal

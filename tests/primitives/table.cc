@@ -6,7 +6,7 @@
 #include "kernels/simd/primitives.inl"
 #include "kernels/simd/widen.inl"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 void load_partial_to(const float* p, size_t count, float* out) {
@@ -59,4 +59,4 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .max_lanes = max_lanes_of,
 };
 }  // namespace primitives
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -10,7 +10,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // For all readers of this folder. They leave out the file's path: read_checkpoint puts it in front.
 [[noreturn]] inline void fail_checkpoint(const std::string& what) {
@@ -85,6 +85,6 @@ class ByteReader {
   size_t position_ = 0;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_BYTE_READER_H_

@@ -8,7 +8,7 @@
 #include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/checkpoint/readers.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // A few bytes can claim to be a tensor of any size, with strides of 0: reading it would take memory
@@ -108,4 +108,4 @@ std::string shape_text(const std::vector<uint64_t>& shape) {
   return text + "]";
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -16,7 +16,7 @@
 #include "weights_converter/checkpoint/element_type.h"
 #include "weights_converter/checkpoint/storage.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct CheckpointTensor {
   // Dotted path from the file's root; the parameters and buffers of a pickled module are named as
@@ -99,6 +99,6 @@ Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& pat
 // "[64, 3, 7, 7]"
 std::string shape_text(const std::vector<uint64_t>& shape);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_CHECKPOINT_H_

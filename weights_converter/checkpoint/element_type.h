@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 enum class ElementType : uint8_t {
   kF64,
@@ -37,6 +37,6 @@ constexpr ElementTypeInfo element_type_info(ElementType type) {
 
 constexpr size_t element_bytes(ElementType type) { return element_type_info(type).bytes; }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_ELEMENT_TYPE_H_

@@ -6,7 +6,7 @@
 #include <array>
 #include <cstddef>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kMaxCodeBits = 15;
@@ -229,4 +229,4 @@ bool inflate(std::span<const uint8_t> deflated, std::span<uint8_t> out) {
   return Inflater(deflated, out).run();
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

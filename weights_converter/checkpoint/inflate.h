@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <span>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // Unpacks `deflated` into `out`; returns true if it is sound and fills `out` exactly.
 bool inflate(std::span<const uint8_t> deflated, std::span<uint8_t> out);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_INFLATE_H_

@@ -10,7 +10,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
@@ -119,4 +119,4 @@ const char* MappedFile::path_of(const void* address) noexcept {
 
 MappedFile::~MappedFile() { forget(this); }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -10,7 +10,7 @@
 
 #include "engine/platform/platform.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class MappedFile {
  public:
@@ -53,6 +53,6 @@ class MappedFile {
   std::unique_ptr<uint8_t[]> contents_;  // null where it is mapped
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MAPPED_FILE_H_

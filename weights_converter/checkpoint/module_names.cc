@@ -5,7 +5,7 @@
 #include <optional>
 #include <set>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using NameSet = std::set<std::string, std::less<>>;
@@ -199,4 +199,4 @@ std::string original_root(std::string_view name, std::string_view root) {
   return std::string(original);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -9,7 +9,7 @@
 
 #include "weights_converter/checkpoint/checkpoint.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // A tensor under the name that the model's own code gives it.
 struct NamedTensor {
@@ -40,6 +40,6 @@ std::vector<NamedTensor> plain_names(const Checkpoint& checkpoint, const Unwrapp
 // spells it: "module.bert" for "module.bert.x" and "bert.".
 std::string original_root(std::string_view name, std::string_view root);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_MODULE_NAMES_H_

@@ -5,7 +5,7 @@
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/readers.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 struct Known {
@@ -139,4 +139,4 @@ void fail_not_a_checkpoint(std::span<const uint8_t> file) {
       excerpt(text.substr(0, 16)) + "'");
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

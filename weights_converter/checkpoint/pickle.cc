@@ -1,6 +1,6 @@
 #include "weights_converter/checkpoint/pickle.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 std::span<const NodeId> Pickle::items(NodeId id) const {
   const Node& node = nodes_[id];
@@ -104,4 +104,4 @@ NodeId Pickle::find(const Pickle& pickle, const std::vector<Entry>& entries, std
   return kNoNode;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

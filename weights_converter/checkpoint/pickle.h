@@ -17,7 +17,7 @@
 
 #include "engine/io/limits.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 using NodeId = uint32_t;
 inline constexpr NodeId kNoNode = 0xFFFFFFFF;
@@ -124,6 +124,6 @@ class Pickle {
   size_t size_ = 0;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_H_

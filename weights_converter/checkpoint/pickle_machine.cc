@@ -7,7 +7,7 @@
 
 #include "weights_converter/checkpoint/pickle_text.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr uint64_t kMaxProtocol = 5;
@@ -419,4 +419,4 @@ Pickle::Pickle(std::span<const uint8_t> bytes, const char* where, Budget& budget
   PickleMachine(*this, bytes, where, origin).run();
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

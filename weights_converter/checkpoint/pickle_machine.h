@@ -14,7 +14,7 @@
 #include "weights_converter/checkpoint/pickle.h"
 #include "weights_converter/checkpoint/pickle_opcodes.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class PickleMachine {
  public:
@@ -118,6 +118,6 @@ class PickleMachine {
   std::array<NodeId, 256> small_ints_{};
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_MACHINE_H_

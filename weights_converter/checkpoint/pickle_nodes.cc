@@ -3,7 +3,7 @@
 
 #include "weights_converter/checkpoint/pickle_machine.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 NodeId PickleMachine::add(const Node& node) {
   if (pickle_.nodes_.size() >= kNoNode) fail("it holds more values than 32 bits can number");
@@ -132,4 +132,4 @@ void PickleMachine::number_texts() {
   pickle_.places_.assign(size_t{number} + 1, 0);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -6,7 +6,7 @@
 #include <array>
 #include <cstdint>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 enum class Opcode : uint8_t {
   kMark = '(',
@@ -122,6 +122,6 @@ constexpr std::array<Operand, 256> make_operands() {
 }
 inline constexpr std::array<Operand, 256> kOperands = make_operands();
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_OPCODES_H_

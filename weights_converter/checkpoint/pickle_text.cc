@@ -3,7 +3,7 @@
 #include <charconv>
 #include <cstdint>
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 void append_utf8(std::string& out, uint32_t code) {
@@ -50,4 +50,4 @@ std::string unescape(std::string_view text) {
   return out;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -5,12 +5,12 @@
 #include <string>
 #include <string_view>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // As UTF-8, with \xNN, \uNNNN, \UNNNNNNNN and the one-letter escapes resolved. What is no escape
 // stays as it is.
 std::string unescape(std::string_view text);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_TEXT_H_

@@ -11,7 +11,7 @@
 #include "engine/io/limits.h"
 #include "weights_converter/checkpoint/checkpoint.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // torch.save since 1.6, and TorchScript.
 void read_torch_zip(std::span<const uint8_t> file, Budget& budget, Checkpoint& checkpoint);
@@ -38,6 +38,6 @@ Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& pat
 // Throws an error that names what the file is instead of a checkpoint, and the way out.
 [[noreturn]] void fail_not_a_checkpoint(std::span<const uint8_t> file);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_READERS_H_

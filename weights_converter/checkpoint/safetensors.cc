@@ -9,7 +9,7 @@
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/readers.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
@@ -305,4 +305,4 @@ void read_safetensors(std::span<const uint8_t> file, Budget& budget, Checkpoint&
   nlohmann::json::sax_parse(header.begin(), header.end(), &aliases);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

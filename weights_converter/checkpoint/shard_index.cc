@@ -7,7 +7,7 @@
 #include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/checkpoint/readers.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kMaxBytes = 100'000'000;
@@ -173,4 +173,4 @@ void read_shard_index(std::span<const uint8_t> file, Budget& budget, Checkpoint&
   }
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

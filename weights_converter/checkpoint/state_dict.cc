@@ -8,7 +8,7 @@
 #include "engine/text/printable.h"
 #include "weights_converter/checkpoint/module_names.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Wherever a part of the model is wrapped (`state_dict`, `model`, `module`, `visual` ...), these
@@ -459,4 +459,4 @@ StateDict find_state_dict(const Checkpoint& checkpoint, const StateDictQuery& qu
   return result;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

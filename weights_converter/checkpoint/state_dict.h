@@ -12,7 +12,7 @@
 
 #include "weights_converter/checkpoint/checkpoint.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The part that the user says a file holds: --image-encoder, --detector, --bert, --lightcap.
 enum class Role { kImageEncoder, kDetector, kBert, kLightcap };
@@ -61,6 +61,6 @@ inline StateDict find_state_dict(const Checkpoint& checkpoint, Role role) {
   return find_state_dict(checkpoint, StateDictQuery{role, {}, {}});
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_STATE_DICT_H_

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <span>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 class Storage {
  public:
@@ -41,6 +41,6 @@ class Storage {
   std::unique_ptr<Lazy> lazy_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_STORAGE_H_

@@ -8,7 +8,7 @@
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/checkpoint.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "values are taken as they are stored");
@@ -207,4 +207,4 @@ void Checkpoint::read_bytes(const CheckpointTensor& tensor,
   });
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -5,7 +5,7 @@
 
 #include "weights_converter/checkpoint/byte_reader.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using Entries = std::vector<Pickle::Entry>;
@@ -357,4 +357,4 @@ void collect_tensors(const Pickle& pickle, StorageSource& source, const ScriptCl
   Walker(pickle, source, classes, budget, checkpoint).run();
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

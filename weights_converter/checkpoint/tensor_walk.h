@@ -8,7 +8,7 @@
 
 #include "weights_converter/checkpoint/torch_tensor.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The declarations of a TorchScript class, read off its code.
 struct ScriptClass {
@@ -26,6 +26,6 @@ using ScriptClasses = std::map<std::string, ScriptClass, std::less<>>;
 void collect_tensors(const Pickle& pickle, StorageSource& source, const ScriptClasses& classes,
                      Budget& budget, Checkpoint& checkpoint);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_TENSOR_WALK_H_

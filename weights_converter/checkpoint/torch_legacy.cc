@@ -4,7 +4,7 @@
 #include "weights_converter/checkpoint/readers.h"
 #include "weights_converter/checkpoint/tensor_walk.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr int64_t kProtocol = 1001;
@@ -140,4 +140,4 @@ void read_torch_legacy(std::span<const uint8_t> file, Budget& budget, Checkpoint
   collect_tensors(object, storages, {}, budget, checkpoint);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -6,7 +6,7 @@
 #include "weights_converter/checkpoint/readers.h"
 #include "weights_converter/checkpoint/tensor_walk.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr size_t kBlock = 512;
@@ -259,4 +259,4 @@ void read_torch_tar(std::span<const uint8_t> file, Budget& budget, Checkpoint& c
   collect_tensors(pickle, tensors, {}, budget, checkpoint);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -7,7 +7,7 @@
 #include "engine/io/limits.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 using Named = std::pair<std::string_view, ElementType>;
@@ -293,4 +293,4 @@ std::optional<CheckpointTensor> TensorDecoder::decode(NodeId id) {
   fail_checkpoint("a tensor is wrapped more than " + std::to_string(kMaxWrappers) + " times");
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -9,7 +9,7 @@
 #include "weights_converter/checkpoint/checkpoint.h"
 #include "weights_converter/checkpoint/pickle.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 
 // The source of storages' bytes, which each of PyTorch's file formats has in its own way.
 class StorageSource {
@@ -60,6 +60,6 @@ class TensorDecoder {
   StorageSource& source_;
 };
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_TORCH_TENSOR_H_

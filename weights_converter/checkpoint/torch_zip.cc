@@ -9,7 +9,7 @@
 #include "weights_converter/checkpoint/tensor_walk.h"
 #include "weights_converter/checkpoint/zip_archive.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 // Bytes of memory for a storage, with its node in a map.
@@ -242,4 +242,4 @@ void read_torch_zip(std::span<const uint8_t> file, Budget& budget, Checkpoint& c
                   budget, checkpoint);
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

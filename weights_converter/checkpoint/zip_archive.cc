@@ -6,7 +6,7 @@
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/inflate.h"
 
-namespace lightcap {
+namespace lightcap::internal {
 namespace {
 
 constexpr uint32_t kLocalSignature = 0x04034b50;
@@ -223,4 +223,4 @@ ZipBytes read_zip_entry(const ZipEntry& entry) {
   return result;
 }
 
-}  // namespace lightcap
+}  // namespace lightcap::internal

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lightcap {
+namespace lightcap::internal {
 
 struct ZipEntry {
   std::string_view name;  // in the file's bytes
@@ -57,6 +57,6 @@ struct ZipBytes {
 };
 ZipBytes read_zip_entry(const ZipEntry& entry);
 
-}  // namespace lightcap
+}  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_ZIP_ARCHIVE_H_
