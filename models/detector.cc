@@ -44,7 +44,7 @@ void Detector::fill_anchors(std::span<float> values) {
   const size_t row = values.size() / kScales;
   for (size_t i = 0; i < values.size(); ++i) {
     const size_t scale = i / row;
-    values[i] = kPixels[scale][i % row % 6] / static_cast<float>(kStrides[scale]);
+    values[i] = kPixels[scale][i % row % 6] / static_cast<float>(stride(scale));
   }
 }
 
