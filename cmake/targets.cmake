@@ -1,4 +1,4 @@
-# What every LightCap target shares. Flags are per target: none reaches a host project, and what a host sets
+# The settings that every LightCap target shares. Flags are per target: none reaches a host project, and what a host sets
 # for all of its code is answered here, where it would change results or not compile. Target options come
 # after CMAKE_CXX_FLAGS and the build type's, and compilers take the last word.
 
@@ -39,7 +39,7 @@ function(lightcap_configure_target target)
     target_compile_options(${target} PRIVATE -w)  # what a host asks of its own code, some of it as errors
   endif()
   if(NOT LIGHTCAP_STANDALONE)
-    # Who debugs a host does not debug LightCap, and a caption would take seconds.
+    # A debugged host does not debug LightCap, and an unoptimised caption would take seconds.
     target_compile_options(${target} PRIVATE
       $<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>)
   endif()

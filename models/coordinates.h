@@ -31,7 +31,7 @@ struct CoordinateMap {
     return {box.x1 * scale_x + offset_x, box.y1 * scale_y + offset_y, box.x2 * scale_x + offset_x,
             box.y2 * scale_y + offset_y, box.score};
   }
-  // What apply() makes `box` of.
+  // The box that apply() turns into `box`.
   Box invert(const Box& box) const {
     return {(box.x1 - offset_x) / scale_x, (box.y1 - offset_y) / scale_y,
             (box.x2 - offset_x) / scale_x, (box.y2 - offset_y) / scale_y, box.score};

@@ -16,7 +16,7 @@
 
 namespace lightcap::internal {
 
-// Where a tensor of the weights file comes from.
+// The source of a tensor of the weights file.
 enum class TensorKind : uint8_t {
   kPlain,     // the checkpoint's tensor of this name
   kConv,      // `X.weight` scaled by its BatchNorm
@@ -24,8 +24,8 @@ enum class TensorKind : uint8_t {
   kUnitRows,  // the checkpoint's matrix with rows scaled to length 1
 };
 
-// What random weights are, where no checkpoint has any: they are spread evenly around the mean, and
-// keep activations of order 1 through the graph.
+// The distribution of random weights, where no checkpoint has any: they are spread evenly around
+// the mean, and keep activations of order 1 through the graph.
 struct RandomInit {
   double mean = 0;
   double deviation = 0.1;
@@ -97,11 +97,11 @@ class ModuleVisitor {
   // How many of the modules `prefix`0, `prefix`1 ... are to be described; `count` is how many the
   // model has. All are alike: to read sizes, the converter asks for the first.
   virtual size_t list(const std::string& /*prefix*/, uint64_t& count) { return count; }
-  // Whether the tensor `name`, which not every model has, is to be described.
+  // Returns true if the tensor `name`, which not every model has, is to be described.
   virtual bool optional(const std::string& /*name*/, bool& there) { return there; }
 
  protected:
-  // What is loaded from a tensor: one of the first two, and its module's name.
+  // The view loaded from a tensor: one of the first two, and its module's name.
   struct Slot {
     PackedMatrix* matrix = nullptr;
     const float** values = nullptr;

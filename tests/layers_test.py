@@ -87,7 +87,7 @@ class Layers:
         return next((found for row in self.may_include if row not in state and (found := visit(row, []))), [])
 
     def complaint(self, path: str, line: str) -> str | None:
-        """What is wrong with a line of the file `path`, if anything."""
+        """The complaint about a line of the file `path`, if there is one."""
         match = INCLUDE.match(line)
         if match is None:
             return None

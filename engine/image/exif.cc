@@ -171,7 +171,7 @@ std::vector<uint8_t> raw_profile(const Block& text) {
   return bytes;
 }
 
-// What of a PNG may say how it lies.
+// The chunks of a PNG that may hold its orientation.
 struct PngMetadata {
   Block exif = {nullptr, 0};
   Text raw_exif, raw_app1, raw_xmp, xmp;

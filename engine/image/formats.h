@@ -1,4 +1,4 @@
-// What kind of file it is, by its first bytes.
+// Recognises kinds of files by their first bytes.
 #ifndef LIGHTCAP_ENGINE_IMAGE_FORMATS_H_
 #define LIGHTCAP_ENGINE_IMAGE_FORMATS_H_
 

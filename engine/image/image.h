@@ -27,7 +27,7 @@ struct Image {
   ImageView view() const { return {pixels.get(), width, height, 3 * width}; }
 };
 
-// What is refused before anything is decoded.
+// Limits that are checked before anything is decoded.
 struct ImageLimits {
   static constexpr size_t kMaxSide = 16384;
   uint64_t max_pixels = uint64_t{1} << 26;

@@ -324,8 +324,8 @@ void Walk::check_complete() const {
   }
 }
 
-// What stb_image holds at once: samples and, if progressive, coefficients of each component, and
-// the pixels.
+// The memory that stb_image holds at once: samples and, if progressive, coefficients of each
+// component, and the pixels.
 uint64_t memory_limit(const Frame& frame) {
   constexpr uint64_t kSamples = 64, kTablesAndLines = uint64_t{1} << 18;
   const uint64_t sample_bytes = frame.progressive ? 3 : 1;

@@ -111,8 +111,8 @@ uint64_t unpacked_bytes(const PngHeader& header, uint64_t width, uint64_t height
   return (1 + (header.channels() * header.bits * width + 7) / 8) * height;
 }
 
-// What the compressed data of a complete picture unpack to: rows with a filter byte each; if
-// interlaced, those of the seven passes.
+// The size that the compressed data of a complete picture unpack to: rows with a filter byte each;
+// if interlaced, those of the seven passes.
 uint64_t unpacked_bytes(const PngHeader& header) {
   if (!header.interlaced) return unpacked_bytes(header, header.width, header.height);
   constexpr struct {
@@ -130,8 +130,8 @@ uint64_t unpacked_bytes(const PngHeader& header) {
   return bytes;
 }
 
-// What stb_image holds at once. The buffer for unpacked data begins with a guess, too small for an
-// interlaced picture, and doubles; data behind the picture's are seen in real files.
+// The memory that stb_image holds at once. The buffer for unpacked data begins with a guess, too
+// small for an interlaced picture, and doubles; data behind the picture's are seen in real files.
 uint64_t memory_limit(const EncodedImage& file, const PngHeader& header, uint64_t out_channels) {
   constexpr uint64_t kSlack = uint64_t{1} << 16;
   const uint64_t pixels = uint64_t{header.width} * header.height;

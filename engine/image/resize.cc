@@ -90,8 +90,8 @@ void round_row(const int32_t* sum, size_t count, uint8_t* out) {
   for (size_t i = 0; i < count; ++i) out[i] = from_fixed(sum[i]);
 }
 
-// Which pass comes first shows where a value was clipped to 0 or 255 between them. Pillow 13 begins
-// with the vertical one where that removes more than twice as many rows as the other removes
+// The order of the passes shows where a value was clipped to 0 or 255 between them. Pillow 13
+// begins with the vertical one where that removes more than twice as many rows as the other removes
 // columns (seen by trying 6000 sizes); before, the horizontal one was always first.
 bool resizes_down_first(const ImageView& image, const ResizedWindow& window) {
   const auto removed = [](size_t from, size_t to) {
@@ -106,7 +106,7 @@ size_t widest_down_first(size_t size) {
   return std::min(ImageLimits::kMaxSide / 2 + size, ImageLimits::kMaxSide);
 }
 
-// What a strip of output rows works on.
+// The state of one strip of output rows.
 struct BicubicStrip {
   size_t size = 0, window = 0;
   uint8_t* ring = nullptr;      // [window][size][3]: source rows, already resized across

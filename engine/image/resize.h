@@ -21,7 +21,7 @@ struct ResizedWindow {
   size_t left = 0, top = 0;
 };
 
-// What becomes of each 8-bit value: [channel][value].
+// The float that each 8-bit value becomes: [channel][value].
 using ValueTable = std::array<std::array<float, 256>, 3>;
 
 // Pillow's Image.resize(BICUBIC) (a = -0.5, antialiased; 22-bit fixed point and 8-bit results after

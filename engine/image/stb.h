@@ -14,7 +14,7 @@ namespace lightcap::internal {
 
 using StbBytes = decltype(Image::pixels);
 
-// What one call may take.
+// Limits of one call.
 struct StbMemory {
   uint64_t limit;  // the most bytes held at once
   // Allocations that succeed before one fails, as if memory had run out: for tests.

@@ -1,7 +1,7 @@
-// What a file may ask for. Every reader of files that we did not write draws on this page: each
-// limit is either a constant that no real file comes near, or proportional to the bytes of the file
-// itself, so that a small file cannot buy much memory or time. The error that a limit causes names
-// the limit.
+// Limits on what a file may ask for. Every reader of files that we did not write draws on this
+// page: each limit is either a constant that no real file comes near, or proportional to the bytes
+// of the file itself, so that a small file cannot buy much memory or time. The error that a limit
+// causes names the limit.
 #ifndef LIGHTCAP_ENGINE_IO_LIMITS_H_
 #define LIGHTCAP_ENGINE_IO_LIMITS_H_
 
@@ -85,7 +85,7 @@ inline constexpr uint64_t kModelNameBytes = 256;
 inline constexpr uint64_t kTokenBytes = 1024;
 inline constexpr uint64_t kLabelBytes = 1024;
 
-// What a session may plan for a model of so many weights, which is its file's size over the size of
+// A session's limits, for a model of so many weights, which is its file's size over the size of
 // a weight. LightCap's 45 million, with the largest inputs there are (an encoder of 4064 x 4064
 // pixels, a detector of 4096 x 4096): 3.9 of 4.6 GB, 2.7e12 of 4.6e12 steps, for one beam. At its
 // own sizes: 21 MB, 9e9 steps.

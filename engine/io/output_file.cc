@@ -32,7 +32,7 @@ struct UnfinishedName {
 };
 std::array<UnfinishedName, 64> unfinished_names;
 
-// Where the symbolic links at the end of `path` lead, whether a file is there or not.
+// The end of the chain of symbolic links at `path`, whether a file is there or not.
 std::string follow_links(const std::string& path) {
   constexpr int kMostLinks = 40;  // as Linux
   fs::path current = path;
@@ -112,7 +112,7 @@ std::string OutputFile::temporary_name(int index) const {
   return name;
 }
 
-// Whether `name` still means the file that is open.
+// Returns true if `name` still means the file that is open.
 bool OutputFile::has_name(const platform::File& file, const std::string& name) const {
   const auto held = file.status();
   if (!held) return false;

@@ -62,8 +62,8 @@ class OutputFile {
   std::string temporary_;  // in the folder; empty while the file has no name
   int slot_ = -1;          // in the list for remove_unfinished
   uint64_t reserved_ = 0;
-  // What was appended and is not written yet. Written in pieces of a huge page's size that begin at
-  // multiples of it, since Linux then keeps the file in huge pages where it can
+  // Bytes that were appended and are not written yet. Written in pieces of a huge page's size that
+  // begin at multiples of it, since Linux then keeps the file in huge pages where it can
   // (engine/runtime/block.h).
   std::vector<uint8_t> pending_;
   uint64_t written_ = 0;  // bytes before those

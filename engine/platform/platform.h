@@ -128,7 +128,7 @@ class Folder {
   // Does not wait for a pipe's writer.
   File open_to_read(const std::string& name) const;
   std::optional<FileStatus> status(const std::string& name) const;
-  // What had the name `to` is replaced in one step.
+  // A file of the name `to` is replaced in one step.
   bool rename(const std::string& from, const std::string& to) const;
   // For signal handlers too: async-signal-safe, and a handle is what they can keep of a folder.
   static void remove(Handle folder, const char* name) noexcept;
@@ -236,8 +236,8 @@ void print_error(std::string_view text) noexcept;
 
 // Makes writing beyond the limit on files' sizes an error (EFBIG) instead of the program's end.
 void survive_file_size_limit();
-// What ends the program from outside (SIGINT, SIGTERM, SIGHUP) ends it as before, but after
-// `clean_up`, which must be async-signal-safe. One that was ignored stays so.
+// A signal that ends the program from outside (SIGINT, SIGTERM, SIGHUP) ends it as before, but
+// after `clean_up`, which must be async-signal-safe. One that was ignored stays so.
 void before_termination(void (*clean_up)());
 // Calls `end` with the address of a mapped page that could not be read (SIGBUS). It must be
 // async-signal-safe and must not return.

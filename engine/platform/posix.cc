@@ -426,7 +426,7 @@ void survive_file_size_limit() { std::signal(SIGXFSZ, SIG_IGN); }
 
 namespace {
 
-// What the handlers call, set before they are installed.
+// The functions that the handlers call, set before they are installed.
 void (*termination_clean_up)() = nullptr;
 void (*missing_page_end)(const void* address) = nullptr;
 

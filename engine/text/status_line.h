@@ -1,4 +1,4 @@
-// What a program is at, on a terminal.
+// A line of progress on a terminal.
 #ifndef LIGHTCAP_ENGINE_TEXT_STATUS_LINE_H_
 #define LIGHTCAP_ENGINE_TEXT_STATUS_LINE_H_
 

@@ -62,11 +62,12 @@ class Hash {
   }
   // base^n
   static uint64_t next_power(uint64_t power) { return product(power, base()); }
-  // Of the text behind a beginning: `all` is the hash of both, `power` that of the text's length.
+  // The hash of the text behind a beginning: `all` is the hash of both, `power` that of the text's
+  // length.
   static uint64_t without(uint64_t all, uint64_t beginning, uint64_t power) {
     return reduced(all + kPrime - product(beginning, power));
   }
-  // Of both, one behind the other.
+  // The hash of both, one behind the other.
   static uint64_t joined(uint64_t beginning, uint64_t rest, uint64_t power) {
     return reduced(product(beginning, power) + rest);
   }
@@ -174,7 +175,7 @@ void WordPiece::encode_word(const std::u32string& word, std::vector<uint32_t>& i
     append_utf8(c, utf8);
     ends.push_back(utf8.size());
   }
-  // Of the word's first n bytes, and the base to the n.
+  // The hashes of the word's first n bytes, and the base to the n.
   std::vector<uint64_t> hashes = {0}, powers = {1};
   for (const char c : std::string_view(utf8).substr(kMark.size())) {
     hashes.push_back(Hash::append(hashes.back(), c));

@@ -33,7 +33,7 @@ class WordPiece {
   void decode(const uint32_t* ids, size_t count, std::string& text) const;
 
  private:
-  // Where `token`, which has this hash, stands in slots_, or the empty slot where it would.
+  // The place in slots_ of `token`, which has this hash, or the empty slot that it would take.
   size_t slot_of(std::string_view token, uint64_t hash) const;
   // Its id; kNone where there is none.
   uint32_t find(std::string_view token, uint64_t hash) const {
