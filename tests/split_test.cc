@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <initializer_list>
+
 #include <limits>
 
 namespace lightcap::internal {
@@ -12,7 +14,7 @@ namespace {
 template <class Check>
 void for_small_splits(const Check& check) {
   for (size_t total = 0; total <= 40; ++total) {
-    for (const size_t unit : {1, 2, 3, 8, 12, 16, 41}) {
+    for (const size_t unit : std::initializer_list<size_t>{1, 2, 3, 8, 12, 16, 41}) {
       for (size_t pieces = 0; pieces <= 45; ++pieces) {
         SCOPED_TRACE(testing::Message() << total << " in units of " << unit << ", " << pieces);
         check(split(total, unit, pieces));

@@ -2,7 +2,9 @@
 // picture seems complete, at the end; the walk over the chunks does.
 #include <algorithm>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -200,6 +202,23 @@ Image from_apple(const StbPicture& picture, size_t channels) {
   return image;
 }
 
+// Grey values to RGB in the memory that holds them: a picture of each beside the other would take a
+// third more.
+Image from_grey(StbPicture picture) {
+  const size_t pixels = picture.width * picture.height;
+  auto* values = static_cast<uint8_t*>(std::realloc(picture.pixels.get(), 3 * pixels));
+  if (values == nullptr) throw std::bad_alloc();
+  picture.pixels.release();
+  Image image;
+  image.width = picture.width;
+  image.height = picture.height;
+  image.pixels.reset(values);
+  // From the last pixel on, so that none is overwritten before it is read.
+  for (size_t i = pixels; i-- > 0;)
+    values[3 * i] = values[3 * i + 1] = values[3 * i + 2] = values[i];
+  return image;
+}
+
 }  // namespace
 
 Image decode_png(const EncodedImage& file) {
@@ -219,10 +238,12 @@ Image decode_png(const EncodedImage& file) {
     }
   }
   const bool apple_colours = header.apple && (header.colour == kRgb || header.colour == kRgba);
-  const size_t channels = apple_colours && header.colour == kRgba ? 4 : 3;
+  const bool is_grey = header.colour == kGrey && !header.transparent_colour;
+  const size_t channels = is_grey ? 1 : apple_colours && header.colour == kRgba ? 4 : 3;
   StbPicture picture = decode_with_stb(file, bytes, size, static_cast<int>(channels), "PNG",
                                        memory_limit(file, header, channels));
   if (apple_colours) return from_apple(picture, channels);
+  if (is_grey) return from_grey(std::move(picture));
   return {picture.width, picture.height, std::move(picture.pixels)};
 }
 
