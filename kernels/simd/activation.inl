@@ -6,10 +6,10 @@
 namespace lightcap::internal {
 namespace {
 
-// Clamps x to [-limit, limit]. Operands are in this order so that NaN passes on x86, where min and
+// Clamps x to [-limit, limit]. Operands are in this order so that NaN passes: Primitives::min and
 // max return their second operand if either is NaN.
 inline Floats clamp(Floats x, float limit) {
-  return xsimd::max(Floats(-limit), xsimd::min(Floats(limit), x));
+  return Primitives::max(Floats(-limit), Primitives::min(Floats(limit), x));
 }
 
 // exp(-x). The relative error is at most 2 units in the last place plus 1.4e-8 |x|, or 7.3e-8 |x|
@@ -67,7 +67,7 @@ inline Floats activate_value(Floats x, Activation activation) {
     case Activation::kNone:
       return x;
     case Activation::kRelu:
-      return xsimd::max(x, Floats(0.0f));
+      return Primitives::max(x, Floats(0.0f));
     case Activation::kSilu:
       return divide(x, sigmoid_divisor(x));
     case Activation::kGelu:

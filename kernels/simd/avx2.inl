@@ -36,6 +36,8 @@ struct Primitives : plain::Primitives {
         _mm256_set1_ps(rest), x,
         _mm256_loadu_ps(reinterpret_cast<const float*>(kFirstLanes + 8 - count)));
   }
+  static Floats min(Floats x, Floats y) { return _mm256_min_ps(x, y); }
+  static Floats max(Floats x, Floats y) { return _mm256_max_ps(x, y); }
   static Floats load_half(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
   }

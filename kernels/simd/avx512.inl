@@ -24,6 +24,8 @@ struct Primitives : plain::Primitives {
   static void store_partial(float* p, Floats x, size_t count) {
     _mm512_mask_storeu_ps(p, first_lanes(count), x);
   }
+  static Floats min(Floats x, Floats y) { return _mm512_min_ps(x, y); }
+  static Floats max(Floats x, Floats y) { return _mm512_max_ps(x, y); }
   static Floats load_half(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
   }

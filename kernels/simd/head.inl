@@ -47,7 +47,7 @@ void head_combine(const HeadCombineArgs& args) {
     // Probabilities are taken relative to the best branch's, which their mean can't exceed, so that
     // those too small for a float keep their logarithm.
     Floats top = log_probability(0);
-    for (size_t b = 1; b < args.branches; ++b) top = xsimd::max(top, log_probability(b));
+    for (size_t b = 1; b < args.branches; ++b) top = Primitives::max(top, log_probability(b));
     if (args.branches > 1 && xsimd::any(!(top < floor))) {
       Floats sum(0.0f);
       for (size_t b = 0; b < args.branches; ++b) sum += exp_of_minus(top - log_probability(b));

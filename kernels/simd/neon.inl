@@ -16,6 +16,8 @@ struct Primitives : plain::Primitives {
 
   // xsimd 8 makes two Newton steps from an estimate, six instructions that round as they go.
   static Floats divide(Floats x, Floats y) { return vdivq_f32(x, y); }
+  static Floats min(Floats x, Floats y) { return vminq_f32(x, y); }
+  static Floats max(Floats x, Floats y) { return vmaxq_f32(x, y); }
   static Floats load_half(const uint16_t* p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
   }

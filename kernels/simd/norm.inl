@@ -54,7 +54,7 @@ inline float maximum_of(const float* x, size_t count) {
   Floats top(x[0]);
   for (size_t j = 0; j < count; j += kLanes) {
     const size_t lanes = min_size(kLanes, count - j);
-    top = xsimd::max(top, first_lanes_or(load_partial(x + j, lanes), lanes, x[0]));
+    top = Primitives::max(top, first_lanes_or(load_partial(x + j, lanes), lanes, x[0]));
   }
   return max_lanes(top);
 }

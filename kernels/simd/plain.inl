@@ -41,6 +41,12 @@ struct Primitives {
   // x / y, rounded correctly.
   static Floats divide(Floats x, Floats y) { return x / y; }
 
+  // The smaller and the larger of x and y. y where either is NaN; where the machine has no such
+  // instruction, NaN. xsimd changed the order of its operands, and with it what NaN gives, between
+  // versions 8 and 14.
+  static Floats min(Floats x, Floats y) { return xsimd::select(x < y, x, y); }
+  static Floats max(Floats x, Floats y) { return xsimd::select(x > y, x, y); }
+
   // The first `count` < kLanes floats at p, zeros in the other lanes. Reads nothing else.
   static Floats load_partial(const float* p, size_t count) {
     alignas(64) float lanes[kLanes] = {};

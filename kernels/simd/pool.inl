@@ -63,7 +63,7 @@ void average_pool(const PoolArgs& args) {
 }
 
 void max_pool(const PoolArgs& args) {
-  const auto larger = [](Floats top, Floats x) { return xsimd::max(top, x); };
+  const auto larger = [](Floats top, Floats x) { return Primitives::max(top, x); };
   const auto same = [](Floats top) { return top; };
   constexpr float kLeast = -__builtin_huge_valf();
   args.window == 5 ? pool<5>(args, kLeast, larger, same) : pool<0>(args, kLeast, larger, same);

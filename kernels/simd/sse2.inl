@@ -14,6 +14,9 @@ struct Primitives : plain::Primitives {
   static constexpr TileShape kTile = {.mr = 3, .nr_panels = 1, .unroll = 1};
   static constexpr bool kIsFused = false;
 
+  static Floats min(Floats x, Floats y) { return _mm_min_ps(x, y); }
+  static Floats max(Floats x, Floats y) { return _mm_max_ps(x, y); }
+
   // SSE2 has no conversion of halves. The bits of normal numbers are moved into place; subnormals,
   // which would take a microcode assist as operands, are converted as integers instead.
   static Floats load_half(const uint16_t* p) {

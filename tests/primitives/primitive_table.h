@@ -20,6 +20,8 @@ struct PrimitiveTable {
   void (*multiply_add)(const float* x, const float* y, const float* z, float* out);
   void (*add_product)(float* sum, const float* x, const float* y);
   void (*divide)(const float* x, const float* y, float* out);
+  void (*min)(const float* x, const float* y, float* out);
+  void (*max)(const float* x, const float* y, float* out);
   // p is aligned to 2 * lanes bytes.
   void (*load_half)(const uint16_t* p, float* out);
   void (*load_bfloat)(const uint16_t* p, float* out);

@@ -107,6 +107,30 @@ TEST_P(PrimitivesTest, HaveAsManyLanesAsTheTileNeeds) {
   EXPECT_LT(sums, table.registers) << "no register is left for a factor";
 }
 
+// The second operand or NaN where either is NaN: never the first, which would hide that a model's
+// weights are damaged behind a limit.
+TEST_P(PrimitivesTest, MinAndMaxNeverHideANaNInTheSecondOperand) {
+  const PrimitiveTable& table = *GetParam();
+  Vector x, y, smaller, larger;
+  for (size_t lane = 0; lane < table.lanes; ++lane) {
+    x[lane] = lane % 4 == 2 ? kNaN : 1.5f;
+    y[lane] = lane % 4 == 1 ? kNaN : lane % 4 == 0 ? -2.0f : 3.0f;
+  }
+  table.min(x.data(), y.data(), smaller.data());
+  table.max(x.data(), y.data(), larger.data());
+  for (size_t lane = 0; lane < table.lanes; ++lane) {
+    if (std::isnan(y[lane])) {
+      EXPECT_TRUE(std::isnan(smaller[lane]) && std::isnan(larger[lane])) << lane;
+    } else if (std::isnan(x[lane])) {
+      EXPECT_TRUE(smaller[lane] == y[lane] || std::isnan(smaller[lane])) << lane;
+      EXPECT_TRUE(larger[lane] == y[lane] || std::isnan(larger[lane])) << lane;
+    } else {
+      EXPECT_EQ(smaller[lane], std::min(x[lane], y[lane])) << lane;
+      EXPECT_EQ(larger[lane], std::max(x[lane], y[lane])) << lane;
+    }
+  }
+}
+
 TEST_P(PrimitivesTest, LoadPartialReadsTheFirstLanesAndNothingElse) {
   const PrimitiveTable& table = *GetParam();
   for (size_t count = 1; count <= table.lanes; ++count) {

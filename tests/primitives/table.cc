@@ -24,6 +24,12 @@ void add_product_to(float* sum, const float* x, const float* y) {
   add_product(in_place, load(x), load(y));
   store(sum, in_place);
 }
+void min_to(const float* x, const float* y, float* out) {
+  store(out, Primitives::min(load(x), load(y)));
+}
+void max_to(const float* x, const float* y, float* out) {
+  store(out, Primitives::max(load(x), load(y)));
+}
 void divide_to(const float* x, const float* y, float* out) { store(out, divide(load(x), load(y))); }
 void load_half_to(const uint16_t* p, float* out) { store(out, Primitives::load_half(p)); }
 void load_bfloat_to(const uint16_t* p, float* out) { store(out, Primitives::load_bfloat(p)); }
@@ -50,6 +56,8 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .multiply_add = multiply_add_to,
     .add_product = add_product_to,
     .divide = divide_to,
+    .min = min_to,
+    .max = max_to,
     .load_half = load_half_to,
     .load_bfloat = load_bfloat_to,
     .exp_of_minus = exp_of_minus_to,
