@@ -30,7 +30,7 @@ void fail_each(
     const std::function<Attempt()>& attempt, const std::vector<lightcap_status>& statuses,
     const std::function<void(const Attempt&)>& check = [](const Attempt&) {}) {
   ASSERT_EQ(attempt().status, LIGHTCAP_OK);
-#if LIGHTCAP_SANITIZED
+#if defined(LIGHTCAP_SANITIZED)
   // A call that fails and one that has to go on: the other two take the same paths, and a sanitizer
   // takes minutes over them.
   constexpr std::array kFaults = {IoFault::kEio, IoFault::kShort};
