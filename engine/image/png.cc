@@ -208,7 +208,7 @@ Image from_grey(StbPicture picture) {
   const size_t pixels = picture.width * picture.height;
   auto* values = static_cast<uint8_t*>(std::realloc(picture.pixels.get(), 3 * pixels));
   if (values == nullptr) throw std::bad_alloc();
-  picture.pixels.release();
+  static_cast<void>(picture.pixels.release());  // realloc has freed or moved it
   Image image;
   image.width = picture.width;
   image.height = picture.height;

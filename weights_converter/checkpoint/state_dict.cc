@@ -224,10 +224,12 @@ std::vector<std::string> sorted_roots(const Checkpoint& checkpoint, const Names&
   }
   using Preferred = std::pair<std::pair<bool, ptrdiff_t>, std::string>;
   std::vector<Preferred> preferred;
+  preferred.reserve(roots.size());
   for (const std::string& root : roots) preferred.emplace_back(preference(root), root);
   std::stable_sort(preferred.begin(), preferred.end(),
                    [](const Preferred& a, const Preferred& b) { return a.first < b.first; });
   std::vector<std::string> sorted;
+  sorted.reserve(preferred.size());
   for (Preferred& one : preferred) sorted.push_back(std::move(one.second));
   // LightCap's blocks may be under the same root or one of them inside another's name; several
   // whole models are a question only the user can answer.
