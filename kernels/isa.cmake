@@ -49,7 +49,18 @@ endforeach()
 # host's options decides nothing about instructions.
 set(LIGHTCAP_ISA_BASELINE)
 if(LIGHTCAP_MACHINE STREQUAL "x86_64")
-  set(LIGHTCAP_ISA_BASELINE -march=x86-64 -mno-sse3 -mtune=generic)
+  include(CheckCXXCompilerFlag)
+  check_cxx_compiler_flag(-march=x86-64 LIGHTCAP_TAKES_MARCH)
+  check_cxx_compiler_flag(-mtune=generic LIGHTCAP_TAKES_MTUNE)
+  # Zig's compiler spells the baseline in its own way, takes a -mno flag for the last word wherever it
+  # stands, and knows no generic CPU to tune for.
+  set(LIGHTCAP_ISA_BASELINE -march=x86_64)
+  if(LIGHTCAP_TAKES_MARCH)
+    set(LIGHTCAP_ISA_BASELINE -march=x86-64 -mno-sse3)
+  endif()
+  if(LIGHTCAP_TAKES_MTUNE)
+    list(APPEND LIGHTCAP_ISA_BASELINE -mtune=generic)
+  endif()
 endif()
 
 # Kernels are nothing but loops that have to be inlined and kept in registers: they are optimised in every
