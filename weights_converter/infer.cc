@@ -15,7 +15,8 @@ class Inference : public ModuleVisitor {
   explicit Inference(const Shapes& shapes) : shapes_(shapes) {}
 
   // One more than the largest N of the tensors named `prefix`N.*; unchanged where there is none.
-  // What sizes tell stands in the first, and a hostile file may have named any other number.
+  // Only the first element is described: it tells all sizes, and a hostile file may have named an
+  // element of any number.
   size_t list(const std::string& prefix, uint64_t& count) override {
     uint64_t highest = 0;
     for (auto it = shapes_.lower_bound(prefix); it != shapes_.end(); ++it) {

@@ -10,6 +10,7 @@
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 #include "engine/text/status_line.h"
+#include "engine/text/unicode.h"
 #include "weights_converter/assemble.h"
 #include "weights_converter/list.h"
 #include "weights_converter/signals.h"

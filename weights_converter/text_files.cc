@@ -9,6 +9,7 @@
 #include "engine/io/limits.h"
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
+#include "engine/text/unicode.h"
 #include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/names.h"
 
@@ -156,24 +157,6 @@ class ConfigReader {
 };
 
 }  // namespace
-
-bool is_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto first = static_cast<uint8_t>(text[i]);
-    const size_t length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || length > text.size() - i) return false;
-    for (size_t k = 1; k < length; ++k) {
-      if ((static_cast<uint8_t>(text[i + k]) & 0xc0) != 0x80) return false;
-    }
-    const auto second = length > 1 ? static_cast<uint8_t>(text[i + 1]) : uint8_t{0};
-    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
-}
 
 std::string read_text(const std::string& path) {
   const auto file = MappedFile::open(path);

@@ -22,9 +22,6 @@ std::vector<std::string> parse_labels(std::string_view text, const std::string& 
 // unknown keys with the nearest known one, wrong types, numbers out of bounds.
 void parse_config(std::string_view text, const std::string& path, Config& config);
 
-// RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF.
-bool is_utf8(std::string_view text);
-
 // A file's whole text.
 std::string read_text(const std::string& path);
 

@@ -12,6 +12,7 @@ char32_t next_code_point(std::string_view text, size_t& at);
 // How many bytes at the beginning of `text` are whole characters in UTF-8 (RFC 3629: no overlong
 // forms, no surrogates, nothing beyond U+10FFFF); all of them where it is valid.
 size_t valid_utf8_prefix(std::string_view text);
+inline bool is_utf8(std::string_view text) { return valid_utf8_prefix(text) == text.size(); }
 void append_utf8(char32_t c, std::string& out);
 
 // The lower-case letter without its accents, 0 for a combining mark. Covers Latin, Greek but for
