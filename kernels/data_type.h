@@ -1,4 +1,4 @@
-// The number types of stored weights, and their exact widening to fp32.
+// The number types of what a weights file stores, and the exact widening of floats to fp32.
 #ifndef LIGHTCAP_KERNELS_DATA_TYPE_H_
 #define LIGHTCAP_KERNELS_DATA_TYPE_H_
 
@@ -9,11 +9,18 @@
 namespace lightcap::internal {
 
 // The numbers are those of the .lcw format.
-enum class DataType : uint8_t { kF32 = 1, kF16, kBf16 };
-constexpr size_t data_type_bytes(DataType type) { return type == DataType::kF32 ? 4 : 2; }
-constexpr const char* data_type_name(DataType type) {
-  return type == DataType::kF32 ? "f32" : type == DataType::kF16 ? "f16" : "bf16";
+enum class DataType : uint8_t { kF32 = 1, kF16, kBf16, kI8, kI32 };
+inline constexpr uint8_t kLastDataType = static_cast<uint8_t>(DataType::kI32);
+
+constexpr size_t data_type_bytes(DataType type) {
+  constexpr size_t kBytes[] = {0, 4, 2, 2, 1, 4};
+  return kBytes[static_cast<size_t>(type)];
 }
+constexpr const char* data_type_name(DataType type) {
+  constexpr const char* kNames[] = {"", "f32", "f16", "bf16", "i8", "i32"};
+  return kNames[static_cast<size_t>(type)];
+}
+constexpr bool is_float(DataType type) { return type <= DataType::kBf16; }
 
 // bfloat16 is the upper half of an fp32 number.
 constexpr float widen_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }
@@ -28,6 +35,13 @@ constexpr float widen_f16(uint16_t half) {
     return std::bit_cast<float>(sign | 0x7f800000u | (magnitude - kInfinity));
   const float scaled = std::bit_cast<float>(magnitude) * 0x1p112f;
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
+}
+
+// Element `i` of an array of f32, f16 or bf16 numbers as fp32, exactly.
+inline float widened(const void* data, DataType type, size_t i) {
+  if (type == DataType::kF32) return static_cast<const float*>(data)[i];
+  const uint16_t half = static_cast<const uint16_t*>(data)[i];
+  return type == DataType::kF16 ? widen_f16(half) : widen_bf16(half);
 }
 
 }  // namespace lightcap::internal

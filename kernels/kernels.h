@@ -275,6 +275,141 @@ struct TopKArgs {
   uint32_t* indices;  // [k]
 };
 
+// ---- Integers ------------------------------------------------------------------------------
+//
+// An activation of 8 bits stands for the number scale * (q - zero), with a scale and a zero of its
+// tensor; weights are int8 with a scale for each output. docs/int8.md has the arithmetic, which
+// every instruction set computes to the same bits: `fl` is one rounding of fp32, to nearest even,
+// `rint` that to an integer, `s16` and `u8` saturate, and mulhrs(x, y) = floor((x y + 2^14) /
+// 2^15). The sum of an output is s = sum over k of a[k] * weights[j][k], which must not leave
+// int32: depth is at most kMaxIntegerDepth. Of two neighbouring weights of a row, 2k and 2k + 1,
+// those of one sign must not add up to more than 128 in absolute value, since AVX2 and SSSE3 add up
+// such pairs of products with saturation to 16 bits. Channels, strides and the addresses of
+// activations are multiples of kQuad elements.
+inline constexpr size_t kMaxIntegerDepth = 65536;
+
+// The epilogue of an integer product. Its sums become
+//   t = fl(fl(s + bias) * scale)                        with weights.scales as `scale`
+//   t = fl(t + fl(fl(r - residual_zero) * residual_scale))   with a residual before activation
+// and then, with an activation
+//   kNone   y = u8(rint(t) + zero)
+//   kRelu   y = u8(max(rint(t), 0) + zero)
+//   kSilu   x = s16(rint(t)), a number in units of 1/512
+//           y = u8(mulhrs(mulhrs(x, sigmoid(x)), silu_factor) + (residual_after ? r : zero))
+// where sigmoid(x), in units of 1 / 2^15, is integer_sigmoid() of integer_silu.h. SiLU takes a
+// residual only after the activation, with the output's scale and zero; the others only before it.
+// An output of floats is y = t, or max(t, 0) for kRelu; it has no SiLU.
+// For all sums that may occur, |t| must stay below 2^30.
+struct IntegerEpilogue {
+  const int32_t* bias = nullptr;      // [columns], never null
+  const uint8_t* residual = nullptr;  // [rows][columns] as the output, or null for none. May be the
+                                      // output itself, with the same stride.
+  size_t residual_stride = 0;
+  bool residual_after = false;
+  float residual_scale = 0;
+  int32_t residual_zero = 0;
+  Activation activation = Activation::kNone;  // kNone, kRelu or kSilu
+  int32_t zero = 0;                           // the output's, 0 to 255
+  int16_t silu_factor = 0;
+};
+
+// The place for results: bytes or floats. Exactly one pointer is not null.
+struct IntegerOutput {
+  uint8_t* bytes = nullptr;
+  float* floats = nullptr;
+};
+
+// c[i][j] = epilogue(sum over k of a[i][k] * weights[j][k]).
+struct IntegerGemmArgs {
+  const uint8_t* a;  // [rows][weights.depth]; depth is a multiple of kQuad
+  size_t a_stride;
+  PackedMatrix weights;  // int8, with scales and sums
+  IntegerOutput c;       // [rows][weights.outputs]
+  size_t c_stride;
+  size_t rows;
+  IntegerEpilogue epilogue;
+};
+
+// The convolution of ConvArgs over bytes. Pixels outside the input count as `input_zero`; the bias
+// contains what the zero contributes to each sum.
+struct IntegerConvArgs {
+  const uint8_t* input;  // [height][width][channels]; channels are a multiple of kQuad
+  size_t input_row_stride, input_pixel_stride;
+  size_t height, width, channels;
+  uint8_t input_zero;
+  size_t kernel_height, kernel_width, stride, padding;
+  PackedMatrix weights;  // int8, of depth kernel_height * kernel_width * channels
+  IntegerOutput output;  // as ConvArgs::output
+  size_t output_pixel_stride;
+  size_t output_width;
+  size_t first_pixel, pixels;
+  IntegerEpilogue epilogue;
+};
+
+// Pooling of bytes as PoolArgs has it. An average is over 2 x 2 pixels side by side (window = 2,
+// stride = 2, padding = 0) and rounds halves up: (a + b + c + d + 2) >> 2.
+struct BytePoolArgs {
+  const uint8_t* input;
+  size_t input_row_stride, input_pixel_stride;
+  size_t height, width, channels;
+  size_t window, stride, padding;
+  uint8_t* output;
+  size_t output_row_stride, output_pixel_stride;
+  size_t output_width;
+  size_t first_row, rows;
+};
+
+// UpsampleArgs for bytes.
+struct ByteUpsampleArgs {
+  const uint8_t* input;
+  size_t input_row_stride, input_pixel_stride;
+  size_t rows, width, channels;
+  uint8_t* output;
+  size_t output_row_stride, output_pixel_stride;
+};
+
+// Rows of floats as 16-bit integers v with a scale for each row, in two planes of bytes:
+//   largest = max over k of |x[k]|,  scale = fl(largest / kLargestWide)
+//   v[k] = rint(fl(x[k] * fl(kLargestWide / largest))),  v[k] = 256 high[k] + low[k]
+// with high and low in [-128, 127]. planes[row][0][k] = high[k] + 128, planes[row][1][k] = low[k] +
+// 128. A row of zeros has scale 0 and v = 0. Where a row holds NaN or infinities its scale is NaN,
+// and so is all that is computed from it; its planes may then hold anything.
+inline constexpr float kLargestWide = 32512;
+struct QuantizeRowsArgs {
+  const float* x;  // [rows][columns]
+  size_t x_stride;
+  uint8_t* planes;  // [rows][2][panel_depth(columns, kI8)], 128 from `columns` on
+  float* scales;    // [rows]
+  size_t rows, columns;
+};
+
+// A product of rows that quantize_rows made with int8 weights: with h and l the sums over k of
+// high[k] * weights[j][k] and low[k] * weights[j][k],
+//   c[i][j] = epilogue(fl(fl(fl(256 fl(h) + fl(l)) * weights.scales[j]) * scales[i]))
+// where the epilogue is GemmArgs's, in fp32. Not fused: each fl is a rounding of its own.
+struct WideGemmArgs {
+  const uint8_t* planes;  // [rows][2][panel_depth(weights.depth, kI8)]
+  const float* scales;    // [rows]
+  PackedMatrix weights;   // int8, with scales and sums
+  float* c;               // [rows][weights.outputs]
+  size_t c_stride;
+  size_t rows;
+  Epilogue epilogue;
+};
+
+// HeadLogitsArgs for rows that quantize_rows made and int8 words.
+struct WideHeadLogitsArgs {
+  const uint8_t* planes;  // [rows][2][panel_depth(weights.depth, kI8)]
+  const float* scales;    // [rows]
+  PackedMatrix weights;   // int8, [words][depth], with scales and sums
+  const float* bias;      // [words]
+  float* logits;          // [rows][words]
+  size_t logits_stride;
+  float* maximum;  // [rows]
+  float* exp_sum;  // [rows]
+  size_t rows;     // at most kMaxHeadRows
+};
+
 // A row of RGB pixels resampled to another width, in fixed point:
 //   sum[x][c] = sum over k < window of weights[x][k] * row[begins[x] + k][c]
 //   out[x][c] = floor(sum / 2^kResizeBits + 1/2), clamped to [0, 255]

@@ -1,5 +1,7 @@
 #include "kernels/pack.h"
 
+#include <cstring>
+
 namespace lightcap::internal {
 
 void pack_panels(const float* weights, size_t outputs, size_t depth, float* panels) {
@@ -22,13 +24,6 @@ void pack_conv_panels(const float* weights, size_t outputs, size_t channels, siz
 }
 
 namespace {
-
-// Returns element `i` of the panels, widened.
-float element(const PackedMatrix& weights, size_t i) {
-  if (weights.type == DataType::kF32) return static_cast<const float*>(weights.data)[i];
-  const uint16_t half = static_cast<const uint16_t*>(weights.data)[i];
-  return weights.type == DataType::kF16 ? widen_f16(half) : widen_bf16(half);
-}
 
 // A panel's row: the 16 outputs' weights of one tap and channel.
 using Row = double[kPanelWidth];
@@ -75,7 +70,7 @@ void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t
       for (size_t kx = 0; kx < 3; ++kx) {
         const size_t first = (first_tap + (ky * 3 + kx) * channels) * kPanelWidth;
         for (size_t lane = 0; lane < kPanelWidth; ++lane)
-          g[kx][lane] = double{element(args.weights, first + lane)};
+          g[kx][lane] = double{widened(args.weights.data, args.weights.type, first + lane)};
       }
       transform_taps(args.tile, g, half[ky]);
     }
@@ -94,8 +89,31 @@ void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t
 }
 
 void unpack_row(const PackedMatrix& weights, size_t output, float* out) {
+  if (weights.type == DataType::kI8) {
+    const auto* panels = static_cast<const int8_t*>(weights.data);
+    for (size_t k = 0; k < weights.depth; ++k) {
+      out[k] = weights.scales[output] *
+               static_cast<float>(panels[quad_panel_index(output, k, weights.depth)]);
+    }
+    return;
+  }
   const size_t first = output / kPanelWidth * weights.depth * kPanelWidth + output % kPanelWidth;
-  for (size_t k = 0; k < weights.depth; ++k) out[k] = element(weights, first + k * kPanelWidth);
+  for (size_t k = 0; k < weights.depth; ++k)
+    out[k] = widened(weights.data, weights.type, first + k * kPanelWidth);
+}
+
+void pack_quad_panels(const int8_t* weights, size_t outputs, size_t channels, size_t taps,
+                      int8_t* panels) {
+  const size_t depth = taps * channels;
+  std::memset(panels, 0, panel_elements(outputs, depth, DataType::kI8));
+  for (size_t output = 0; output < outputs; ++output) {
+    for (size_t channel = 0; channel < channels; ++channel) {
+      for (size_t tap = 0; tap < taps; ++tap) {
+        panels[quad_panel_index(output, tap * channels + channel, depth)] =
+            weights[(output * channels + channel) * taps + tap];
+      }
+    }
+  }
 }
 
 }  // namespace lightcap::internal

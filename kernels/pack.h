@@ -35,8 +35,15 @@ struct WinogradPanels {
 };
 void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t panels);
 
-// Reads row `output` of a matrix, widened: out[k] = weights[output][k], k < weights.depth. This is
-// a gather: each fp32 element lies in a cache line of its own.
+// Packs int8 weights [outputs][channels][taps], row-major, into panels of quads (packed_matrix.h)
+// of depth taps * channels, channels innermost. Missing outputs and the end of the last quad are
+// zeros. `panels` has panel_elements(outputs, taps * channels, DataType::kI8) bytes.
+void pack_quad_panels(const int8_t* weights, size_t outputs, size_t channels, size_t taps,
+                      int8_t* panels);
+
+// Reads row `output` of a matrix, widened, int8 weights times their scale: out[k] =
+// weights[output][k], k < weights.depth. This is a gather: each fp32 element lies in a cache line
+// of its own.
 void unpack_row(const PackedMatrix& weights, size_t output, float* out);
 
 }  // namespace lightcap::internal

@@ -39,10 +39,7 @@ inline float finished(double sum, const Epilogue& epilogue, size_t row, size_t c
 // weights[output][k].
 inline double weight_at(const PackedMatrix& weights, size_t output, size_t k) {
   const size_t i = (output / kPanelWidth * weights.depth + k) * kPanelWidth + output % kPanelWidth;
-  if (weights.type == DataType::kF32)
-    return static_cast<double>(static_cast<const float*>(weights.data)[i]);
-  const uint16_t half = static_cast<const uint16_t*>(weights.data)[i];
-  return static_cast<double>(weights.type == DataType::kF16 ? widen_f16(half) : widen_bf16(half));
+  return static_cast<double>(widened(weights.data, weights.type, i));
 }
 
 }  // namespace lightcap::internal::reference

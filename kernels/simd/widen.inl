@@ -33,6 +33,9 @@ template <class F>
       return f(static_cast<const Half*>(weights.data));
     case DataType::kBf16:
       return f(static_cast<const Bfloat*>(weights.data));
+    case DataType::kI8:
+    case DataType::kI32:
+      return;  // these are multiplied by integer kernels
   }
 }
 
