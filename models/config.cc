@@ -10,6 +10,7 @@ namespace lightcap::internal {
 namespace {
 
 constexpr std::string_view kModulatorWidth = "modulator.width";
+constexpr std::string_view kQuantization = "quantization";
 
 class Reader {
  public:
@@ -33,6 +34,7 @@ class Reader {
   template <class Enum, size_t n>
   requires std::is_enum_v<Enum>
   void operator()(const char* key, Enum& choice, const std::array<const char*, n>& names) const {
+    if (key == kQuantization && file_.find_value(key) == nullptr) return;  // see read_config
     const auto name = get<std::string_view>(key, "a string");
     std::string known;
     for (size_t i = 0; i < n; ++i) {

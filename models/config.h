@@ -15,6 +15,12 @@ namespace lightcap::internal {
 enum class Resize : uint64_t { kStretch, kCenterCrop };
 enum class Decode : uint64_t { kMask, kCausal };
 enum class Ensemble : uint64_t { kMeanProbability, kMeanLogit };
+enum class Quantization : uint64_t { kNone, kInt8 };
+
+// Bytes of a pixel in the networks' inputs of an int8 model: red, green, blue and a fourth, which
+// is 255 in the image encoder's picture and 0 in its border, so that the mean of the normalisation
+// is a weight like others and the border stands for 0; in the detector's it is 0.
+inline constexpr size_t kBytePixel = 4;
 
 // Defaults are LightCap's (paper, implementation details). Hyper-parameters come first in each
 // block: users set them in the converter's config.json. Sizes follow: the converter reads them off
@@ -80,6 +86,11 @@ struct Config {
 
     uint64_t branches = 3;  // B
   } head;
+
+  // kInt8: weights are int8, and the image encoder and the detector compute in 8-bit integers
+  // (docs/int8.md). A float model becomes one by lightcap-quantize.
+  Quantization quantization = Quantization::kNone;
+  bool is_int8() const { return quantization == Quantization::kInt8; }
 };
 
 // Calls visitor(key, reference, lowest, highest) for numbers, visitor(key, reference, names) for
@@ -132,6 +143,7 @@ void visit_sizes(ConfigType& config, Visitor&& visitor) {
   visitor("fusion.token_types", config.fusion.token_types, uint64_t{2}, uint64_t{64});
   visitor("fusion.grid_position", config.fusion.grid_position);
   visitor("head.branches", config.head.branches, uint64_t{1}, uint64_t{64});
+  visitor("quantization", config.quantization, std::array{"none", "int8"});
 }
 
 // Checks what must agree between numbers: image sizes are multiples of 32, heads divide the width,
@@ -140,7 +152,7 @@ std::string contradiction(const Config& config);
 
 // Reads the configuration of a weights file. Throws Error(kModel) for a missing key, a wrong type,
 // a number out of its bounds or a contradiction. A file without modulator.width is older than that
-// key, from when the modulator was as wide as the fusion model.
+// key, from when the modulator was as wide as the fusion model; one without quantization has none.
 Config read_config(const WeightsFile& file);
 
 }  // namespace lightcap::internal

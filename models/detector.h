@@ -90,7 +90,8 @@ inline void Detector::describe(ModuleVisitor& visitor, Config& config) {
   auto& sizes = config.detector;
   auto& [w0, w1, w2, w3, w4] = sizes.widths;
   auto& depths = sizes.depths;
-  conv(conv0_, "0", {3, tells(w0), 6, 2, 0});  // its padding is in the input
+  const uint64_t pixel = config.is_int8() ? kBytePixel : 3;
+  conv(conv0_, "0", {pixel, tells(w0), 6, 2, 0});  // its padding is in the input
   conv(conv1_, "1", {w0, tells(w1), 3, 2, 1});
   c3(c2_, "2", w1, w1, depths[0], true);
   conv(conv3_, "3", {w1, tells(w2), 3, 2, 1});

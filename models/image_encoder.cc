@@ -16,11 +16,11 @@ void ImageEncoder::forward(const Runtime& runtime, const Tensor& x, const Tensor
   // Stages alternate between two buffers; the largest maps are the first stage's and the stem's
   // last, both in the second.
   const auto stage_floats = [&](size_t stage) {
-    return dense_tensor_floats(side >> stage, side >> stage, stages_[stage][0].conv3.out());
+    return dense_tensor_elements(side >> stage, side >> stage, stages_[stage][0].conv3.out());
   };
   float* const buffers[2] = {
-      arena.floats(std::max(dense_tensor_floats(side, side, conv3_.out()), stage_floats(1))),
-      arena.floats(std::max({dense_tensor_floats(2 * side, 2 * side, conv3_.out()), stage_floats(0),
+      arena.floats(std::max(dense_tensor_elements(side, side, conv3_.out()), stage_floats(1))),
+      arena.floats(std::max({dense_tensor_elements(2 * side, 2 * side, conv3_.out()), stage_floats(0),
                              stage_floats(2)}))};
 
   Tensor y = dense_tensor(buffers[0], side, side, conv3_.out());  // [S/4][S/4][w]

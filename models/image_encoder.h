@@ -49,7 +49,8 @@ inline void ImageEncoder::describe(ModuleVisitor& visitor, Config& config) {
   };
   uint64_t& width = config.image_encoder.width;
   // The first has its padding in the input.
-  conv(conv1_, "conv1", "bn1", {3, tells(width, {.divisor = 2, .rank = 1}), 3, 2, 0});
+  const uint64_t pixel = config.is_int8() ? kBytePixel : 3;
+  conv(conv1_, "conv1", "bn1", {pixel, tells(width, {.divisor = 2, .rank = 1}), 3, 2, 0});
   conv(conv2_, "conv2", "bn2", {width / 2, width / 2, 3, 1, 1});
   conv(conv3_, "conv3", "bn3", {width / 2, tells(width), 3, 1, 1});
   uint64_t in = width;
@@ -64,8 +65,10 @@ inline void ImageEncoder::describe(ModuleVisitor& visitor, Config& config) {
       const Dim squeezed = stage == 0 ? tells(width) : planes;
       conv(block.conv1, name + "conv1", name + "bn1", {in, squeezed});
       conv(block.conv2, name + "conv2", name + "bn2", {planes, planes, 3, 1, 1});
-      conv(block.conv3, name + "conv3", name + "bn3", {planes, out}, residual_gain);
-      if (i == 0) {
+      // In integers the shortcut of a block that changes the shape is part of conv3.
+      const uint64_t shortcut = config.is_int8() && i == 0 ? in : 0;
+      conv(block.conv3, name + "conv3", name + "bn3", {planes + shortcut, out}, residual_gain);
+      if (i == 0 && shortcut == 0) {
         conv(block.downsample.emplace(), name + "downsample.0", name + "downsample.1", {in, out});
       }
       block.stride = i == 0 && stage > 0 ? 2 : 1;

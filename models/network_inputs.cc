@@ -50,7 +50,7 @@ void NetworkInputs::allocate(Arena& arena) {
   const size_t encoder_side = encoder_size_ + 2 * ImageEncoder::kInputPadding;
   const size_t detector_side = detector_size_ + 2 * Detector::kInputPadding;
   encoder_ = arena.tensor(encoder_side, encoder_side, 3);
-  detector_memory_ = arena.floats(dense_tensor_floats(detector_side, detector_side, 3));
+  detector_memory_ = arena.floats(dense_tensor_elements(detector_side, detector_side, 3));
 }
 
 void NetworkInputs::clear_padding() { clear_border(encoder_, ImageEncoder::kInputPadding); }

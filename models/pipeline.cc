@@ -22,7 +22,7 @@ void Pipeline::allocate(Arena& arena, size_t beams) {
   for (size_t scale = 0; scale < Detector::kScales; ++scale) {
     const size_t side = config.detector.image_size / Detector::stride(scale);
     raw_memory_[scale] =
-        arena.floats(dense_tensor_floats(side, side, model_.detector().outputs_per_cell()));
+        arena.floats(dense_tensor_elements(side, side, model_.detector().outputs_per_cell()));
   }
   features_ = arena.tensor(grid, grid, channels);
   modulated_ = arena.tensor(grid, grid, channels);

@@ -33,10 +33,38 @@ void ModuleVisitor::add(TensorSpec spec, const std::vector<Dim>& dims, const Slo
   tensor(spec, dims, slot);
 }
 
+std::string beside(const std::string& weight, const char* what) {
+  constexpr std::string_view kWeight = ".weight";
+  const bool is_module = weight.ends_with(kWeight);
+  return weight.substr(0, weight.size() - (is_module ? kWeight.size() : 0)) + "." + what;
+}
+
+void ModuleVisitor::integer_matrix(PackedMatrix& matrix, const std::string& name,
+                                   const std::vector<Dim>& dims, std::string_view* module) {
+  add({.name = name, .shape = {}, .layout = Layout::kQuadPanels, .type = DataType::kI8}, dims,
+      {.matrix = &matrix, .module = module});
+  add({.name = beside(name, "scale"), .shape = {}}, {dims[0].value}, {.values = &matrix.scales});
+  add({.name = beside(name, "sum"), .shape = {}, .type = DataType::kI32}, {dims[0].value},
+      {.integers = &matrix.sums});
+  quantized(matrix, name);
+}
+
+void ModuleVisitor::integer_conv(Conv& conv, const std::string& name, const ConvShape& shape) {
+  integer_matrix(conv.weights, name + ".weight", {shape.out, shape.in, shape.kernel, shape.kernel},
+                 &conv.name);
+  add({.name = name + ".bias", .shape = {}, .type = DataType::kI32}, {shape.out.value},
+      {.integers = &conv.quantization.bias});
+  const float* numbers = nullptr;
+  add({.name = name + ".quantization", .shape = {}}, {kConvQuantizationNumbers},
+      {.values = &numbers});
+  quantized(conv, name, numbers);
+}
+
 void ModuleVisitor::conv(Conv& conv, const std::string& name, const ConvShape& shape, double gain,
                          const std::string& batch_norm, double eps, const RandomInit& bias) {
   conv.in = shape.in.value;
   conv.kernel = shape.kernel, conv.stride = shape.stride, conv.padding = shape.padding;
+  if (is_int8_) return integer_conv(conv, name, shape);
   const bool folded = !batch_norm.empty();
   add({.name = name + ".weight",
        .shape = {},
@@ -57,11 +85,15 @@ void ModuleVisitor::conv(Conv& conv, const std::string& name, const ConvShape& s
 }
 
 void ModuleVisitor::linear(Linear& linear, const std::string& name, Dim in, Dim out, double gain) {
-  add({.name = name + ".weight",
-       .shape = {},
-       .layout = Layout::kPanels,
-       .random = with_gain(gain, in.value)},
-      {out, in}, {.matrix = &linear.weights, .module = &linear.name});
+  if (is_int8_) {
+    integer_matrix(linear.weights, name + ".weight", {out, in}, &linear.name);
+  } else {
+    add({.name = name + ".weight",
+         .shape = {},
+         .layout = Layout::kPanels,
+         .random = with_gain(gain, in.value)},
+        {out, in}, {.matrix = &linear.weights, .module = &linear.name});
+  }
   values(linear.bias, name + ".bias", {out.value});
 }
 
@@ -74,6 +106,7 @@ void ModuleVisitor::layer_norm(LayerNorm& norm, const std::string& name, Dim wid
 
 void ModuleVisitor::matrix(PackedMatrix& matrix, const std::string& name, Dim rows, Dim columns,
                            const RandomInit& random, TensorKind kind) {
+  if (is_int8_) return integer_matrix(matrix, name, {rows, columns}, nullptr);
   add({.name = name, .shape = {}, .layout = Layout::kPanels, .kind = kind, .random = random},
       {rows, columns}, {.matrix = &matrix});
 }
@@ -84,6 +117,7 @@ void ModuleVisitor::values(const float*& values, const std::string& name,
 }
 
 void describe_model(ModuleVisitor& visitor, Config& config) {
+  visitor.begin(config);
   ImageEncoder().describe(visitor, config);
   Detector().describe(visitor, config);
   ConceptExtractor().describe(visitor, config);

@@ -36,6 +36,7 @@ struct TensorSpec {
   std::string name;  // as in a checkpoint with all prefixes: image_encoder.layer1.0.conv1.weight
   std::vector<uint64_t> shape;  // as in the checkpoint
   Layout layout = Layout::kRowMajor;
+  DataType type = DataType::kF32;  // kF32 where any type of floats will do
   TensorKind kind = TensorKind::kPlain;
   std::string batch_norm = {};  // for kConv and kConvBias: the BatchNorm's name, without .weight
   double batch_norm_eps = 0;
@@ -81,6 +82,15 @@ class ModuleVisitor {
   ModuleVisitor& operator=(const ModuleVisitor&) = delete;
   virtual ~ModuleVisitor() = default;
 
+  // Says what kind of model the blocks are to describe; called before they do.
+  void begin(const Config& config) { is_int8_ = config.is_int8(); }
+
+  // In an int8 model a convolution X has X.weight (int8), X.scale and X.sum [out], X.bias [out]
+  // (int32) and X.quantization [6], the numbers of ConvQuantization (engine/runtime/ops.h) in the
+  // order input zero, output scale, output zero, residual scale, residual zero, SiLU factor; a
+  // linear layer has X.weight (int8), X.scale, X.sum and X.bias (fp32); a matrix that stands alone
+  // has .scale and .sum beside it. docs/int8.md says what they mean.
+
   // With `name`.bias of its own, or under a BatchNorm that the converter folds into it; `eps` is
   // the BatchNorm's where a checkpoint does not say.
   void conv(Conv& conv, const std::string& name, const ConvShape& shape, double gain,
@@ -101,17 +111,31 @@ class ModuleVisitor {
   virtual bool optional(const std::string& /*name*/, bool& there) { return there; }
 
  protected:
-  // The view loaded from a tensor: one of the first two, and its module's name.
+  // The view loaded from a tensor: one of the first three, and its module's name.
   struct Slot {
     PackedMatrix* matrix = nullptr;
     const float** values = nullptr;
+    const int32_t** integers = nullptr;
     std::string_view* module = nullptr;
   };
   virtual void tensor(const TensorSpec& spec, const std::vector<Dim>& dims, const Slot& slot) = 0;
+  // Called when all tensors of an int8 layer have been; `numbers` are X.quantization.
+  virtual void quantized(Conv& /*conv*/, const std::string& /*name*/, const float* /*numbers*/) {}
+  virtual void quantized(PackedMatrix& /*matrix*/, const std::string& /*name*/) {}
 
  private:
   void add(TensorSpec spec, const std::vector<Dim>& dims, const Slot& slot);
+  void integer_conv(Conv& conv, const std::string& name, const ConvShape& shape);
+  void integer_matrix(PackedMatrix& matrix, const std::string& name, const std::vector<Dim>& dims,
+                      std::string_view* module);
+
+  bool is_int8_ = false;
 };
+
+// The name of a tensor beside `weight`, an int8 matrix: X.scale of X.weight.
+std::string beside(const std::string& weight, const char* what);
+
+inline constexpr size_t kConvQuantizationNumbers = 6;
 
 // All blocks, in the order of the graph, which is also the order in the file.
 void describe_model(ModuleVisitor& visitor, Config& config);

@@ -36,12 +36,16 @@ class Weights {
   void load(Block& block) const {
     Loader loader(*this);
     Config config = config_;
+    loader.begin(config);
     block.describe(loader, config);
   }
 
   // By the names of the schema. A row-major tensor as fp32.
   const float* floats(const std::string& name) const;
+  // A row-major tensor of int32.
+  const int32_t* integers(const std::string& name) const;
   // A tensor in panels: its first dimension is the outputs, the product of the others the depth.
+  // Without the scales and sums that stand beside int8 weights.
   PackedMatrix packed(const std::string& name) const;
 
  private:
@@ -51,6 +55,8 @@ class Weights {
 
    private:
     void tensor(const TensorSpec& spec, const std::vector<Dim>& dims, const Slot& slot) override;
+    void quantized(Conv& conv, const std::string& name, const float* numbers) override;
+    void quantized(PackedMatrix& matrix, const std::string& name) override;
 
     const Weights& weights_;
   };

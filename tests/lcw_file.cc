@@ -86,6 +86,44 @@ void make_up(LcwTensor& tensor) {
   }
 }
 
+// int8 weights whose neighbours add up to 120 at most, and the sums, scales and numbers that keep
+// activations in the middle of their range.
+void make_up_integers(std::vector<LcwTensor>& tensors) {
+  std::string weight;
+  size_t outputs = 0, depth = 0;
+  std::vector<int32_t> sums;
+  for (LcwTensor& tensor : tensors) {
+    const auto is_of = [&](const char* what) { return tensor.name == beside(weight, what); };
+    if (tensor.type == DataType::kI8) {
+      weight = tensor.name, outputs = tensor.dims[0], depth = 1;
+      for (size_t i = 1; i < tensor.dims.size(); ++i) depth *= tensor.dims[i];
+      sums.assign(outputs, 0);
+      uint32_t state = 1;
+      for (size_t output = 0; output < outputs; ++output) {
+        for (size_t k = 0; k < depth; ++k) {
+          state = state * 1664525 + 1013904223;
+          const auto value = static_cast<int8_t>(static_cast<int>((state >> 8) % 121) - 60);
+          tensor.bytes[quad_panel_index(output, k, depth)] = static_cast<uint8_t>(value);
+          sums[output] += value;
+        }
+      }
+    } else if (is_of("sum")) {
+      std::memcpy(tensor.bytes.data(), sums.data(), tensor.bytes.size());
+    } else if (is_of("scale")) {
+      const float scale = 1 / (60 * std::sqrt(static_cast<float>(depth)));
+      for (size_t i = 0; i < outputs; ++i) tensor.floats()[i] = scale;
+    } else if (is_of("quantization")) {
+      const bool is_input = weight == "detector.model.0.conv.weight";
+      const bool has_zeros = weight.starts_with("detector");
+      const float zero = has_zeros ? 7 : 0;
+      const float numbers[] = {is_input ? 0 : zero, 0.05f, zero, 0.5f, 0, 1280};
+      std::memcpy(tensor.bytes.data(), numbers, sizeof numbers);
+    } else if (tensor.type == DataType::kI32) {
+      std::memset(tensor.bytes.data(), 0, tensor.bytes.size());
+    }
+  }
+}
+
 std::string word(uint64_t id) {
   std::string text = "w";
   text += std::to_string(id);
@@ -132,11 +170,12 @@ LcwFile LcwFile::of(const Config& config) {
   file.keys.emplace_back("vocabulary", vocabulary);
   file.keys.emplace_back("labels", labels);
   for (const TensorSpec& spec : schema(config)) {
-    LcwTensor tensor = {spec.name, DataType::kF32, spec.layout, spec.shape, {}};
+    LcwTensor tensor = {spec.name, spec.type, spec.layout, spec.shape, {}};
     tensor.bytes.resize(tensor_bytes(tensor.type, tensor.layout, tensor.dims));
-    make_up(tensor);
+    if (is_float(tensor.type)) make_up(tensor);
     file.tensors.push_back(std::move(tensor));
   }
+  make_up_integers(file.tensors);
   return file;
 }
 

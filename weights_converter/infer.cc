@@ -73,6 +73,8 @@ class BoundsCheck {
                   uint64_t highest) {
     for (const uint64_t size : sizes) (*this)(key, size, lowest, highest);
   }
+  template <class Choice, class Names>
+  void operator()(const char*, Choice, const Names&) {}
   void operator()(const char*, bool) {}
 };
 

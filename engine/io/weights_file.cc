@@ -103,14 +103,19 @@ TensorEntry read_entry(Cursor& cursor, uint32_t index, const std::string& source
   const auto layout = cursor.number<uint8_t>("the tensor directory");
   const auto ndim = cursor.number<uint8_t>("the tensor directory");
   const std::string where = "tensor " + std::string(entry.name);
-  if (type < 1 || type > 3) fail(source, where + " has the unknown type " + std::to_string(type));
-  if (layout < 1 || layout > 2)
+  if (type < 1 || type > kLastDataType)
+    fail(source, where + " has the unknown type " + std::to_string(type));
+  if (layout < 1 || layout > kLastLayout)
     fail(source, where + " has the unknown layout " + std::to_string(layout));
   if (ndim < 1 || ndim > kMaxTensorDims) {
     fail(source, where + " has " + std::to_string(ndim) + " dimensions, expected 1 to 4");
   }
   entry.type = static_cast<DataType>(type);
   entry.layout = static_cast<Layout>(layout);
+  if (!go_together(entry.type, entry.layout)) {
+    fail(source, where + " is of type " + data_type_name(entry.type) + " in " +
+                     layout_name(entry.layout) + ", which no reader knows");
+  }
   entry.dims.resize(ndim);
   for (auto& dim : entry.dims) dim = cursor.number<uint64_t>("the tensor directory");
   entry.offset = cursor.number<uint64_t>("the tensor directory");
@@ -159,16 +164,23 @@ std::string dims_text(const std::vector<uint64_t>& dims) {
 
 uint64_t tensor_bytes(DataType type, Layout layout, const std::vector<uint64_t>& dims) {
   constexpr uint64_t kMax = uint64_t{1} << 62;
-  uint64_t total = data_type_bytes(type);
+  uint64_t outputs = 1, depth = 1;
   for (size_t i = 0; i < dims.size(); ++i) {
-    uint64_t dim = dims[i];
-    if (dim == 0 || dim > kMax) return 0;
-    if (i == 0 && layout == Layout::kPanels)
-      dim = (dim + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
-    if (total > kMax / dim) return 0;
-    total *= dim;
+    if (dims[i] == 0 || dims[i] > kMax) return 0;
+    if (i == 0) {
+      outputs = dims[i];
+    } else if (depth > kMax / dims[i]) {
+      return 0;
+    } else {
+      depth *= dims[i];
+    }
   }
-  return total;
+  if (layout != Layout::kRowMajor) {
+    outputs = panel_count(outputs) * kPanelWidth;
+    depth = panel_depth(depth, type);
+  }
+  if (outputs > kMax / depth / data_type_bytes(type)) return 0;
+  return outputs * depth * data_type_bytes(type);
 }
 
 WeightsFile::WeightsFile(std::shared_ptr<const void> owner, Bytes bytes, size_t owned_bytes,

@@ -39,7 +39,9 @@ static_assert(std::endian::native == std::endian::little, "weights files are map
 // "\r\n" and 0x1a show where a transfer in text mode damaged the file.
 inline constexpr char kWeightsMagic[8] = {'L', 'C', 'W', '\r', '\n', '\x1a', '\n', '\0'};
 inline constexpr uint32_t kWeightsVersion = 1;
-inline constexpr uint32_t kKnownFeatures = 0;
+// Bits of `required_features`: types and layouts that readers before version 0.2 do not know.
+inline constexpr uint32_t kIntegerFeature = 1;  // kI8, kI32 and kQuadPanels
+inline constexpr uint32_t kKnownFeatures = kIntegerFeature;
 inline constexpr size_t kWeightsAlignment = 64;
 inline constexpr size_t kMaxTensorDims = 4;
 
@@ -62,10 +64,20 @@ static_assert(offsetof(WeightsHeader, header_crc32) == 52);
 enum class ValueType : uint8_t { kUint = 1, kDouble, kString, kStrings, kDoubles };
 
 // kRowMajor: as in PyTorch. kPanels: a matrix [outputs][depth] or a convolution's weights
-// [outputs][channels][height][width] as panels of 16 outputs, see kernels/pack.h.
-enum class Layout : uint8_t { kRowMajor = 1, kPanels };
+// [outputs][channels][height][width] as panels of 16 outputs, see kernels/pack.h. kQuadPanels: the
+// same of int8 weights, whose panels hold quads. kI8 comes in kQuadPanels alone and the other way
+// round, kI32 in kRowMajor alone.
+enum class Layout : uint8_t { kRowMajor = 1, kPanels, kQuadPanels };
+inline constexpr uint8_t kLastLayout = static_cast<uint8_t>(Layout::kQuadPanels);
+
 constexpr const char* layout_name(Layout layout) {
-  return layout == Layout::kRowMajor ? "row-major" : "panels of 16";
+  constexpr const char* kNames[] = {"", "row-major", "panels of 16", "panels of 16 x 4"};
+  return kNames[static_cast<size_t>(layout)];
+}
+// True if a tensor of this type may have this layout.
+constexpr bool go_together(DataType type, Layout layout) {
+  if ((type == DataType::kI8) != (layout == Layout::kQuadPanels)) return false;
+  return type != DataType::kI32 || layout == Layout::kRowMajor;
 }
 
 }  // namespace lightcap::internal

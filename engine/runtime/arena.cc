@@ -11,7 +11,6 @@ namespace lightcap::internal {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kPageFloats = 1024;  // 4 KiB
 
 // Inaccessible addresses: of the first range, and beyond the end of a planned buffer, so that what
 // runs past that end faults as well.
@@ -22,18 +21,7 @@ constexpr size_t align_up(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-size_t padded_stride(size_t columns) { return columns % kPageFloats == 0 ? columns + 16 : columns; }
-
 }  // namespace
-
-Tensor dense_tensor(float* data, size_t height, size_t width, size_t channels) {
-  const size_t stride = padded_stride(channels);
-  return {data, height, width, channels, width * stride, stride};
-}
-
-size_t dense_tensor_floats(size_t height, size_t width, size_t channels) {
-  return height * width * padded_stride(channels);
-}
 
 void Arena::allocate() {
   ranges_.clear();

@@ -14,11 +14,25 @@
 
 namespace lightcap::internal {
 
-// A view [height][width][channels] over memory of dense_tensor_floats() floats. Rows are dense.
-// Pixels are padded apart where their stride would be a multiple of 4 KiB: the rows of a register
-// tile would fall into the same few cache sets and evict each other.
-Tensor dense_tensor(float* data, size_t height, size_t width, size_t channels);
-size_t dense_tensor_floats(size_t height, size_t width, size_t channels);
+// The distance of pixels with so many channels. Where it would be a multiple of 4 KiB they are
+// padded apart by a cache line: the rows of a register tile would fall into the same few cache sets
+// and evict each other.
+template <class T>
+constexpr size_t dense_pixel_stride(size_t channels) {
+  constexpr size_t kPage = 4096 / sizeof(T), kLine = 64 / sizeof(T);
+  return channels % kPage == 0 ? channels + kLine : channels;
+}
+
+// A view [height][width][channels] over memory of dense_tensor_elements() elements. Rows are dense.
+template <class T>
+TensorOf<T> dense_tensor(T* data, size_t height, size_t width, size_t channels) {
+  const size_t stride = dense_pixel_stride<T>(channels);
+  return {data, height, width, channels, width * stride, stride};
+}
+template <class T = float>
+constexpr size_t dense_tensor_elements(size_t height, size_t width, size_t channels) {
+  return height * width * dense_pixel_stride<T>(channels);
+}
 
 // Thrown by an arena whose plan exceeds its limit.
 struct ArenaLimitExceeded : std::exception {
@@ -52,16 +66,21 @@ class Arena {
   // limit, what would be in use then.
   size_t peak_bytes() const { return peak_; }
 
-  // `count` floats or bytes, 64-byte aligned, not initialised. Throws Error(kInternal) where the
-  // plan was smaller; while planning ArenaLimitExceeded, and std::bad_alloc where the system has
-  // no addresses left.
-  float* floats(size_t count) { return static_cast<float*>(bytes(count * sizeof(float))); }
+  // `count` elements, floats or bytes, 64-byte aligned, not initialised. Throws Error(kInternal)
+  // where the plan was smaller; while planning ArenaLimitExceeded, and std::bad_alloc where the
+  // system has no addresses left.
+  template <class T>
+  T* elements(size_t count) {
+    return static_cast<T*>(bytes(count * sizeof(T)));
+  }
+  float* floats(size_t count) { return elements<float>(count); }
   void* bytes(size_t count);
 
   // Views as dense_tensor() makes them, over memory of this arena.
-  Tensor tensor(size_t height, size_t width, size_t channels) {
-    return dense_tensor(floats(dense_tensor_floats(height, width, channels)), height, width,
-                        channels);
+  template <class T = float>
+  TensorOf<T> tensor(size_t height, size_t width, size_t channels) {
+    return dense_tensor(elements<T>(dense_tensor_elements<T>(height, width, channels)), height,
+                        width, channels);
   }
   Matrix matrix(size_t rows, size_t columns) { return tensor(rows, 1, columns).pixels(); }
 

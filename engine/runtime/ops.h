@@ -92,14 +92,26 @@ struct Linear {
   size_t out() const { return weights.outputs; }
 };
 
+// The numbers of a convolution in integers, beside its weights' scales: see IntegerEpilogue in
+// kernels.h. `output_scale` and `output_zero` say what the bytes of its output stand for; a scale of
+// 0, that they are floats.
+struct ConvQuantization {
+  const int32_t* bias = nullptr;  // [out]
+  float output_scale = 0;
+  float residual_scale = 0;
+  uint8_t input_zero = 0, output_zero = 0, residual_zero = 0;
+  int16_t silu_factor = 0;
+};
+
 // A square convolution with its BatchNorm folded in: weights [out][kernel_y][kernel_x][in], as a
 // matrix [out][kernel * kernel * in] in panels; bias [out] or null. `padding` is zeros on every
-// side.
+// side. With int8 weights it computes in integers, and `quantization` takes the place of `bias`.
 struct Conv {
   PackedMatrix weights;
   const float* bias = nullptr;
   size_t in = 0, kernel = 1, stride = 1, padding = 0;
   std::string_view name = {};
+  ConvQuantization quantization = {};
 
   size_t out() const { return weights.outputs; }
   // The output's side where the input has sides of `side` pixels.

@@ -215,7 +215,7 @@ void change_sizes(LcwFile& file, Random& random, size_t max_size) {
   if (config.fusion.width % config.fusion.heads != 0) config.fusion.heads = config.fusion.width;
   uint64_t total = 16 * (config.fusion.vocabulary + config.concept_extractor.vocabulary);
   for (const TensorSpec& spec : schema(config)) {
-    total += 128 + tensor_bytes(DataType::kF32, spec.layout, spec.shape);
+    total += 128 + tensor_bytes(spec.type, spec.layout, spec.shape);
     if (total > max_size) return;
   }
   file = LcwFile::of(config);
