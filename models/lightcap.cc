@@ -67,9 +67,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       runtime_{.kernels = *options.kernels,
                .pool = pool_,
                .arena = arena_,
-               .convs = options.low_memory ? nullptr : &convs_,
+               .convs = options.low_memory || options.tap != nullptr ? nullptr : &convs_,
                .observer = options.observer,
-               .planned_steps = &planned_steps_},
+               .planned_steps = &planned_steps_,
+               .tap = options.tap},
       max_beams_(options.max_beams),
       inputs_(model_->config()),
       pipeline_(*model_),
@@ -155,6 +156,12 @@ void Session::run(Stage stage, const ImageView& image, const DecodeOptions& opti
     case Stage::kDecode:
       return captioner_.run(runtime_, options, step_observer);
   }
+}
+
+void Session::run_until(Stage last, const ImageView& image) {
+  pool_.after_fork();
+  for (size_t i = 0; i <= static_cast<size_t>(last); ++i)
+    run(static_cast<Stage>(i), image, DecodeOptions{}, nullptr);
 }
 
 void Session::caption(const ImageView& image, const DecodeOptions& options,

@@ -31,6 +31,8 @@ struct SessionOptions {
   size_t max_beams = 1;                  // 1 to kMaxBeams
   bool low_memory = false;       // every convolution is direct: slower, without extra weights
   Observer* observer = nullptr;  // of every layer; outlives the session
+  // Sees every operation's numbers, and makes every convolution direct; outlives the session.
+  ValueTap* tap = nullptr;
 };
 
 // Memory and threads for one caption at a time. All memory is allocated by the constructor, which
@@ -48,6 +50,9 @@ class Session {
   // child it first starts the session's threads again, which is the one thing that takes memory.
   void caption(const ImageView& image, const DecodeOptions& options,
                std::span<StageObserver* const> observers = {});
+
+  // The stages up to `last`, with greedy search if that is the last of all.
+  void run_until(Stage last, const ImageView& image);
 
   // The results: of the parts as they are documented there, and the same in short.
   const NetworkInputs& inputs() const { return inputs_; }

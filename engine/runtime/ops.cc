@@ -121,6 +121,20 @@ double product_steps(size_t rows, size_t depth, size_t columns) {
          static_cast<double>(ceil_div(columns, kPanelWidth) * kPanelWidth);
 }
 
+// Runs an operation under the runtime's tap; describe() -> TappedOperation is called only if there
+// is one.
+template <class Describe, class Run>
+void tapped(const Runtime& runtime, Describe&& describe, Run&& run) {
+  if (runtime.tap == nullptr || runtime.arena.planning()) return run();
+  const TappedOperation operation = describe();
+  runtime.tap->before(operation);
+  run();
+  runtime.tap->after(operation);
+}
+
+// The rows of a matrix as a column of pixels.
+Tensor column_of(const Matrix& x) { return {x.data, x.rows, 1, x.columns, x.stride, x.stride}; }
+
 template <class F>
 void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
   runtime.parallel_for(tiles.tasks(), [&](size_t task) {
@@ -132,9 +146,8 @@ void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
   });
 }
 
-}  // namespace
-
-void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
+void multiply(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c,
+              const Fused& fused) {
   const Observed observed(runtime, [&] { return linear_work(weights, a.rows, fused); });
   runtime.plan_steps(product_steps(a.rows, weights.in(), weights.out()));
   const Epilogue epilogue = epilogue_of(weights.bias, fused);
@@ -151,11 +164,11 @@ void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, c
       });
 }
 
-void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
-            const Fused& fused) {
+void convolve(const Runtime& runtime, const Conv& weights, const Tensor& input,
+              const Tensor& output, const Fused& fused) {
   if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
     const Linear as_linear = {weights.weights, weights.bias, weights.name};
-    linear(runtime, as_linear, input.pixels(), output.pixels(), fused);
+    multiply(runtime, as_linear, input.pixels(), output.pixels(), fused);
     return;
   }
   const WinogradWeights* winograd = winograd_for(runtime, weights, input);
@@ -189,6 +202,35 @@ void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, co
                               .pixels = pixel_end - pixel,
                               .epilogue = shifted(epilogue, 0, column)});
       });
+}
+
+}  // namespace
+
+void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
+  tapped(
+      runtime,
+      [&] {
+        return TappedOperation{.kind = TappedOperation::Kind::kLinear,
+                               .input = column_of(a),
+                               .output = column_of(c),
+                               .linear = &weights,
+                               .fused = &fused};
+      },
+      [&] { multiply(runtime, weights, a, c, fused); });
+}
+
+void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
+            const Fused& fused) {
+  tapped(
+      runtime,
+      [&] {
+        return TappedOperation{.kind = TappedOperation::Kind::kConv,
+                               .input = input,
+                               .output = output,
+                               .conv = &weights,
+                               .fused = &fused};
+      },
+      [&] { convolve(runtime, weights, input, output, fused); });
 }
 
 void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
@@ -245,14 +287,26 @@ void average_pool(const Runtime& runtime, const Tensor& input, size_t window,
                   const Tensor& output) {
   const Observed observed(
       runtime, [&] { return moving_work({}, "average_pool", input, output, window, window); });
-  pool_rows(runtime, runtime.kernels.average_pool, input, window, window, 0, output);
+  tapped(
+      runtime,
+      [&] {
+        return TappedOperation{TappedOperation::Kind::kAveragePool, input, output};
+      },
+      [&] { pool_rows(runtime, runtime.kernels.average_pool, input, window, window, 0, output); });
 }
 
 void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
               size_t padding, const Tensor& output) {
   const Observed observed(
       runtime, [&] { return moving_work({}, "max_pool", input, output, window, stride); });
-  pool_rows(runtime, runtime.kernels.max_pool, input, window, stride, padding, output);
+  tapped(
+      runtime,
+      [&] {
+        return TappedOperation{TappedOperation::Kind::kMaxPool, input, output};
+      },
+      [&] {
+        pool_rows(runtime, runtime.kernels.max_pool, input, window, stride, padding, output);
+      });
 }
 
 void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output) {
@@ -260,18 +314,26 @@ void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output
                           [&] { return moving_work({}, "upsample", input, output, 1, 1); });
   runtime.plan_steps(floats_of(output));
   const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedFloats);
-  runtime.parallel_for(rows.pieces, [&](size_t task) {
-    const auto [begin, count] = rows[task];
-    runtime.kernels.upsample({.input = input.data + begin * input.row_stride,
-                              .input_row_stride = input.row_stride,
-                              .input_pixel_stride = input.pixel_stride,
-                              .rows = count,
-                              .width = input.width,
-                              .channels = input.channels,
-                              .output = output.data + 2 * begin * output.row_stride,
-                              .output_row_stride = output.row_stride,
-                              .output_pixel_stride = output.pixel_stride});
-  });
+  const auto run = [&] {
+    runtime.parallel_for(rows.pieces, [&](size_t task) {
+      const auto [begin, count] = rows[task];
+      runtime.kernels.upsample({.input = input.data + begin * input.row_stride,
+                                .input_row_stride = input.row_stride,
+                                .input_pixel_stride = input.pixel_stride,
+                                .rows = count,
+                                .width = input.width,
+                                .channels = input.channels,
+                                .output = output.data + 2 * begin * output.row_stride,
+                                .output_row_stride = output.row_stride,
+                                .output_pixel_stride = output.pixel_stride});
+    });
+  };
+  tapped(
+      runtime,
+      [&] {
+        return TappedOperation{TappedOperation::Kind::kUpsample, input, output};
+      },
+      run);
 }
 
 void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y) {

@@ -11,6 +11,7 @@
 #include "engine/runtime/observer.h"
 #include "engine/runtime/tensor.h"
 #include "engine/runtime/thread_pool.h"
+#include "engine/runtime/value_tap.h"
 #include "kernels/kernels.h"
 
 namespace lightcap::internal {
@@ -29,6 +30,7 @@ struct Runtime {
   ConvPlan* convs = nullptr;  // null: every convolution is direct
   Observer* observer = nullptr;
   double* planned_steps = nullptr;  // null: nobody wants to know
+  ValueTap* tap = nullptr;          // only where `convs` is null
 
   // While planning, counts `steps` multiply-adds, or what takes as long, of what comes next.
   void plan_steps(double steps) const {
