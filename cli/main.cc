@@ -31,6 +31,11 @@ std::string version_text() {
          "\nbuilt in:" + built_in + "\n";
 }
 
+// Before main already: making the option parser's globals allocates.
+[[gnu::constructor(101)]] void handle_terminate() {
+  end_with_words({.out_of_memory = "lightcap: out of memory\n"});
+}
+
 // Makes failures of output errors, rather than a silent end or somebody else's damaged file.
 void prepare_process() {
   platform::survive_file_size_limit();
@@ -95,7 +100,6 @@ std::string find_model(const std::string& given) {
 
 int main(int argc, char** argv) {
   using lightcap::internal::ErrorCode;
-  lightcap::internal::end_with_words({.out_of_memory = "out of memory\n"});
   try {
     return lightcap::internal::cli::run(argc, argv);
   } catch (const lightcap::internal::Error& error) {

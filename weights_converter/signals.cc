@@ -17,7 +17,7 @@ namespace {
 // A path as it is but for control characters, which a terminal would obey.
 void print_path(const char* path) {
   for (; *path != 0; ++path) {
-    const bool control = (*path >= 0 && *path < ' ') || *path == '\x7f';
+    const bool control = static_cast<unsigned char>(*path) < ' ' || *path == '\x7f';
     const char shown = control ? '?' : *path;
     platform::print_error({&shown, 1});
   }

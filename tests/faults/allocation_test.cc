@@ -241,8 +241,8 @@ TEST_F(ConvertFaults, ReadingATorchCheckpoint) {
 }
 
 // The programs as a whole, with their option parsers, JSON and threads (faults/program.cc).
-void fail_each_of_program(const std::string& program, const std::string& arguments,
-                          const std::string& stderr_file) {
+void fail_each_of_program(const std::string& name, const std::string& program,
+                          const std::string& arguments, const std::string& stderr_file) {
   const std::string command = program + " " + arguments + " >/dev/null 2>" + stderr_file;
   const auto run = [&](size_t nth) {
     const std::string setting = "LIGHTCAP_FAIL_ALLOCATION=" + std::to_string(nth);
@@ -256,7 +256,7 @@ void fail_each_of_program(const std::string& program, const std::string& argumen
     EXPECT_TRUE(code == 0 || code == LIGHTCAP_ERROR_MEMORY)
         << "allocation " << nth << ": exit code " << code << ", " << words;
     if (code == LIGHTCAP_ERROR_MEMORY) {
-      EXPECT_NE(words.find("out of memory"), std::string::npos) << words;
+      EXPECT_NE(words.find(name + ": out of memory"), std::string::npos) << words;
     }
     // The program says so when it comes to that allocation.
     if (words.find("the allocation failed") == std::string::npos) break;
@@ -265,7 +265,7 @@ void fail_each_of_program(const std::string& program, const std::string& argumen
 
 TEST(ProgramFaults, Convert) {
   const TemporaryFolder folder;
-  fail_each_of_program(LIGHTCAP_FAULTY_CONVERT,
+  fail_each_of_program("lightcap-convert", LIGHTCAP_FAULTY_CONVERT,
                        "--lightcap " LIGHTCAP_GOLDENS "/model.pt --vocab " LIGHTCAP_GOLDENS
                        "/vocab.txt --concepts " LIGHTCAP_GOLDENS
                        "/concepts.txt --config " LIGHTCAP_GOLDENS
@@ -277,7 +277,7 @@ TEST(ProgramFaults, Convert) {
 TEST(ProgramFaults, Caption) {
   const TemporaryFolder folder;
   fail_each_of_program(
-      LIGHTCAP_FAULTY_CLI,
+      "lightcap", LIGHTCAP_FAULTY_CLI,
       "caption --json --model " + small_model_path() + " " LIGHTCAP_GOLDENS "/picture.png",
       folder / "stderr");
 }

@@ -1,20 +1,21 @@
 // Makes a program of ours fail an allocation: the one whose number stands in the environment's
-// LIGHTCAP_FAIL_ALLOCATION, counted from the beginning of main(). Linked to its main.cc.
+// LIGHTCAP_FAIL_ALLOCATION, counted from before its globals are made. Linked to its main.cc.
 #include <unistd.h>
 
 #include <cstdlib>
+#include <new>
 
 #include "tests/faults/faults.h"
 
-extern "C" int __real_main(int argc, char** argv);
-
-extern "C" int __wrap_main(int argc, char** argv) {
+// Just after the programs have said what becomes of an exception that comes before main().
+[[gnu::constructor(102)]] static void fail_allocation() {
   const char* number = std::getenv("LIGHTCAP_FAIL_ALLOCATION");
   lightcap::internal::testing::when_allocation_fails([] {
     constexpr char kWords[] = "the allocation failed\n";
     [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kWords, sizeof kWords - 1);
   });
-  const lightcap::internal::testing::AllocationFault fault(
+  alignas(lightcap::internal::testing::AllocationFault) static unsigned char
+      fault[sizeof(lightcap::internal::testing::AllocationFault)];
+  new (fault) lightcap::internal::testing::AllocationFault(
       number == nullptr ? 0 : std::strtoull(number, nullptr, 10));
-  return __real_main(argc, argv);
 }
