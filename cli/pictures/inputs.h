@@ -1,6 +1,6 @@
-// The pictures that the arguments of `lightcap caption` mean, and how they are read.
-#ifndef LIGHTCAP_CLI_INPUTS_H_
-#define LIGHTCAP_CLI_INPUTS_H_
+// The pictures that the arguments of a command mean, and how they are read.
+#ifndef LIGHTCAP_CLI_PICTURES_INPUTS_H_
+#define LIGHTCAP_CLI_PICTURES_INPUTS_H_
 
 #include <cstdint>
 #include <string>
@@ -41,4 +41,4 @@ void refuse_input_as_output(const std::string& output, const std::vector<std::st
 
 }  // namespace lightcap::internal::cli
 
-#endif  // LIGHTCAP_CLI_INPUTS_H_
+#endif  // LIGHTCAP_CLI_PICTURES_INPUTS_H_

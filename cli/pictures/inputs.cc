@@ -1,4 +1,4 @@
-#include "cli/inputs.h"
+#include "cli/pictures/inputs.h"
 
 #include <algorithm>
 #include <array>
@@ -80,7 +80,7 @@ void add_folder(const std::string& argument, bool recursive, Inputs& inputs) {
   }
   if (skipped > 0) {
     inputs.notes.push_back(argument + ": " + counted(skipped, "sub-folder") +
-                           " skipped; -r captions the pictures in sub-folders too");
+                           " skipped; -r takes the pictures in sub-folders too");
   }
   if (linked > 0)
     inputs.notes.push_back(argument + ": " + counted(linked, "link") + " to folders skipped");
