@@ -372,9 +372,11 @@ struct ByteUpsampleArgs {
 //   largest = max over k of |x[k]|,  scale = fl(largest / kLargestWide)
 //   v[k] = rint(fl(x[k] * fl(kLargestWide / largest))),  v[k] = 256 high[k] + low[k]
 // with high and low in [-128, 127]. planes[row][0][k] = high[k] + 128, planes[row][1][k] = low[k] +
-// 128. A row of zeros has scale 0 and v = 0. Where a row holds NaN or infinities its scale is NaN,
-// and so is all that is computed from it; its planes may then hold anything.
+// 128. A row whose largest is below kSmallestWide, so that its inverse could leave fp32, counts as
+// zeros: its scale is 0 and v = 0. Where a row holds NaN or infinities its scale is NaN, and so is
+// all that is computed from it; its planes may then hold anything.
 inline constexpr float kLargestWide = 32512;
+inline constexpr float kSmallestWide = 0x1p-100f;
 struct QuantizeRowsArgs {
   const float* x;  // [rows][columns]
   size_t x_stride;

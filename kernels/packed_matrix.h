@@ -48,7 +48,7 @@ struct PackedMatrix {
   const void* data = nullptr;  // 64-byte aligned
   size_t outputs = 0, depth = 0;
   DataType type = DataType::kF32;
-  // Of int8 weights, else null:
+  // These are null but for int8 weights:
   const float* scales = nullptr;  // [outputs]
   const int32_t* sums = nullptr;  // [outputs], the sum over k of weights[output][k]
 

@@ -45,6 +45,12 @@ struct Primitives : plain::Primitives {
     const __m128i halves = _mm_load_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
   }
+
+  static Integers to_integers(Floats x) { return _mm256_cvtps_epi32(x); }
+  static void add_dots(Integers& sum, Integers row, Integers weights) {
+    const __m256i pairs = _mm256_maddubs_epi16(row, weights);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
 };
 
 }  // namespace avx2

@@ -33,6 +33,12 @@ struct Primitives : plain::Primitives {
     const __m256i halves = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
   }
+
+  static Integers to_integers(Floats x) { return _mm512_cvtps_epi32(x); }
+  static void add_dots(Integers& sum, Integers row, Integers weights) {
+    const __m512i pairs = _mm512_maddubs_epi16(row, weights);
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  }
 };
 
 }  // namespace avx512

@@ -10,8 +10,6 @@
 namespace lightcap::internal {
 namespace {
 
-constexpr size_t kPanelVectors = kPanelWidth / kLanes;
-
 // A part of the output matrix that begins at some row and column.
 struct Output {
   float* c;

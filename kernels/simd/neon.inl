@@ -24,6 +24,19 @@ struct Primitives : plain::Primitives {
   static Floats load_bfloat(const uint16_t* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
   }
+
+  static Integers to_integers(Floats x) { return vcvtnq_s32_f32(x); }
+  // NEON multiplies bytes of one signedness only: those of a row are taken less 128.
+  static constexpr int32_t kByteOffset = 128;
+  static Integers broadcast(Quad row) {
+    return vdupq_n_s32(static_cast<int32_t>(__builtin_bit_cast(uint32_t, row) ^ 0x80808080u));
+  }
+  static void add_dots(Integers& sum, Integers row, Integers weights) {
+    const int8x16_t x = vreinterpretq_s8_s32(row), y = vreinterpretq_s8_s32(weights);
+    const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(y));
+    const int16x8_t high = vmull_high_s8(x, y);
+    sum = vpadalq_s16(sum, vpaddq_s16(low, high));
+  }
 };
 
 }  // namespace neon

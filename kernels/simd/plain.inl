@@ -10,17 +10,28 @@
 #define LIGHTCAP_KERNELS_SIMD_PLAIN_INL_
 
 #include "kernels/gemm_schedule.h"
+#include "kernels/packed_matrix.h"
 
 namespace lightcap::internal {
 namespace {
 
 using Floats = xsimd::batch<float, Arch>;
+using Integers = xsimd::as_integer_t<Floats>;
 constexpr size_t kLanes = Floats::size;
+
+// The elements of an integer product: kQuad bytes of a row, and the weights of one output that they
+// are multiplied with.
+struct Quad {
+  uint8_t bytes[kQuad];
+};
+struct WeightQuad {
+  int8_t weights[kQuad];
+};
 
 namespace plain {
 
-// Primitives that xsimd and the compiler have for any architecture. A row must add kTile, load_half
-// and load_bfloat.
+// Primitives that xsimd and the compiler have for any architecture. A row must add kTile,
+// load_half, load_bfloat, to_integers and add_dots.
 struct Primitives {
   // static constexpr TileShape kTile: the largest register tile of a product. Its sums, a step's
   // weights and one factor should fit into the vector registers (gemm.inl).
@@ -72,6 +83,30 @@ struct Primitives {
   // static Floats load_half(const uint16_t* p), load_bfloat(const uint16_t* p): kLanes IEEE halves
   // or bfloat16 as floats, exactly, from an address that is aligned to the size of all of them. A
   // NaN stays one.
+
+  // x, in a way that no compiler sees through: a product that was rounded is not fused with the
+  // sum that takes it. Integer kernels promise the same bits on every machine.
+  static Floats rounded(Floats x) {
+    typename Floats::register_type value = x;
+#if defined(__x86_64__)
+    asm("" : "+v"(value));
+#else
+    asm("" : "+w"(value));
+#endif
+    return value;
+  }
+
+  static Floats to_floats(Integers x) { return xsimd::to_float(x); }
+
+  // static Integers to_integers(Floats x): to the nearest, halves to even; |x| < 2^31.
+
+  // static void add_dots(Integers& sum, Integers row, Integers weights): adds to each lane the sum
+  // over k < 4 of (row[k] - kByteOffset) * weights[k], where row[k] is the lane's k-th byte, and
+  // weights[k] are signed. `row` is what broadcast() made of the lane's bytes. For two weights of
+  // one sign, of k = 0 and 1 or 2 and 3, that add up to more than 128 in absolute value, the result
+  // is undefined.
+  static constexpr int32_t kByteOffset = 0;
+  static Integers broadcast(Quad row) { return Integers(__builtin_bit_cast(int32_t, row)); }
 };
 
 }  // namespace plain

@@ -9,8 +9,8 @@
 namespace lightcap::internal {
 namespace {
 
-using Integers = xsimd::as_integer_t<Floats>;
 constexpr bool kManyRegisters = Primitives::kRegisters > 16;
+constexpr size_t kPanelVectors = kPanelWidth / kLanes;
 
 inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -55,6 +55,11 @@ inline void store_partial(float* p, Floats x, size_t count) {
 // Keeps the first `count` <= kLanes lanes of x and sets the others to `rest`.
 inline Floats first_lanes_or(Floats x, size_t count, float rest) {
   return count == kLanes ? x : Primitives::first_lanes_or(x, count, rest);
+}
+
+inline Integers load(const int32_t* p) { return Integers::load_unaligned(p); }
+inline Integers load_partial(const int32_t* p, size_t count) {
+  return bits_of(load_partial(reinterpret_cast<const float*>(p), count));
 }
 
 // Adds lane by lane, so that the order is the same on every instruction set of a width.

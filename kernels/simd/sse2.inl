@@ -40,6 +40,17 @@ struct Primitives : plain::Primitives {
     const __m128i halves = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
     return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), halves));
   }
+
+  static Integers to_integers(Floats x) { return _mm_cvtps_epi32(x); }
+  // SSE2 multiplies 16-bit numbers only: the bytes of even and of odd places are widened in place.
+  static void add_dots(Integers& sum, Integers row, Integers weights) {
+    const __m128i even = _mm_and_si128(row, _mm_set1_epi16(255));
+    const __m128i odd = _mm_srli_epi16(row, 8);
+    const __m128i even_weights = _mm_srai_epi16(_mm_slli_epi16(weights, 8), 8);
+    const __m128i odd_weights = _mm_srai_epi16(weights, 8);
+    sum = _mm_add_epi32(
+        sum, _mm_add_epi32(_mm_madd_epi16(even, even_weights), _mm_madd_epi16(odd, odd_weights)));
+  }
 };
 
 }  // namespace sse2

@@ -6,15 +6,18 @@
 #include "kernels/kernels.h"
 #include "kernels/simd/activation.inl"
 #include "kernels/simd/attention.inl"
+#include "kernels/simd/byte_pool.inl"
 #include "kernels/simd/conv.inl"
 #include "kernels/simd/eltwise.inl"
 #include "kernels/simd/gemm.inl"
 #include "kernels/simd/head.inl"
+#include "kernels/simd/integer_product.inl"
 #include "kernels/simd/norm.inl"
 #include "kernels/simd/pool.inl"
 #include "kernels/simd/resize.inl"
 #include "kernels/simd/roi_align.inl"
 #include "kernels/simd/top_k.inl"
+#include "kernels/simd/wide.inl"
 #include "kernels/simd/winograd.inl"
 
 namespace lightcap::internal {
@@ -60,7 +63,7 @@ namespace isa {
 extern const KernelTable LIGHTCAP_ISA_NAME;
 const KernelTable LIGHTCAP_ISA_NAME = {
     LIGHTCAP_STRING(LIGHTCAP_ISA_NAME),
-    is_own("gemm") ? kMR : 0,
+    is_own("gemm") ? Primitives::kTile.mr : 0,
 #define LIGHTCAP_KERNEL(name, Args) is_own(#name) ? lightcap::internal::name : nullptr,
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL

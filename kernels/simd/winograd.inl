@@ -115,7 +115,7 @@ void winograd_input_with(const WinogradInputArgs& args) {
     const TilePlace place(args.first_tile + tile, across, kTile);
     // Coordinates left of or above the picture wrap around to very large ones.
     const size_t top = place.y - 1, left = place.x - 1;
-    for (size_t first = 0; first < args.channels; first += kMaxZeros) {
+    for (size_t first = 0; first < args.channels; first += kMaxOutside) {
       TileInputs<kSide> inputs;
 #pragma GCC unroll 6
       for (size_t y = 0; y < kSide; ++y) {
@@ -128,7 +128,7 @@ void winograd_input_with(const WinogradInputArgs& args) {
         }
       }
       float* out = args.output + tile * args.tile_stride + first;
-      const size_t channels = min_size(kMaxZeros, args.channels - first);
+      const size_t channels = min_size(kMaxOutside, args.channels - first);
       size_t channel = 0;
       for (; channel + kLanes <= channels; channel += kLanes) {
         transform_input<kTile, true>(inputs, channel, kLanes, out + channel, args.component_stride);

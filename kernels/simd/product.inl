@@ -1,0 +1,311 @@
+// The register-tiled product that GEMM, convolution and the ensemble head share, for every kind of
+// number.
+//
+// The micro-kernel keeps a tile of MR rows by some panels of 16 columns in registers while k runs:
+// one broadcast for each row and one load for each vector of weights feed rows * vectors
+// multiply-adds. Register budget, sums + weights + broadcast:
+//   AVX-512  12 x 32: 24 + 2 + 1 of 32       AVX2   6 x 16: 12 + 2 + 1 of 16
+//   NEON      6 x 16: 24 + 4 + 1 of 32       SSE2   3 x 16: 12 + (4, reloaded) of 16
+//
+// A caller should split a product into calls of 96 rows, or another multiple of MR, by all columns:
+// weights then come from L2 once for several tiles, while the rows stay there. If that gives fewer
+// calls than threads, it should cut the columns as well, by pairs of panels.
+#ifndef LIGHTCAP_KERNELS_SIMD_PRODUCT_INL_
+#define LIGHTCAP_KERNELS_SIMD_PRODUCT_INL_
+
+#include "kernels/gemm_schedule.h"
+#include "kernels/simd/primitives.inl"
+
+namespace lightcap::internal {
+namespace {
+
+// A kind of product says what is multiplied and what becomes of the sums. gemm.inl has that of
+// floats, integer_gemm.inl those of bytes; `Kind` in templates is one of these. A step of k takes
+// one element of each row and one weight of each output: a float, or a quad of bytes.
+//
+//   Element, Weight   of the rows and of the panels
+//   Sums              a vector of kLanes sums
+//   Output            where results go, with what the epilogue needs
+//   kTile             the largest tile, in rows of the output
+//   kPlanes           rows of elements that make a row of the output, side by side
+//   kHasSiluTiles     whether SiLU is computed in registers, by tiles of its own
+//   kPrefetchesEachStep   whether unrolled tiles also exist in a form that prefetches at every
+//                     step, for products of few tiles
+//   kTakesRowsFirst<rows, vectors>   whether a step of such a tile must keep the rows' factors in
+//                     registers, and load one vector of weights after the other
+//   begin(sums, output, column, panel_columns)   the sums before the first step
+//   broadcast(element), load(weights)   the factors of a step, as vectors
+//   add<is_unrolled>(sum, factor, weights)
+//   finish<in_registers>(sums, output, row, column, panel_columns)   epilogue and store
+
+// The number of row pointers that the micro-kernel keeps in registers; others are reloaded from the
+// stack.
+constexpr size_t kRegisterPointers = 6;
+
+// The prefetch distance, in steps of k, at which a full tile of few rows prefetches its own
+// weights. Its multiply-adds fill the reorder buffer, so that the core does not reach later loads
+// by itself. The distance in bytes is the same for every type of weight.
+template <class Weight>
+constexpr size_t kPrefetchDistance = 20 * sizeof(float) / sizeof(Weight);
+
+// The prefetch into L2 of weights that are multiplied later: every `interval` steps of k the line
+// at `next` is prefetched, which then moves on by `bytes`.
+struct Prefetch {
+  const char* next;  // null for none
+  size_t bytes;      // a cache line at most
+  size_t interval;   // 1 or Kind::kTile.unroll
+};
+
+// acc[r][v] += sum over k < length of rows[r][k] * weights[k][v], in ascending k. `panels` are
+// panel_stride apart. The loop is unrolled to kUnroll steps and prefetches every kPrefetchInterval
+// steps, or never where that is 0.
+template <class Kind, size_t kRows, size_t kPanels, size_t kUnroll, size_t kPrefetchInterval>
+[[gnu::always_inline]] inline void micro_kernel(
+    const typename Kind::Element* const* rows, size_t length, const typename Kind::Weight* panels,
+    size_t panel_stride, Prefetch& prefetch,
+    typename Kind::Sums (&acc)[kRows][kPanels * kPanelVectors]) {
+  using Element = typename Kind::Element;
+  using Weight = typename Kind::Weight;
+  using Sums = typename Kind::Sums;
+  // Twelve pointers are more than x86 has general registers to spare. GCC would keep some of them
+  // in vector registers, and each move back takes the issue slot of a multiply-add; a reload from
+  // the stack is free. `volatile` forces that reload.
+  const Element* volatile stack_rows[kRows];
+#pragma GCC unroll 16
+  for (size_t r = kRegisterPointers; r < kRows; ++r) stack_rows[r] = rows[r];
+  constexpr size_t kVectors = kPanels * kPanelVectors;
+  const auto weights_at = [&](const Weight* at, size_t v) __attribute__((always_inline)) {
+    return Kind::load(at + v / kPanelVectors * panel_stride + v % kPanelVectors * kLanes);
+  };
+  const auto step_of_few_rows = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
+    Sums x[kRows];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r) x[r] = Kind::broadcast(rows[r][k]);
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) {
+      const Sums weights = weights_at(at, v);
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r) Kind::template add<true>(acc[r][v], x[r], weights);
+    }
+  };
+  const auto step = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
+    if constexpr (Kind::template kTakesRowsFirst<kRows, kVectors>) return step_of_few_rows(k, at);
+    Sums weights[kVectors];
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) weights[v] = weights_at(at, v);
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r) {
+      const Sums x = Kind::broadcast((r < kRegisterPointers ? rows[r] : stack_rows[r])[k]);
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kVectors; ++v)
+        Kind::template add<kUnroll != 1>(acc[r][v], x, weights[v]);
+    }
+  };
+  constexpr size_t kFullRows = Kind::kTile.mr * Kind::kPlanes;
+  constexpr bool kIsFullButLow =
+      kRows < kFullRows && kRows * kPanels == kFullRows * Kind::kTile.nr_panels;
+  const size_t unrolled = length / kUnroll * kUnroll;
+  for (size_t k = 0; k < unrolled; k += kUnroll, panels += kUnroll * kPanelWidth) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kUnroll; ++i) {
+      if (kPrefetchInterval != 0 && i % kPrefetchInterval == 0) {
+        __builtin_prefetch(prefetch.next, 0, 2);
+        prefetch.next += prefetch.bytes;
+      }
+      if (kIsFullButLow && kPrefetchInterval == 0) {
+#pragma GCC unroll 4
+        for (size_t p = 0; p < kPanels; ++p) {
+          __builtin_prefetch(panels + p * panel_stride + kPrefetchDistance<Weight> * kPanelWidth, 0,
+                             2);
+        }
+      }
+      step(k + i, panels + i * kPanelWidth);
+    }
+  }
+  if (kUnroll == 1) return;
+  for (size_t k = unrolled; k < length; ++k, panels += kPanelWidth) step(k, panels);
+}
+
+// The rows of a product are not always contiguous: a convolution's row is the part of the picture
+// under its window, tap by tap. A row source gives a tile's rows as segments, contiguous
+// elements whose lengths add up to the depth: for_each<kRows>(f) calls f(rows, length) for each
+// segment in order, with pointers to its first element in each row. This one is for GEMM, whose
+// rows are one segment.
+template <class Element>
+struct DenseRows {
+  const Element* first;  // the first row
+  size_t row_stride;
+  size_t length;
+
+  template <size_t kRows, class F>
+  [[gnu::always_inline]] void for_each(const F& f) const {
+    const Element* rows[kRows];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r) rows[r] = first + r * row_stride;
+    f(rows, length);
+  }
+};
+
+// The arguments that all tiles of a product share. Only the prefetch changes from tile to tile, so
+// that a call of a tile writes few words: in shallow layers a tile takes little longer than its
+// call.
+template <class Kind>
+struct TileContext {
+  typename Kind::Output out;
+  size_t panel_stride;   // from a panel of a tile to its next, in elements of the weights
+  size_t panel_columns;  // from a panel of a tile to its next, in columns of the output
+  Prefetch prefetch;
+};
+
+// Computes the tile of kRows rows of the output at `row` and `column`, whose weights begin at
+// `panels`.
+template <class Kind, class Rows, bool kSiluInRegisters, size_t kRows, size_t kPanels>
+void compute_tile(const Rows& rows, const typename Kind::Weight* panels,
+                  const TileContext<Kind>& context, size_t row, size_t column) {
+  constexpr size_t kUnroll = kPanels == 1 ? Kind::kTile.unroll : 1;
+  constexpr size_t kElementRows = kRows * Kind::kPlanes;
+  const size_t panel_stride = context.panel_stride;
+  Prefetch prefetch = {context.prefetch.next, context.prefetch.bytes, context.prefetch.interval};
+  typename Kind::Sums acc[kElementRows][kPanels * kPanelVectors];
+  Kind::begin(acc, context.out, column, context.panel_columns);
+  rows.template for_each<kElementRows>([&](const typename Kind::Element* const* segment,
+                                           size_t length) __attribute__((always_inline)) {
+    if (prefetch.next == nullptr) {
+      micro_kernel<Kind, kElementRows, kPanels, kUnroll, 0>(segment, length, panels, panel_stride,
+                                                            prefetch, acc);
+    } else if (kUnroll == 1 || (Kind::kPrefetchesEachStep && prefetch.interval == 1)) {
+      micro_kernel<Kind, kElementRows, kPanels, kUnroll, 1>(segment, length, panels, panel_stride,
+                                                            prefetch, acc);
+    } else {
+      micro_kernel<Kind, kElementRows, kPanels, kUnroll, kUnroll>(segment, length, panels,
+                                                                  panel_stride, prefetch, acc);
+    }
+    panels += length * kPanelWidth;
+  });
+  Kind::template finish<kSiluInRegisters>(acc, context.out, row, column, context.panel_columns);
+}
+
+// The compiled tiles of 1 to MR rows, indexed by rows: `wide` ones have wide_panels() panels,
+// `narrow` ones have one and multiply the panels that are left.
+template <class Kind, class Rows>
+struct TileSet {
+  using Tile = void (*)(const Rows& rows, const typename Kind::Weight* panels,
+                        const TileContext<Kind>& context, size_t row, size_t column);
+  Tile wide[Kind::kTile.mr + 1];
+  Tile narrow[Kind::kTile.mr + 1];
+};
+
+// SiLU is computed in registers by tiles of its own, and by the tallest ones only. With 16
+// registers GCC computes one vector after the other, with constants as memory operands; with 32 it
+// interleaves all of them, and spills.
+template <class Kind, bool kSilu, size_t kRows>
+constexpr bool kSiluInRegisters = (kSilu && kRows == Kind::kTile.mr && !kManyRegisters);
+
+template <bool kSilu, size_t kRows, class Kind, class Rows>
+constexpr void fill_tile_set(TileSet<Kind, Rows>& set) {
+  constexpr bool kInRegisters = kSiluInRegisters<Kind, kSilu, kRows>;
+  constexpr size_t kWide = wide_panels(Kind::kTile, kRows);
+  set.wide[kRows] = compute_tile<Kind, Rows, kInRegisters, kRows, kWide>;
+  set.narrow[kRows] = compute_tile<Kind, Rows, kInRegisters, kRows, 1>;
+  if constexpr (kRows > 1) fill_tile_set<kSilu, kRows - 1>(set);
+}
+
+template <class Kind, class Rows, bool kSilu>
+constexpr TileSet<Kind, Rows> make_tile_set() {
+  TileSet<Kind, Rows> set = {};
+  fill_tile_set<kSilu, Kind::kTile.mr>(set);
+  return set;
+}
+
+template <class Kind, class Rows, bool kSilu>
+constexpr TileSet<Kind, Rows> kTiles = make_tile_set<Kind, Rows, kSilu>();
+
+// wide_panels() for 1 to MR rows, looked up instead of divided.
+template <class Kind>
+struct WidePanels {
+  size_t of[Kind::kTile.mr + 1] = {};
+  constexpr WidePanels() {
+    for (size_t rows = 1; rows <= Kind::kTile.mr; ++rows) of[rows] = wide_panels(Kind::kTile, rows);
+  }
+};
+template <class Kind>
+constexpr WidePanels<Kind> kWidePanels;
+
+// Computes a product whose rows are one tile: see GemmSchedule::is_streaming.
+template <class Kind, class RowSource>
+[[gnu::always_inline]] inline void multiply_streaming(const RowSource& source, size_t rows,
+                                                      size_t depth,
+                                                      const typename Kind::Weight* panels,
+                                                      const typename Kind::Output& out) {
+  const size_t panel_end = panel_count(out.columns);
+  const size_t panel_stride = depth * kPanelWidth;
+  const size_t streams = kWidePanels<Kind>.of[rows];
+  const size_t length = panel_end / streams;
+  const TileContext<Kind> context = {
+      out, length * panel_stride, length * kPanelWidth, {nullptr, 0, 1}};
+  source(0, rows, [&]<class Rows>(const Rows& tile_rows) {
+    constexpr const TileSet<Kind, Rows>& set = kTiles<Kind, Rows, false>;
+    for (size_t panel = 0; panel < length; ++panel)
+      set.wide[rows](tile_rows, panels + panel * panel_stride, context, 0, panel * kPanelWidth);
+    for (size_t panel = length * streams; panel < panel_end; ++panel)
+      set.narrow[rows](tile_rows, panels + panel * panel_stride, context, 0, panel * kPanelWidth);
+  });
+}
+
+// Computes the whole product: out [rows][columns]. source(row, count, f) calls f with the row
+// source of the tile of `count` rows from `row` on. `depth` is counted in elements. `next_panels`
+// is null, or panels of the same size that are likely to be multiplied next.
+template <class Kind, class RowSource>
+[[gnu::always_inline]] inline void multiply(const RowSource& source, size_t rows, size_t depth,
+                                            const typename Kind::Weight* panels,
+                                            const typename Kind::Weight* next_panels,
+                                            const typename Kind::Output& out) {
+  using Weight = typename Kind::Weight;
+  const size_t panel_end = panel_count(out.columns);
+  const size_t panel_stride = depth * kPanelWidth;
+  const GemmSchedule schedule = schedule_gemm(Kind::kTile, rows, depth, panel_end, sizeof(Weight),
+                                              next_panels != nullptr, Kind::kPrefetchesEachStep);
+  if (schedule.is_streaming) return multiply_streaming<Kind>(source, rows, depth, panels, out);
+  const RowTiles& row_tiles = schedule.row_tiles;
+  const size_t prefetches = depth / schedule.prefetch_interval;
+  const bool silu = Kind::kHasSiluTiles && out.epilogue.activation == Activation::kSilu;
+  TileContext<Kind> context = {
+      out, panel_stride, kPanelWidth, {nullptr, 0, schedule.prefetch_interval}};
+  for (size_t first = 0; first < panel_end; first += schedule.block_panels) {
+    const size_t end = min_size(first + schedule.block_panels, panel_end);
+    // The tiles of this block share the prefetch of all panels that come later; those of the last
+    // block prefetch as many of the next product's.
+    const bool is_last = end == panel_end;
+    const Weight* following = is_last ? next_panels : panels + end * panel_stride;
+    const auto* next = reinterpret_cast<const char*>(following);
+    const size_t next_count = is_last ? end - first : panel_end - end;
+    size_t left =
+        schedule.is_prefetching && next != nullptr ? next_count * panel_stride * sizeof(Weight) : 0;
+    for (size_t t = 0, row = 0; t < row_tiles.count; row += row_tiles.rows(t), ++t) {
+      const size_t count = row_tiles.rows(t);
+      const size_t wide = kWidePanels<Kind>.of[count];
+      source(row, count, [&]<class Rows>(const Rows& tile_rows) {
+        const TileSet<Kind, Rows>& set =
+            silu ? kTiles<Kind, Rows, Kind::kHasSiluTiles> : kTiles<Kind, Rows, false>;
+        for (size_t panel = first; panel < end;) {
+          const bool fits = panel + wide <= end;
+          const size_t tile_panels = fits ? wide : 1;
+          const size_t bytes = min_size(tile_panels * schedule.prefetch_bytes, kCacheLine);
+          context.prefetch.next = left != 0 ? next : nullptr;
+          context.prefetch.bytes = bytes;
+          (fits ? set.wide : set.narrow)[count](tile_rows, panels + panel * panel_stride, context,
+                                                row, panel * kPanelWidth);
+          const size_t prefetched = min_size(prefetches * bytes, left);
+          next += prefetched;
+          left -= prefetched;
+          panel += tile_panels;
+        }
+      });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lightcap::internal
+
+#endif  // LIGHTCAP_KERNELS_SIMD_PRODUCT_INL_
