@@ -9,7 +9,10 @@
 namespace lightcap::internal {
 namespace {
 
-constexpr Fused kSilu = {.activation = Activation::kSilu};
+template <class T>
+constexpr FusedOf<T> silu() {
+  return {.activation = Activation::kSilu};
+}
 constexpr size_t kSppfWindow = 5;
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
@@ -61,16 +64,18 @@ void Detector::make_objects_rare(std::span<float> bias) {
 
 // y = cv3(concat(m(cv1(x)), cv2(x))), y may be x, where m is a chain of z = cv2(cv1(z)), + z with
 // shortcut.
-void Detector::run_c3(const Runtime& runtime, const C3& c3, const Tensor& x,
-                      const Tensor& y) const {
+template <class T>
+void Detector::run_c3(const Runtime& runtime, const C3& c3, const TensorOf<T>& x,
+                      const TensorOf<T>& y) const {
+  constexpr FusedOf<T> kSilu = silu<T>();
   const Arena::Scope scope(runtime.arena);
   const size_t hidden = c3.cv1.out();
-  const Tensor both = runtime.arena.tensor(x.height, x.width, 2 * hidden);
-  const Tensor chain = both.slice(0, hidden);
-  const Tensor between = runtime.arena.tensor(x.height, x.width, hidden);
+  const TensorOf<T> both = runtime.arena.tensor<T>(x.height, x.width, 2 * hidden);
+  const TensorOf<T> chain = both.slice(0, hidden);
+  const TensorOf<T> between = runtime.arena.tensor<T>(x.height, x.width, hidden);
   conv2d(runtime, c3.cv1, x, chain, kSilu);
   conv2d(runtime, c3.cv2, x, both.slice(hidden, hidden), kSilu);
-  Fused fused = kSilu;
+  FusedOf<T> fused = kSilu;
   if (c3.shortcut) {
     fused.residual = chain.data;
     fused.residual_stride = chain.pixel_stride;
@@ -84,10 +89,12 @@ void Detector::run_c3(const Runtime& runtime, const C3& c3, const Tensor& x,
 }
 
 // Spatial pyramid pooling, fast: y = cv2(concat(z, p(z), p(p(z)), p(p(p(z))))) with z = cv1(x).
-void Detector::run_sppf(const Runtime& runtime, const Tensor& x, const Tensor& y) const {
+template <class T>
+void Detector::run_sppf(const Runtime& runtime, const TensorOf<T>& x, const TensorOf<T>& y) const {
+  constexpr FusedOf<T> kSilu = silu<T>();
   const Arena::Scope scope(runtime.arena);
   const size_t hidden = sppf1_.out();
-  const Tensor all = runtime.arena.tensor(x.height, x.width, 4 * hidden);
+  const TensorOf<T> all = runtime.arena.tensor<T>(x.height, x.width, 4 * hidden);
   conv2d(runtime, sppf1_, x, all.slice(0, hidden), kSilu);
   for (size_t i = 0; i < 3; ++i) {
     max_pool(runtime, all.slice(i * hidden, hidden), kSppfWindow, 1, kSppfWindow / 2,
@@ -96,8 +103,10 @@ void Detector::run_sppf(const Runtime& runtime, const Tensor& x, const Tensor& y
   conv2d(runtime, sppf2_, all, y, kSilu);
 }
 
-void Detector::forward(const Runtime& runtime, const Tensor& x,
+template <class T>
+void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
                        const std::array<Tensor, kScales>& raw) const {
+  constexpr FusedOf<T> kSilu = silu<T>();
   Arena& arena = runtime.arena;
   const Arena::Scope scope(arena);
   const size_t h = x.height - 2 * kInputPadding;
@@ -105,13 +114,13 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
   const size_t w2 = conv3_.out(), w3 = conv5_.out(), w4 = conv7_.out();
 
   // Backbone down to stride 8. The largest maps come first and are gone before others are made.
-  const Tensor out3 = arena.tensor(h / 8, w / 8, w2);
+  const TensorOf<T> out3 = arena.tensor<T>(h / 8, w / 8, w2);
   {
     const Arena::Scope backbone(arena);
-    const Tensor out1 = arena.tensor(h / 4, w / 4, conv1_.out());
+    const TensorOf<T> out1 = arena.tensor<T>(h / 4, w / 4, conv1_.out());
     {
       const Arena::Scope stem(arena);
-      const Tensor out0 = arena.tensor(h / 2, w / 2, conv0_.out());
+      const TensorOf<T> out0 = arena.tensor<T>(h / 2, w / 2, conv0_.out());
       conv2d(runtime, conv0_, x, out0, kSilu);
       conv2d(runtime, conv1_, out0, out1, kSilu);
     }
@@ -119,20 +128,20 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
     conv2d(runtime, conv3_, out1, out3, kSilu);
   }
   // The neck's concatenations, each filled slice by slice by those who make the slices.
-  const Tensor concat16 = arena.tensor(h / 8, w / 8, w2 + w2);    // up(14), 4
-  const Tensor concat12 = arena.tensor(h / 16, w / 16, w3 + w3);  // up(10), 6
-  const Tensor concat19 = arena.tensor(h / 16, w / 16, w2 + w2);  // 18, 14
-  const Tensor concat22 = arena.tensor(h / 32, w / 32, w3 + w3);  // 21, 10
-  const Tensor out4 = concat16.slice(w2, w2);
-  const Tensor out6 = concat12.slice(w3, w3);
-  const Tensor out14 = concat19.slice(w2, w2);
-  const Tensor out10 = concat22.slice(w3, w3);
+  const TensorOf<T> concat16 = arena.tensor<T>(h / 8, w / 8, w2 + w2);    // up(14), 4
+  const TensorOf<T> concat12 = arena.tensor<T>(h / 16, w / 16, w3 + w3);  // up(10), 6
+  const TensorOf<T> concat19 = arena.tensor<T>(h / 16, w / 16, w2 + w2);  // 18, 14
+  const TensorOf<T> concat22 = arena.tensor<T>(h / 32, w / 32, w3 + w3);  // 21, 10
+  const TensorOf<T> out4 = concat16.slice(w2, w2);
+  const TensorOf<T> out6 = concat12.slice(w3, w3);
+  const TensorOf<T> out14 = concat19.slice(w2, w2);
+  const TensorOf<T> out10 = concat22.slice(w3, w3);
   run_c3(runtime, c4_, out3, out4);
   {  // ... to stride 32.
     const Arena::Scope backbone(arena);
-    const Tensor out5 = arena.tensor(h / 16, w / 16, w3);
-    const Tensor out7 = arena.tensor(h / 32, w / 32, w4);
-    const Tensor out8 = arena.tensor(h / 32, w / 32, w4);
+    const TensorOf<T> out5 = arena.tensor<T>(h / 16, w / 16, w3);
+    const TensorOf<T> out7 = arena.tensor<T>(h / 32, w / 32, w4);
+    const TensorOf<T> out8 = arena.tensor<T>(h / 32, w / 32, w4);
     conv2d(runtime, conv5_, out4, out5, kSilu);
     run_c3(runtime, c6_, out5, out6);
     conv2d(runtime, conv7_, out6, out7, kSilu);
@@ -142,24 +151,29 @@ void Detector::forward(const Runtime& runtime, const Tensor& x,
   }
   // Neck: up to stride 8 ...
   upsample2(runtime, out10, concat12.slice(0, w3));
-  const Tensor out13 = arena.tensor(h / 16, w / 16, w3);
+  const TensorOf<T> out13 = arena.tensor<T>(h / 16, w / 16, w3);
   run_c3(runtime, c13_, concat12, out13);
   conv2d(runtime, conv14_, out13, out14, kSilu);
   upsample2(runtime, out14, concat16.slice(0, w2));
-  const Tensor& out17 = out3;  // of the same shape, and read for the last time
+  const TensorOf<T>& out17 = out3;  // of the same shape, and read for the last time
   run_c3(runtime, c17_, concat16, out17);
   // ... and down again.
   conv2d(runtime, conv18_, out17, concat19.slice(0, w2), kSilu);
-  const Tensor out20 = arena.tensor(h / 16, w / 16, w3);
+  const TensorOf<T> out20 = arena.tensor<T>(h / 16, w / 16, w3);
   run_c3(runtime, c20_, concat19, out20);
   conv2d(runtime, conv21_, out20, concat22.slice(0, w3), kSilu);
-  const Tensor out23 = arena.tensor(h / 32, w / 32, w4);
+  const TensorOf<T> out23 = arena.tensor<T>(h / 32, w / 32, w4);
   run_c3(runtime, c23_, concat22, out23);
 
   conv2d(runtime, detect_[0], out17, raw[0]);
   conv2d(runtime, detect_[1], out20, raw[1]);
   conv2d(runtime, detect_[2], out23, raw[2]);
 }
+
+template void Detector::forward(const Runtime&, const Tensor&,
+                                const std::array<Tensor, kScales>&) const;
+template void Detector::forward(const Runtime&, const ByteTensor&,
+                                const std::array<Tensor, kScales>&) const;
 
 // The box of one anchor, of the size `anchor` in units of the stride, in one cell, whose outputs
 // are `cell` [5 + classes]; false where it does not pass the confidence threshold.

@@ -28,9 +28,11 @@ class Detector {
   explicit Detector(const Weights& weights);
   void describe(ModuleVisitor& visitor, Config& config);
 
-  // x [h + 4][w + 4][3] in [0, 1], zeros around; h and w multiples of 32.
-  // raw[scale] [h/s][w/s][anchors * (5 + classes)] for the strides s = 8, 16, 32.
-  void forward(const Runtime& runtime, const Tensor& x,
+  // x [h + 4][w + 4][3] in [0, 1], zeros around, or in an int8 model bytes, [h + 4][w + 4]
+  // [kBytePixel]; h and w multiples of 32. raw[scale] [h/s][w/s][anchors * (5 + classes)] for the
+  // strides s = 8, 16, 32. T is float or uint8_t.
+  template <class T>
+  void forward(const Runtime& runtime, const TensorOf<T>& x,
                const std::array<Tensor, kScales>& raw) const;
   size_t outputs_per_cell() const { return anchors_ * (5 + classes_); }
 
@@ -48,8 +50,11 @@ class Detector {
   };
   static void fill_anchors(std::span<float> values);
   static void make_objects_rare(std::span<float> bias);
-  void run_c3(const Runtime& runtime, const C3& c3, const Tensor& x, const Tensor& y) const;
-  void run_sppf(const Runtime& runtime, const Tensor& x, const Tensor& y) const;
+  template <class T>
+  void run_c3(const Runtime& runtime, const C3& c3, const TensorOf<T>& x,
+              const TensorOf<T>& y) const;
+  template <class T>
+  void run_sppf(const Runtime& runtime, const TensorOf<T>& x, const TensorOf<T>& y) const;
 
   bool decode(const float* cell, float column, float row, float stride, const float* anchor,
               Box& box) const;

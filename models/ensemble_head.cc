@@ -109,20 +109,35 @@ void EnsembleHead::multiply(const Runtime& runtime, const Scratch& s, bool last_
   constexpr size_t kWordSteps = 48;  // a word's exponentials, and finding the best
   runtime.plan_steps(static_cast<double>(rows * words()) *
                      static_cast<double>(word_embedding_.width() + kWordSteps));
+  const bool is_int8 = word_embedding_.matrix.type == DataType::kI8;
+  const Arena::Scope scope(runtime.arena);
+  const WideRows wide = is_int8 ? quantize_rows(runtime, s.z.first_rows(rows)) : WideRows{};
   runtime.parallel_for(chunks(), [&](size_t task) {
     const size_t chunk = last_words_first ? chunks() - 1 - task : task;
     const size_t first = chunk * kChunk;
     for (size_t row = 0; row < rows; row += kMaxHeadRows) {
-      runtime.kernels.head_logits(
-          {.z = s.z.row(row),
-           .z_stride = s.z.stride,
-           .weights = word_embedding_.matrix.slice(first, chunk_words(chunk)),
-           .bias = bias_ + first,
-           .logits = s.logits.row(row) + first,
-           .logits_stride = s.logits.stride,
-           .maximum = s.maximum.row(chunk) + row,
-           .exp_sum = s.exp_sum.row(chunk) + row,
-           .rows = std::min(kMaxHeadRows, rows - row)});
+      // What both kernels are given.
+      const auto with_common = [&](auto& args) -> auto& {
+        args.weights = word_embedding_.matrix.slice(first, chunk_words(chunk));
+        args.bias = bias_ + first;
+        args.logits = s.logits.row(row) + first;
+        args.logits_stride = s.logits.stride;
+        args.maximum = s.maximum.row(chunk) + row;
+        args.exp_sum = s.exp_sum.row(chunk) + row;
+        args.rows = std::min(kMaxHeadRows, rows - row);
+        return args;
+      };
+      if (is_int8) {
+        WideHeadLogitsArgs args = {};
+        args.planes = wide.row(row);
+        args.scales = wide.scales + row;
+        runtime.kernels.wide_head_logits(with_common(args));
+      } else {
+        HeadLogitsArgs args = {};
+        args.z = s.z.row(row);
+        args.z_stride = s.z.stride;
+        runtime.kernels.head_logits(with_common(args));
+      }
     }
   });
 }

@@ -201,12 +201,16 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const KeyValueCache& cache = state.prefix[i];
-    linear(runtime, layer.key, prefix, key);
-    linear(runtime, layer.value, prefix, cache.values(rows));
-    runtime.serial([&] { cache.store_keys(0, key); });
+    const LinearOutput keys = {&layer.key, key}, values = {&layer.value, cache.values(rows)};
     // Nobody reads the last layer's output: captions see keys and values only.
-    if (i + 1 == layers_.size()) break;
-    linear(runtime, layer.query, prefix, query);
+    const bool is_last = i + 1 == layers_.size();
+    if (is_last) {
+      linears(runtime, prefix, {keys, values});
+    } else {
+      linears(runtime, prefix, {keys, values, {&layer.query, query}});
+    }
+    runtime.serial([&] { cache.store_keys(0, key); });
+    if (is_last) break;
     attend_prefix(runtime, layer, cache, scores, query, context);
     finish_layer(runtime, layer, context, prefix);
   }
@@ -232,9 +236,7 @@ void Fusion::step(const Runtime& runtime, State& state, const uint32_t* tokens, 
   layer_norm(runtime, embedding_norm_, x, x);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    linear(runtime, layer.query, x, query);
-    linear(runtime, layer.key, x, key);
-    linear(runtime, layer.value, x, value);
+    linears(runtime, x, {{&layer.query, query}, {&layer.key, key}, {&layer.value, value}});
     runtime.serial([&] {
       // The slot of [MASK] is overwritten by the next step.
       for (size_t beam = 0; beam < beams; ++beam) {

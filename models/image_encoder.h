@@ -25,15 +25,26 @@ class ImageEncoder {
 
   // x [S + 2][S + 2][3], normalised, zeros around -> features [G][G][C].
   void forward(const Runtime& runtime, const Tensor& x, const Tensor& features) const;
+  // The same in an int8 model: x [S + 2][S + 2][kBytePixel], and integers up to the last sums.
+  void forward(const Runtime& runtime, const ByteTensor& x, const Tensor& features) const;
 
  private:
   struct Bottleneck {
     Conv conv1, conv2, conv3;
-    std::optional<Conv> downsample;  // where the shape changes
+    std::optional<Conv> downsample;  // where the shape changes, but for int8 models
     size_t stride;                   // of the average pool before conv3 and downsample
   };
-  void block(const Runtime& runtime, const Bottleneck& block, const Tensor& x,
-             const Tensor& y) const;
+  template <class T>
+  void stem(const Runtime& runtime, const TensorOf<T>& x, const TensorOf<T>& whole,
+            const TensorOf<T>& y) const;
+  void reshape(const Runtime& runtime, const Bottleneck& block, const Tensor& x,
+               const Tensor& y) const;
+  template <class Y>
+  void reshape(const Runtime& runtime, const Bottleneck& block, const ByteTensor& x,
+               const ByteTensor& both, const TensorOf<Y>& y) const;
+  template <class T, class Y>
+  void refine(const Runtime& runtime, const Bottleneck& block, const TensorOf<T>& x,
+              const TensorOf<Y>& y) const;
 
   Conv conv1_, conv2_, conv3_;
   std::vector<std::vector<Bottleneck>> stages_;

@@ -2,6 +2,8 @@
 #ifndef LIGHTCAP_MODELS_NETWORK_INPUTS_H_
 #define LIGHTCAP_MODELS_NETWORK_INPUTS_H_
 
+#include <vector>
+
 #include "engine/image/image.h"
 #include "engine/runtime/ops.h"
 #include "models/config.h"
@@ -39,22 +41,44 @@ class NetworkInputs {
 
   const PictureGeometry& geometry() const { return geometry_; }
   // [S + 2][S + 2][3] and [h + 4][w + 4][3], with the zero padding that the networks want around
-  // them; h and w are multiples of 32. Views of the arena.
-  const Tensor& encoder() const { return encoder_; }
-  const Tensor& detector() const { return detector_; }
-  // The same without their padding: [S][S][3], [h][w][3].
-  Tensor encoder_pixels() const;
-  Tensor detector_pixels() const;
+  // them; h and w are multiples of 32. Views of the arena. An int8 model has bytes, with
+  // kBytePixel channels, and no floats; others have no bytes.
+  template <class T>
+  const TensorOf<T>& encoder() const {
+    return inputs<T>().encoder;
+  }
+  template <class T>
+  const TensorOf<T>& detector() const {
+    return inputs<T>().detector;
+  }
+  // The inputs without their padding, as numbers: [3][S][S] and [3][h][w]. Allocates.
+  std::vector<float> encoder_values() const;
+  std::vector<float> detector_values() const;
 
  private:
+  template <class T>
+  struct Inputs {
+    TensorOf<T> encoder, detector;
+    T* detector_memory = nullptr;  // for the largest letterbox
+  };
+  template <class T>
+  const Inputs<T>& inputs() const;
+  template <class T>
+  void allocate(Arena& arena, size_t channels, Inputs<T>& inputs);
+  // Calls f with the inputs that the model has.
+  template <class F>
+  void visit(F&& f) {
+    is_int8_ ? f(bytes_) : f(floats_);
+  }
   void place(size_t width, size_t height);
   void resize(const Runtime& runtime, const ImageView& image);
 
+  const bool is_int8_;
   const size_t encoder_size_, detector_size_;
   const bool center_crop_;
   const ValueTable normalized_;
-  float* detector_memory_ = nullptr;  // for the largest letterbox
-  Tensor encoder_, detector_;
+  Inputs<float> floats_;
+  Inputs<uint8_t> bytes_;
   PictureGeometry geometry_;
 };
 

@@ -51,7 +51,11 @@ void Pipeline::detect(const Runtime& runtime, const NetworkInputs& inputs) {
     raw_[scale] = dense_tensor(raw_memory_[scale], geometry.detector.height / stride,
                                geometry.detector.width / stride, detector.outputs_per_cell());
   }
-  detector.forward(runtime, inputs.detector(), raw_);
+  if (model_.config().is_int8()) {
+    detector.forward(runtime, inputs.detector<uint8_t>(), raw_);
+  } else {
+    detector.forward(runtime, inputs.detector<float>(), raw_);
+  }
   boxes_.resize(model_.config().detector.max_proposals);
   boxes_.resize(detector.propose(runtime, raw_, boxes_.data()));
   for (Box& box : boxes_) box = geometry.from_detector(box);
@@ -59,7 +63,11 @@ void Pipeline::detect(const Runtime& runtime, const NetworkInputs& inputs) {
 }
 
 void Pipeline::encode_image(const Runtime& runtime, const NetworkInputs& inputs) {
-  model_.image_encoder().forward(runtime, inputs.encoder(), features_);
+  if (model_.config().is_int8()) {
+    model_.image_encoder().forward(runtime, inputs.encoder<uint8_t>(), features_);
+  } else {
+    model_.image_encoder().forward(runtime, inputs.encoder<float>(), features_);
+  }
 }
 
 void Pipeline::find_concepts(const Runtime& runtime, const NetworkInputs& inputs) {

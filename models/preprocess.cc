@@ -6,14 +6,22 @@
 namespace lightcap::internal {
 namespace {
 
-constexpr float kPadding = 114.0f / 255.0f;  // the grey that YOLOv5 is trained with
+constexpr uint8_t kGreyByte = 114;  // the padding that YOLOv5 is trained with
+constexpr float kGrey = 114.0f / 255.0f;
+
+// The fourth byte of the encoder's pixels, see kBytePixel.
+constexpr uint8_t kInside = 255;
+
+constexpr ValueTable unit_table() {
+  ValueTable table = {};
+  for (auto& channel : table) {
+    for (size_t p = 0; p < channel.size(); ++p) channel[p] = static_cast<float>(p) / 255.0f;
+  }
+  return table;
+}
 
 // Python's round(): halves go to the even neighbour. The default rounding mode does that.
 size_t round_half_even(double x) { return static_cast<size_t>(std::max(std::nearbyint(x), 0.0)); }
-
-void pad_row(float* row, size_t from, size_t to) {
-  std::fill(row + 3 * from, row + 3 * to, kPadding);
-}
 
 }  // namespace
 
@@ -81,25 +89,59 @@ ValueTable normalization_table(const Config::ImageEncoder& config) {
 
 void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
                    const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out) {
-  resize_bicubic(image, geometry.window, table, kernels, arena, pool, out);
+  resize_bicubic(image, geometry.window, kernels, arena, pool, TableRows(out, table));
 }
 
-void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
-                    Arena& arena, ThreadPool& pool, const Tensor& out) {
-  Tensor picture = out;
-  picture.data += geometry.top * out.row_stride + geometry.left * out.pixel_stride;
+void encoder_input(const ImageView& image, const EncoderGeometry& geometry,
+                   const KernelTable& kernels, Arena& arena, ThreadPool& pool,
+                   const ByteTensor& out) {
+  resize_bicubic(image, geometry.window, kernels, arena, pool, ByteRows(out, kInside));
+}
+
+namespace {
+
+// The part of the letterbox that the picture takes.
+template <class T>
+TensorOf<T> picture_of(const TensorOf<T>& letterbox, const LetterboxGeometry& geometry) {
+  TensorOf<T> picture = letterbox;
+  picture.data += geometry.top * letterbox.row_stride + geometry.left * letterbox.pixel_stride;
   picture.height = geometry.resized_height;
   picture.width = geometry.resized_width;
-  resize_bilinear(image, size, arena, pool, picture);
-  if (arena.planning()) return;
+  return picture;
+}
+
+// Fills the letterbox around the picture with `grey`, a pixel.
+template <class T>
+void pad_letterbox(const TensorOf<T>& out, const LetterboxGeometry& geometry,
+                   const std::array<T, kBytePixel>& grey) {
   const size_t right = geometry.left + geometry.resized_width;
   const size_t bottom = geometry.top + geometry.resized_height;
   for (size_t y = 0; y < geometry.height; ++y) {
-    float* row = out.data + y * out.row_stride;
+    T* row = out.data + y * out.row_stride;
+    const auto pad = [&](size_t from, size_t to) {
+      for (size_t x = from; x < to; ++x)
+        std::copy_n(grey.data(), out.channels, row + x * out.pixel_stride);
+    };
     const bool above_or_below = y < geometry.top || y >= bottom;
-    pad_row(row, 0, above_or_below ? geometry.width : geometry.left);
-    if (!above_or_below) pad_row(row, right, geometry.width);
+    pad(0, above_or_below ? geometry.width : geometry.left);
+    if (!above_or_below) pad(right, geometry.width);
   }
+}
+
+}  // namespace
+
+void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
+                    Arena& arena, ThreadPool& pool, const Tensor& out) {
+  static constexpr ValueTable kUnit = unit_table();
+  resize_bilinear(image, size, arena, pool, TableRows(picture_of(out, geometry), kUnit));
+  if (!arena.planning()) pad_letterbox<float>(out, geometry, {kGrey, kGrey, kGrey});
+}
+
+void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
+                    Arena& arena, ThreadPool& pool, const ByteTensor& out) {
+  resize_bilinear(image, size, arena, pool, ByteRows(picture_of(out, geometry), 0));
+  if (!arena.planning())
+    pad_letterbox<uint8_t>(out, geometry, {kGreyByte, kGreyByte, kGreyByte, 0});
 }
 
 }  // namespace lightcap::internal

@@ -52,14 +52,20 @@ Box to_image_pixels(const Box& box, const LetterboxGeometry& geometry);
 ValueTable normalization_table(const Config::ImageEncoder& config);
 
 // Fills out [size][size][3]: resize_bicubic(), whose promises hold here too, with the table's
-// values.
+// values; or the bytes themselves, [size][size][kBytePixel].
 void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
                    const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out);
+void encoder_input(const ImageView& image, const EncoderGeometry& geometry,
+                   const KernelTable& kernels, Arena& arena, ThreadPool& pool,
+                   const ByteTensor& out);
 
-// Fills out [height][width][3]: resize_bilinear() with a padding of 114 / 255. `size` is what the
-// geometry was made with: it alone decides the memory taken from the arena.
+// Fills out [height][width][3]: resize_bilinear(), divided by 255, with a padding of 114 / 255; or
+// the bytes themselves, [height][width][kBytePixel]. `size` is what the geometry was made with: it
+// alone decides the memory taken from the arena.
 void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
                     Arena& arena, ThreadPool& pool, const Tensor& out);
+void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
+                    Arena& arena, ThreadPool& pool, const ByteTensor& out);
 
 }  // namespace lightcap::internal
 

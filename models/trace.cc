@@ -9,10 +9,14 @@ namespace lightcap::internal {
 void Trace::end(Stage stage, const Session& session) {
   const Pipeline& pipeline = session.pipeline();
   switch (stage) {
-    case Stage::kPreprocess:
-      channels_first("encoder_input", session.inputs().encoder_pixels());
-      channels_first("detector_input", session.inputs().detector_pixels());
+    case Stage::kPreprocess: {
+      const size_t size = session.inputs().geometry().encoder.size;
+      const LetterboxGeometry& letterbox = session.inputs().geometry().detector;
+      function_("encoder_input", session.inputs().encoder_values().data(), {3, size, size});
+      function_("detector_input", session.inputs().detector_values().data(),
+                {3, letterbox.height, letterbox.width});
       break;
+    }
     case Stage::kDetect:
       boxes("detections", pipeline.boxes());
       break;

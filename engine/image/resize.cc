@@ -212,14 +212,15 @@ void linear_row(const uint8_t* row, const LinearTap* taps, size_t width, int16_t
   }
 }
 
-float linear_value(int16_t upper, int16_t lower, int16_t upper_weight, int16_t lower_weight) {
+uint8_t linear_value(int16_t upper, int16_t lower, int16_t upper_weight, int16_t lower_weight) {
   const int32_t sum = ((upper * upper_weight) >> 16) + ((lower * lower_weight) >> 16);
-  return static_cast<float>(std::clamp((sum + 2) >> 2, 0, 255)) / 255.0f;
+  return static_cast<uint8_t>(std::clamp((sum + 2) >> 2, 0, 255));
 }
 
-// Rows [begin, end) of `out` by bilinear interpolation. `rows` has room for two of them.
+// Rows [begin, end) of `out` by bilinear interpolation. `rows` has room for two of them, `row` for
+// the result.
 void linear_strip(const ImageView& image, const LinearTap* across, const LinearTap* down,
-                  size_t begin, size_t end, int16_t* rows, const Tensor& out) {
+                  size_t begin, size_t end, int16_t* rows, uint8_t* row, const ResizedRows& out) {
   const size_t row_values = 3 * out.width;
   // Source rows held in the two places, to resize each once.
   size_t held[2] = {SIZE_MAX, SIZE_MAX};
@@ -236,36 +237,45 @@ void linear_strip(const ImageView& image, const LinearTap* across, const LinearT
     const int16_t* lower = row_of(down[y].high);  // the next row or the same
     const auto upper_weight = static_cast<int16_t>(down[y].low_weight);
     const auto lower_weight = static_cast<int16_t>(down[y].high_weight);
-    float* to = out.data + y * out.row_stride;
     for (size_t i = 0; i < row_values; ++i)
-      to[i] = linear_value(upper[i], lower[i], upper_weight, lower_weight);
+      row[i] = linear_value(upper[i], lower[i], upper_weight, lower_weight);
+    out.write(y, row);
   }
 }
 
 // OpenCV averages 2x2 pixels where both sides are halved exactly, and copies where nothing changes.
-void half_or_copy_row(const ImageView& image, size_t y, const Tensor& out) {
-  const size_t width = out.width;
-  float* to = out.data + y * out.row_stride;
-  if (image.width == width) {
-    const uint8_t* from = image.data + y * image.row_bytes;
-    for (size_t i = 0; i < 3 * width; ++i) to[i] = static_cast<float>(from[i]) / 255.0f;
-    return;
-  }
+void half_or_copy_row(const ImageView& image, size_t y, uint8_t* row, const ResizedRows& out) {
+  if (image.width == out.width) return out.write(y, image.data + y * image.row_bytes);
   const uint8_t* upper = image.data + 2 * y * image.row_bytes;
   const uint8_t* lower = upper + image.row_bytes;
-  for (size_t x = 0; x < width; ++x) {
+  for (size_t x = 0; x < out.width; ++x) {
     for (size_t c = 0; c < 3; ++c) {
       const size_t at = 6 * x + c;
       const int value = (upper[at] + upper[at + 3] + lower[at] + lower[at + 3] + 2) >> 2;
-      to[3 * x + c] = static_cast<float>(value) / 255.0f;
+      row[3 * x + c] = static_cast<uint8_t>(value);
     }
   }
+  out.write(y, row);
 }
 
 }  // namespace
 
-void resize_bicubic(const ImageView& image, const ResizedWindow& window, const ValueTable& table,
-                    const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out) {
+void TableRows::write(size_t y, const uint8_t* rgb) const {
+  float* to = out_.data + y * out_.row_stride;
+  for (size_t x = 0; x < width; ++x)
+    for (size_t c = 0; c < 3; ++c) to[3 * x + c] = table_[c][rgb[3 * x + c]];
+}
+
+void ByteRows::write(size_t y, const uint8_t* rgb) const {
+  uint8_t* to = out_.data + y * out_.row_stride;
+  for (size_t x = 0; x < width; ++x) {
+    for (size_t c = 0; c < 3; ++c) to[4 * x + c] = rgb[3 * x + c];
+    to[4 * x + 3] = fourth_;
+  }
+}
+
+void resize_bicubic(const ImageView& image, const ResizedWindow& window, const KernelTable& kernels,
+                    Arena& arena, ThreadPool& pool, const ResizedRows& out) {
   const Arena::Scope scope(arena);
   const size_t size = out.height;
   const size_t largest_window = window_size(ImageLimits::kMaxSide, size);
@@ -284,20 +294,18 @@ void resize_bicubic(const ImageView& image, const ResizedWindow& window, const V
       } else {
         work.resize_across_then_down(image, across, down, y);
       }
-      float* to = out.data + y * out.row_stride;
-      for (size_t x = 0; x < size; ++x) {
-        for (size_t c = 0; c < 3; ++c) to[3 * x + c] = table[c][work.row[3 * x + c]];
-      }
+      out.write(y, work.row);
     }
   });
 }
 
 void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, ThreadPool& pool,
-                     const Tensor& out) {
+                     const ResizedRows& out) {
   const Arena::Scope scope(arena);
   auto* across = static_cast<LinearTap*>(arena.bytes(longest * sizeof(LinearTap)));
   auto* down = static_cast<LinearTap*>(arena.bytes(longest * sizeof(LinearTap)));
   auto* rows = static_cast<int16_t*>(arena.bytes(kStrips * 2 * 3 * longest * sizeof(int16_t)));
+  auto* results = static_cast<uint8_t*>(arena.bytes(kStrips * 3 * longest));
   if (arena.planning()) return;
   const bool special = (image.width == out.width && image.height == out.height) ||
                        (image.width == 2 * out.width && image.height == 2 * out.height);
@@ -307,10 +315,11 @@ void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, Threa
   }
   pool.parallel_for(kStrips, [&](size_t strip) {
     const size_t begin = strip_begin(out.height, strip), end = strip_begin(out.height, strip + 1);
+    uint8_t* const row = results + strip * 3 * longest;
     if (special) {
-      for (size_t y = begin; y < end; ++y) half_or_copy_row(image, y, out);
+      for (size_t y = begin; y < end; ++y) half_or_copy_row(image, y, row, out);
     } else {
-      linear_strip(image, across, down, begin, end, rows + strip * 2 * 3 * longest, out);
+      linear_strip(image, across, down, begin, end, rows + strip * 2 * 3 * longest, row, out);
     }
   });
 }

@@ -24,19 +24,54 @@ struct ResizedWindow {
 // The float that each 8-bit value becomes: [channel][value].
 using ValueTable = std::array<std::array<float, 256>, 3>;
 
-// Pillow's Image.resize(BICUBIC) (a = -0.5, antialiased; 22-bit fixed point and 8-bit results after
-// the horizontal and after the vertical pass), then table[channel][value], into the square
-// out [size][size][3], which is the window. Takes its working memory from the arena: the same
-// amount for every picture whose sides are at most ImageLimits::kMaxSide. While the arena is
-// planning nothing else happens.
-void resize_bicubic(const ImageView& image, const ResizedWindow& window, const ValueTable& table,
-                    const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out);
+// The place for a resized picture, given to resize_*() in rows of 8-bit RGB. It says how large the
+// picture is, and what its pixels become.
+class ResizedRows {
+ public:
+  ResizedRows(size_t picture_width, size_t picture_height)
+      : width(picture_width), height(picture_height) {}
+  virtual ~ResizedRows() = default;
+  // Takes row y, rgb [width][3]; called on several threads, once for each row.
+  virtual void write(size_t y, const uint8_t* rgb) const = 0;
 
-// OpenCV's resize(INTER_LINEAR), divided by 255, into out [height][width][3]. `longest` is the
-// longest side that `out` may have: it alone decides the memory taken from the arena. While the
-// arena is planning nothing else happens.
+  const size_t width, height;
+};
+
+// out [height][width][3] = table[channel][value].
+class TableRows final : public ResizedRows {
+ public:
+  TableRows(const Tensor& out, const ValueTable& table)
+      : ResizedRows(out.width, out.height), out_(out), table_(table) {}
+  void write(size_t y, const uint8_t* rgb) const override;
+
+ private:
+  const Tensor out_;
+  const ValueTable& table_;
+};
+
+// out [height][width][4] = red, green, blue and `fourth`.
+class ByteRows final : public ResizedRows {
+ public:
+  ByteRows(const ByteTensor& out, uint8_t fourth)
+      : ResizedRows(out.width, out.height), out_(out), fourth_(fourth) {}
+  void write(size_t y, const uint8_t* rgb) const override;
+
+ private:
+  const ByteTensor out_;
+  const uint8_t fourth_;
+};
+
+// Pillow's Image.resize(BICUBIC) (a = -0.5, antialiased; 22-bit fixed point and 8-bit results after
+// the horizontal and after the vertical pass) into the square `out`, which is the window. Takes its
+// working memory from the arena: the same amount for every picture whose sides are at most
+// ImageLimits::kMaxSide. While the arena is planning nothing else happens.
+void resize_bicubic(const ImageView& image, const ResizedWindow& window, const KernelTable& kernels,
+                    Arena& arena, ThreadPool& pool, const ResizedRows& out);
+
+// OpenCV's resize(INTER_LINEAR). `longest` is the longest side that `out` may have: it alone
+// decides the memory taken from the arena. While the arena is planning nothing else happens.
 void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, ThreadPool& pool,
-                     const Tensor& out);
+                     const ResizedRows& out);
 
 }  // namespace lightcap::internal
 

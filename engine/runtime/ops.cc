@@ -2,50 +2,11 @@
 
 #include <algorithm>
 
-#include "engine/runtime/split.h"
+#include "engine/runtime/op_tasks.h"
 #include "engine/runtime/winograd_conv.h"
 
 namespace lightcap::internal {
 namespace {
-
-// Multiply-adds that a task should at least be worth: some 5 us on one core, against less than 1
-// us for handing it out.
-constexpr size_t kTaskMacs = 256 * 1024;
-// The floats of weights that make a task where rows are so few that memory bandwidth is the limit:
-// 128 KiB.
-constexpr size_t kTaskWeights = 32 * 1024;
-
-// A product of rows x depth x columns as a grid of tasks. Rows are cut first, into pieces of some
-// register tiles: each task then streams all panels past rows that stay in its L2. Where rows are
-// too few to feed the threads, columns are cut as well, by whole pairs of panels.
-struct Grid {
-  Split rows, columns;
-  size_t tasks() const { return rows.pieces * columns.pieces; }
-};
-
-constexpr size_t kRowsPerTask = 96;  // weights are read from L2 once for so many
-constexpr size_t kColumnUnit = 2 * kPanelWidth;
-constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
-
-Grid grid(const Runtime& runtime, size_t rows, size_t depth, size_t columns) {
-  const size_t weights = depth * columns;
-  const size_t tasks = std::max<size_t>({rows * weights / kTaskMacs, weights / kTaskWeights, 1});
-  const Split row_split =
-      split(rows, runtime.kernels.tile_rows, std::min(tasks, ceil_div(rows, kRowsPerTask)));
-  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
-  return {row_split, split(columns, kColumnUnit, columns_wanted)};
-}
-
-Epilogue epilogue_of(const float* bias, const Fused& fused) {
-  return {bias, fused.residual, fused.residual_stride, fused.residual_after, fused.activation};
-}
-
-// The epilogue for the columns from `column` on and rows from `row` on.
-Epilogue shifted(Epilogue epilogue, size_t row, size_t column) {
-  if (epilogue.bias != nullptr) epilogue.bias += column;
-  if (epilogue.residual != nullptr) epilogue.residual += row * epilogue.residual_stride + column;
-  return epilogue;
-}
 
 constexpr double kFloatBytes = sizeof(float);
 
@@ -55,18 +16,6 @@ double floats_of(const Tensor& x) { return static_cast<double>(x.height * x.widt
 double moved_bytes(double floats, const PackedMatrix& weights) {
   const size_t elements = weights.outputs * weights.depth;
   return floats * kFloatBytes + static_cast<double>(elements * data_type_bytes(weights.type));
-}
-
-LayerWork linear_work(const Linear& weights, size_t rows, const Fused& fused) {
-  const size_t outputs = rows * weights.out() * (fused.residual == nullptr ? 1 : 2);
-  return {
-      .name = weights.name,
-      .kernel = "gemm",
-      .height = rows,
-      .channels = weights.in(),
-      .out = weights.out(),
-      .macs = static_cast<double>(rows * weights.in() * weights.out()),
-      .bytes = moved_bytes(static_cast<double>(rows * weights.in() + outputs), weights.weights)};
 }
 
 // `written` is the output, or what is pooled from it.
@@ -114,56 +63,6 @@ const WinogradWeights* winograd_for(const Runtime& runtime, const Conv& conv, co
   return runtime.convs->winograd(conv);
 }
 
-// A product's steps: panels are computed as wholes, and an output takes some steps beside its sum.
-double product_steps(size_t rows, size_t depth, size_t columns) {
-  constexpr size_t kOutputSteps = 4;
-  return static_cast<double>(rows) * static_cast<double>(depth + kOutputSteps) *
-         static_cast<double>(ceil_div(columns, kPanelWidth) * kPanelWidth);
-}
-
-// Runs an operation under the runtime's tap; describe() -> TappedOperation is called only if there
-// is one.
-template <class Describe, class Run>
-void tapped(const Runtime& runtime, Describe&& describe, Run&& run) {
-  if (runtime.tap == nullptr || runtime.arena.planning()) return run();
-  const TappedOperation operation = describe();
-  runtime.tap->before(operation);
-  run();
-  runtime.tap->after(operation);
-}
-
-// The rows of a matrix as a column of pixels.
-Tensor column_of(const Matrix& x) { return {x.data, x.rows, 1, x.columns, x.stride, x.stride}; }
-
-template <class F>
-void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
-  runtime.parallel_for(tiles.tasks(), [&](size_t task) {
-    // Neighbouring tasks share rows: they find them in the cache that threads share.
-    const size_t r = task / tiles.columns.pieces;
-    const size_t c = task % tiles.columns.pieces;
-    f(tiles.rows.begin(r), tiles.rows.begin(r + 1), tiles.columns.begin(c),
-      tiles.columns.begin(c + 1));
-  });
-}
-
-void multiply(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c,
-              const Fused& fused) {
-  const Observed observed(runtime, [&] { return linear_work(weights, a.rows, fused); });
-  runtime.plan_steps(product_steps(a.rows, weights.in(), weights.out()));
-  const Epilogue epilogue = epilogue_of(weights.bias, fused);
-  for_each_tile(
-      runtime, grid(runtime, a.rows, weights.in(), weights.out()),
-      [&](size_t row, size_t row_end, size_t column, size_t column_end) {
-        runtime.kernels.gemm({.a = a.row(row),
-                              .a_stride = a.stride,
-                              .weights = weights.weights.slice(column, column_end - column),
-                              .c = c.row(row) + column,
-                              .c_stride = c.stride,
-                              .rows = row_end - row,
-                              .epilogue = shifted(epilogue, row, column)});
-      });
-}
-
 void convolve(const Runtime& runtime, const Conv& weights, const Tensor& input,
               const Tensor& output, const Fused& fused) {
   if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {
@@ -206,19 +105,6 @@ void convolve(const Runtime& runtime, const Conv& weights, const Tensor& input,
 
 }  // namespace
 
-void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c, const Fused& fused) {
-  tapped(
-      runtime,
-      [&] {
-        return TappedOperation{.kind = TappedOperation::Kind::kLinear,
-                               .input = column_of(a),
-                               .output = column_of(c),
-                               .linear = &weights,
-                               .fused = &fused};
-      },
-      [&] { multiply(runtime, weights, a, c, fused); });
-}
-
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused) {
   tapped(
@@ -252,16 +138,14 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& in
 
 namespace {
 
-// Input of one task of an operation that only moves data: 64 KiB.
-constexpr size_t kMovedFloats = 16 * 1024;
-
 using PoolKernel = void (*)(const PoolArgs&);
 
 void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, size_t window,
                size_t stride, size_t padding, const Tensor& output) {
   runtime.plan_steps(floats_of(output) * static_cast<double>(window * window));
   const size_t row_floats = std::max<size_t>(stride * input.width * input.channels, 1);
-  const Split rows = split(output.height, 1, output.height * row_floats / kMovedFloats);
+  const Split rows =
+      split(output.height, 1, output.height * row_floats / (kMovedBytes / sizeof(float)));
   runtime.parallel_for(rows.pieces, [&](size_t task) {
     kernel({.input = input.data,
             .input_row_stride = input.row_stride,
@@ -313,7 +197,8 @@ void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output
   const Observed observed(runtime,
                           [&] { return moving_work({}, "upsample", input, output, 1, 1); });
   runtime.plan_steps(floats_of(output));
-  const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedFloats);
+  const Split rows =
+      split(input.height, 1, input.height * input.row_stride / (kMovedBytes / sizeof(float)));
   const auto run = [&] {
     runtime.parallel_for(rows.pieces, [&](size_t task) {
       const auto [begin, count] = rows[task];

@@ -4,6 +4,7 @@
 #define LIGHTCAP_ENGINE_RUNTIME_OPS_H_
 
 #include <cstddef>
+#include <initializer_list>
 #include <string_view>
 
 #include "engine/runtime/arena.h"
@@ -95,8 +96,8 @@ struct Linear {
 };
 
 // The numbers of a convolution in integers, beside its weights' scales: see IntegerEpilogue in
-// kernels.h. `output_scale` and `output_zero` say what the bytes of its output stand for; a scale of
-// 0, that they are floats.
+// kernels.h. `output_scale` and `output_zero` say what the bytes of its output stand for; a scale
+// of 0, that they are floats.
 struct ConvQuantization {
   const int32_t* bias = nullptr;  // [out]
   float output_scale = 0;
@@ -127,43 +128,84 @@ struct LayerNorm {
   std::string_view name = {};
 };
 
-// Operations fused into the output; see Epilogue in kernels.h. A residual has the output's shape,
-// its rows (pixels) `residual_stride` floats apart, and may be the output itself: an element is
-// read before it is written.
-struct Fused {
+// Operations fused into the output; see Epilogue in kernels.h, and IntegerEpilogue for those of
+// bytes. A residual has the output's shape, its rows (pixels) `residual_stride` elements apart, and
+// may be the output itself: an element is read before it is written.
+template <class T>
+struct FusedOf {
   Activation activation = Activation::kNone;
-  const float* residual = nullptr;
+  const T* residual = nullptr;
   size_t residual_stride = 0;
   bool residual_after = false;
 };
+using Fused = FusedOf<float>;
+using ByteFused = FusedOf<uint8_t>;
 
 // All operations write views that the caller owns; an output must not overlap an input unless that
 // is said.
 
-// c [rows][out] = fused(a [rows][in] W^T + b)
+// c [rows][out] = fused(a [rows][in] W^T + b). With int8 weights the rows of `a` are first rounded
+// to 16 bits, see QuantizeRowsArgs; that takes scratch of the arena.
 void linear(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c,
             const Fused& fused = {});
+
+// c [rows][out] = a W^T + b for each of some layers that read the same rows. Their tasks are handed
+// out at once, and what int8 weights need of the rows is made once.
+struct LinearOutput {
+  const Linear* weights;
+  Matrix c;
+};
+inline constexpr size_t kMaxLinears = 4;
+void linears(const Runtime& runtime, Matrix a, std::initializer_list<LinearOutput> outputs);
 
 // output [h'][w'][out] = fused(convolution of input [h][w][in]), with h' and w' as
 // Conv::output_side() has them. The output's rows are dense; the input may be any slice.
 void conv2d(const Runtime& runtime, const Conv& weights, const Tensor& input, const Tensor& output,
             const Fused& fused = {});
 
+// The same in integers, with int8 weights. Floats come out of the layers whose output scale is 0.
+void conv2d(const Runtime& runtime, const Conv& weights, const ByteTensor& input,
+            const ByteTensor& output, const ByteFused& fused = {});
+void conv2d(const Runtime& runtime, const Conv& weights, const ByteTensor& input,
+            const Tensor& output, const ByteFused& fused = {});
+
 // pooled [h'/2][w'/2][out] = the means of 2 x 2 pixels of what conv2d makes; h' and w' are even.
 // `whole` [h'][w'][out] is scratch, which Winograd's filtering doesn't need and leaves as it is.
 void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& input,
                    const Tensor& whole, const Tensor& pooled, Activation activation);
 
+// In integers the means of the rounded outputs are rounded again.
+void conv2d_pooled(const Runtime& runtime, const Conv& weights, const ByteTensor& input,
+                   const ByteTensor& whole, const ByteTensor& pooled, Activation activation);
+
+// The operations below do the same with bytes; an average of them has a window of 2.
+
 // output [h / window][w / window][c] = the means of windows of `window` x `window` pixels of input
 // [h][w][c], side by side.
 void average_pool(const Runtime& runtime, const Tensor& input, size_t window, const Tensor& output);
+void average_pool(const Runtime& runtime, const ByteTensor& input, size_t window,
+                  const ByteTensor& output);
 // output [h'][w'][c] = the maxima of windows of `window` x `window` pixels, `stride` apart, of
 // input [h][w][c]. Pixels beyond the border, `padding` on every side, count as minus infinity.
 void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
               size_t padding, const Tensor& output);
+void max_pool(const Runtime& runtime, const ByteTensor& input, size_t window, size_t stride,
+              size_t padding, const ByteTensor& output);
 // output [2h][2w][c], each pixel of input [h][w][c] four times (nearest neighbour). The output may
 // be any slice.
 void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output);
+void upsample2(const Runtime& runtime, const ByteTensor& input, const ByteTensor& output);
+
+// Rows of 16-bit integers, see QuantizeRowsArgs: views of the arena.
+struct WideRows {
+  uint8_t* planes = nullptr;  // [rows][2][panel_depth(columns, kI8)]
+  float* scales = nullptr;    // [rows]
+  size_t columns = 0;
+
+  uint8_t* row(size_t i) const { return planes + i * 2 * panel_depth(columns, DataType::kI8); }
+};
+// Rounds the rows of x to 16 bits, in memory that it takes of the arena.
+WideRows quantize_rows(const Runtime& runtime, Matrix x);
 
 // y [rows][columns] = the rows of x, normalised, * weight + bias, in fp32. y may be x.
 void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y);

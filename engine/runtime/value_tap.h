@@ -11,8 +11,9 @@
 namespace lightcap::internal {
 
 struct Conv;
-struct Fused;
 struct Linear;
+template <class T>
+struct FusedOf;
 
 // One operation of fp32 (engine/runtime/ops.h). The views live during the call.
 struct TappedOperation {
@@ -21,9 +22,9 @@ struct TappedOperation {
   Kind kind;
   // A linear layer's rows are a column of pixels.
   Tensor input, output;
-  const Conv* conv = nullptr;      // of kConv alone
-  const Linear* linear = nullptr;  // of kLinear alone
-  const Fused* fused = nullptr;    // of these two
+  const Conv* conv = nullptr;             // of kConv alone
+  const Linear* linear = nullptr;         // of kLinear alone
+  const FusedOf<float>* fused = nullptr;  // of these two
 };
 
 // Must outlive the sessions that it watches. It is called on the thread that runs the graph, never

@@ -1,0 +1,204 @@
+// The operations on bytes, of int8 models: convolutions, pools and upsampling.
+#include "engine/runtime/op_tasks.h"
+
+namespace lightcap::internal {
+namespace {
+
+template <class T>
+double bytes_of(const TensorOf<T>& x) {
+  return static_cast<double>(x.height * x.width * x.channels * sizeof(T));
+}
+
+template <class T>
+LayerWork integer_conv_work(const Conv& conv, const char* kernel, const ByteTensor& input,
+                            const TensorOf<T>& output, bool has_residual) {
+  const size_t pixels = output.height * output.width;
+  const double residual = has_residual ? static_cast<double>(pixels * output.channels) : 0;
+  return {.name = conv.name,
+          .kernel = kernel,
+          .height = output.height,
+          .width = output.width,
+          .channels = conv.in,
+          .kernel_size = conv.kernel,
+          .stride = conv.stride,
+          .out = conv.out(),
+          .macs = static_cast<double>(pixels * conv.weights.depth * conv.out()),
+          .bytes = bytes_of(input) + bytes_of(output) + residual +
+                   static_cast<double>(conv.weights.depth * conv.out())};
+}
+
+LayerWork moving_work(std::string_view kernel, const ByteTensor& input, const ByteTensor& output,
+                      size_t window, size_t stride) {
+  return {.name = {},
+          .kernel = kernel,
+          .height = output.height,
+          .width = output.width,
+          .channels = input.channels,
+          .kernel_size = window,
+          .stride = stride,
+          .out = output.channels,
+          .bytes = bytes_of(input) + bytes_of(output)};
+}
+
+IntegerEpilogue epilogue_of(const Conv& conv, const ByteFused& fused) {
+  const ConvQuantization& quantization = conv.quantization;
+  return {.bias = quantization.bias,
+          .residual = fused.residual,
+          .residual_stride = fused.residual_stride,
+          .residual_after = fused.residual_after,
+          .residual_scale = quantization.residual_scale,
+          .residual_zero = quantization.residual_zero,
+          .activation = fused.activation,
+          .zero = quantization.output_zero,
+          .silu_factor = quantization.silu_factor};
+}
+
+// The epilogue for the columns from `column` on and rows from `row` on.
+IntegerEpilogue shifted(IntegerEpilogue epilogue, size_t row, size_t column) {
+  epilogue.bias += column;
+  if (epilogue.residual != nullptr) epilogue.residual += row * epilogue.residual_stride + column;
+  return epilogue;
+}
+
+IntegerOutput at(uint8_t* bytes) { return {.bytes = bytes}; }
+IntegerOutput at(float* floats) { return {.floats = floats}; }
+
+// A product of the input's pixels: a convolution with one tap.
+template <class T>
+void pointwise(const Runtime& runtime, const Conv& conv, const ByteTensor& input,
+               const TensorOf<T>& output, const IntegerEpilogue& epilogue) {
+  const MatrixOf<uint8_t> a = input.pixels();
+  const MatrixOf<T> c = output.pixels();
+  for_each_tile(
+      runtime, grid(runtime, a.rows, quads(conv.in), conv.out()),
+      [&](size_t row, size_t row_end, size_t column, size_t column_end) {
+        runtime.kernels.integer_gemm({.a = a.row(row),
+                                      .a_stride = a.stride,
+                                      .weights = conv.weights.slice(column, column_end - column),
+                                      .c = at(c.row(row) + column),
+                                      .c_stride = c.stride,
+                                      .rows = row_end - row,
+                                      .epilogue = shifted(epilogue, row, column)});
+      });
+}
+
+template <class T>
+void windowed(const Runtime& runtime, const Conv& conv, const ByteTensor& input,
+              const TensorOf<T>& output, const IntegerEpilogue& epilogue) {
+  const size_t pixels = output.height * output.width;
+  for_each_tile(
+      runtime, grid(runtime, pixels, quads(conv.weights.depth), conv.out()),
+      [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
+        runtime.kernels.integer_conv({.input = input.data,
+                                      .input_row_stride = input.row_stride,
+                                      .input_pixel_stride = input.pixel_stride,
+                                      .height = input.height,
+                                      .width = input.width,
+                                      .channels = conv.in,
+                                      .input_zero = conv.quantization.input_zero,
+                                      .kernel_height = conv.kernel,
+                                      .kernel_width = conv.kernel,
+                                      .stride = conv.stride,
+                                      .padding = conv.padding,
+                                      .weights = conv.weights.slice(column, column_end - column),
+                                      .output = at(output.data + column),
+                                      .output_pixel_stride = output.pixel_stride,
+                                      .output_width = output.width,
+                                      .first_pixel = pixel,
+                                      .pixels = pixel_end - pixel,
+                                      .epilogue = shifted(epilogue, 0, column)});
+      });
+}
+
+template <class T>
+void integer_conv2d(const Runtime& runtime, const Conv& conv, const ByteTensor& input,
+                    const TensorOf<T>& output, const ByteFused& fused) {
+  const bool is_pointwise = conv.kernel == 1 && conv.stride == 1 && input.rows_are_dense();
+  const Observed observed(runtime, [&] {
+    return integer_conv_work(conv, is_pointwise ? "integer_gemm" : "integer_conv", input, output,
+                             fused.residual != nullptr);
+  });
+  runtime.plan_steps(product_steps(output.height * output.width, conv.weights.depth, conv.out()));
+  const IntegerEpilogue epilogue = epilogue_of(conv, fused);
+  is_pointwise ? pointwise(runtime, conv, input, output, epilogue)
+               : windowed(runtime, conv, input, output, epilogue);
+}
+
+using PoolKernel = void (*)(const BytePoolArgs&);
+
+void pool_rows(const Runtime& runtime, PoolKernel kernel, const ByteTensor& input, size_t window,
+               size_t stride, size_t padding, const ByteTensor& output) {
+  runtime.plan_steps(bytes_of(output) * static_cast<double>(window * window));
+  const size_t row_bytes = std::max<size_t>(stride * input.width * input.channels, 1);
+  const Split rows = split(output.height, 1, output.height * row_bytes / kMovedBytes);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    kernel({.input = input.data,
+            .input_row_stride = input.row_stride,
+            .input_pixel_stride = input.pixel_stride,
+            .height = input.height,
+            .width = input.width,
+            .channels = input.channels,
+            .window = window,
+            .stride = stride,
+            .padding = padding,
+            .output = output.data,
+            .output_row_stride = output.row_stride,
+            .output_pixel_stride = output.pixel_stride,
+            .output_width = output.width,
+            .first_row = rows[task].begin,
+            .rows = rows[task].count});
+  });
+}
+
+}  // namespace
+
+void conv2d(const Runtime& runtime, const Conv& weights, const ByteTensor& input,
+            const ByteTensor& output, const ByteFused& fused) {
+  integer_conv2d(runtime, weights, input, output, fused);
+}
+
+void conv2d(const Runtime& runtime, const Conv& weights, const ByteTensor& input,
+            const Tensor& output, const ByteFused& fused) {
+  integer_conv2d(runtime, weights, input, output, fused);
+}
+
+void conv2d_pooled(const Runtime& runtime, const Conv& weights, const ByteTensor& input,
+                   const ByteTensor& whole, const ByteTensor& pooled, Activation activation) {
+  conv2d(runtime, weights, input, whole, {.activation = activation});
+  average_pool(runtime, whole, 2, pooled);
+}
+
+void average_pool(const Runtime& runtime, const ByteTensor& input, size_t window,
+                  const ByteTensor& output) {
+  const Observed observed(
+      runtime, [&] { return moving_work("byte_average_pool", input, output, window, window); });
+  pool_rows(runtime, runtime.kernels.byte_average_pool, input, window, window, 0, output);
+}
+
+void max_pool(const Runtime& runtime, const ByteTensor& input, size_t window, size_t stride,
+              size_t padding, const ByteTensor& output) {
+  const Observed observed(
+      runtime, [&] { return moving_work("byte_max_pool", input, output, window, stride); });
+  pool_rows(runtime, runtime.kernels.byte_max_pool, input, window, stride, padding, output);
+}
+
+void upsample2(const Runtime& runtime, const ByteTensor& input, const ByteTensor& output) {
+  const Observed observed(runtime,
+                          [&] { return moving_work("byte_upsample", input, output, 1, 1); });
+  runtime.plan_steps(bytes_of(output));
+  const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedBytes);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    const auto [begin, count] = rows[task];
+    runtime.kernels.byte_upsample({.input = input.data + begin * input.row_stride,
+                                   .input_row_stride = input.row_stride,
+                                   .input_pixel_stride = input.pixel_stride,
+                                   .rows = count,
+                                   .width = input.width,
+                                   .channels = input.channels,
+                                   .output = output.data + 2 * begin * output.row_stride,
+                                   .output_row_stride = output.row_stride,
+                                   .output_pixel_stride = output.pixel_stride});
+  });
+}
+
+}  // namespace lightcap::internal

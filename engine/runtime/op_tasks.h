@@ -1,0 +1,100 @@
+// The way operations are cut into tasks for the thread pool, and what they count while a session
+// plans. Only for the .cc files that implement ops.h.
+#ifndef LIGHTCAP_ENGINE_RUNTIME_OP_TASKS_H_
+#define LIGHTCAP_ENGINE_RUNTIME_OP_TASKS_H_
+
+#include <algorithm>
+#include <cstddef>
+
+#include "engine/runtime/ops.h"
+#include "engine/runtime/split.h"
+#include "engine/runtime/value_tap.h"
+
+namespace lightcap::internal {
+
+// Multiply-adds that a task should at least be worth: some 5 us on one core, against less than 1
+// us for handing it out.
+inline constexpr size_t kTaskMacs = 256 * 1024;
+// The floats of weights that make a task where rows are so few that memory bandwidth is the limit:
+// 128 KiB.
+inline constexpr size_t kTaskWeights = 32 * 1024;
+
+// A product of rows x depth x columns as a grid of tasks. Rows are cut first, into pieces of some
+// register tiles: each task then streams all panels past rows that stay in its L2. Where rows are
+// too few to feed the threads, columns are cut as well, by whole pairs of panels.
+struct TilePart {
+  size_t row, row_end, column, column_end;
+};
+struct Grid {
+  Split rows, columns;
+  size_t tasks() const { return rows.pieces * columns.pieces; }
+  // Neighbouring tasks share rows: they find them in the cache that threads share.
+  TilePart part(size_t task) const {
+    const size_t r = task / columns.pieces, c = task % columns.pieces;
+    return {rows.begin(r), rows.begin(r + 1), columns.begin(c), columns.begin(c + 1)};
+  }
+};
+
+inline constexpr size_t kRowsPerTask = 96;  // weights are read from L2 once for so many
+inline constexpr size_t kColumnUnit = 2 * kPanelWidth;
+inline constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
+
+inline Grid grid(const Runtime& runtime, size_t rows, size_t depth, size_t columns) {
+  const size_t weights = depth * columns;
+  const size_t tasks = std::max<size_t>({rows * weights / kTaskMacs, weights / kTaskWeights, 1});
+  const Split row_split =
+      split(rows, runtime.kernels.tile_rows, std::min(tasks, ceil_div(rows, kRowsPerTask)));
+  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
+  return {row_split, split(columns, kColumnUnit, columns_wanted)};
+}
+
+// A product's steps: panels are computed as wholes, and an output takes some steps beside its sum.
+inline double product_steps(size_t rows, size_t depth, size_t columns) {
+  constexpr size_t kOutputSteps = 4;
+  return static_cast<double>(rows) * static_cast<double>(depth + kOutputSteps) *
+         static_cast<double>(ceil_div(columns, kPanelWidth) * kPanelWidth);
+}
+
+// A quad of bytes takes the place of a float: as many of them make a task.
+constexpr size_t quads(size_t depth) { return ceil_div(depth, kQuad); }
+
+template <class F>
+void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
+  runtime.parallel_for(tiles.tasks(), [&](size_t task) {
+    const TilePart part = tiles.part(task);
+    f(part.row, part.row_end, part.column, part.column_end);
+  });
+}
+
+inline Epilogue epilogue_of(const float* bias, const Fused& fused) {
+  return {bias, fused.residual, fused.residual_stride, fused.residual_after, fused.activation};
+}
+
+// The epilogue for the columns from `column` on and rows from `row` on.
+inline Epilogue shifted(Epilogue epilogue, size_t row, size_t column) {
+  if (epilogue.bias != nullptr) epilogue.bias += column;
+  if (epilogue.residual != nullptr) epilogue.residual += row * epilogue.residual_stride + column;
+  return epilogue;
+}
+
+// Runs an operation under the runtime's tap; describe() -> TappedOperation is called only if there
+// is one.
+template <class Describe, class Run>
+void tapped(const Runtime& runtime, Describe&& describe, Run&& run) {
+  if (runtime.tap == nullptr || runtime.arena.planning()) return run();
+  const TappedOperation operation = describe();
+  runtime.tap->before(operation);
+  run();
+  runtime.tap->after(operation);
+}
+
+// linear() that no tap sees.
+void multiply(const Runtime& runtime, const Linear& weights, Matrix a, Matrix c,
+              const Fused& fused);
+
+// Input of one task of an operation that only moves data.
+inline constexpr size_t kMovedBytes = 64 * 1024;
+
+}  // namespace lightcap::internal
+
+#endif  // LIGHTCAP_ENGINE_RUNTIME_OP_TASKS_H_
