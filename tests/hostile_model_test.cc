@@ -19,17 +19,6 @@
 namespace lightcap::internal::testing {
 namespace {
 
-std::shared_ptr<const Model> open_model(const LcwFile& file) {
-  const std::vector<uint8_t> bytes = file.bytes();
-  // One byte off, so that it is copied: `bytes` does not live as long as the model.
-  std::vector<uint8_t> shifted(bytes.size() + 2 * kWeightsAlignment);
-  auto* begin = shifted.data();
-  while (reinterpret_cast<uintptr_t>(begin) % kWeightsAlignment != 1) ++begin;
-  std::copy(bytes.begin(), bytes.end(), begin);
-  return std::make_shared<const Model>(
-      WeightsFile::from_buffer({begin, bytes.size()}, "forged.lcw"));
-}
-
 std::string error_of_opening(const LcwFile& file) {
   return error_of([&] { open_model(file); }, ErrorCode::kModel);
 }

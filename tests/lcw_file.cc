@@ -263,4 +263,15 @@ Config smallest_config() {
   return config;
 }
 
+std::shared_ptr<const Model> open_model(const LcwFile& file) {
+  const std::vector<uint8_t> bytes = file.bytes();
+  // One byte off, so that it is copied: `bytes` does not live as long as the model.
+  std::vector<uint8_t> shifted(bytes.size() + 2 * kWeightsAlignment);
+  auto* begin = shifted.data();
+  while (reinterpret_cast<uintptr_t>(begin) % kWeightsAlignment != 1) ++begin;
+  std::copy(bytes.begin(), bytes.end(), begin);
+  return std::make_shared<const Model>(
+      WeightsFile::from_buffer({begin, bytes.size()}, "forged.lcw"));
+}
+
 }  // namespace lightcap::internal::testing

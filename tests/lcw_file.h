@@ -3,12 +3,13 @@
 #define LIGHTCAP_TESTS_LCW_FILE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include "models/config.h"
+#include "models/model.h"
 
 namespace lightcap::internal::testing {
 
@@ -40,6 +41,9 @@ struct LcwFile {
   Value& value(const std::string& key);
   LcwTensor& tensor(const std::string& name);
 };
+
+// The model in a file, from a copy of its bytes that the model owns. Throws Error(kModel).
+std::shared_ptr<const Model> open_model(const LcwFile& file);
 
 // The smallest sizes there are, nearly: some ten thousand weights.
 Config smallest_config();
