@@ -17,7 +17,7 @@ from .ensemble_head import EnsembleHead
 from .fusion import Bert, VisualProjection
 from .image_encoder import ImageEncoder
 from .modulator import Modulator, mean_concept
-from .preprocess import detector_input, encoder_input
+from .preprocess import EncoderGeometry, Letterbox, detector_input, encoder_input
 from .text import WordPiece
 
 
@@ -125,11 +125,29 @@ class Captioner:
     def special(self) -> Special:
         return self.text.special
 
+    def encode(
+        self, pixels: np.ndarray, trace: dict[str, Tensor]
+    ) -> tuple[Tensor, EncoderGeometry]:
+        """Features [1, C, G, G]."""
+        config = self.model.config.image_encoder
+        x, geometry = encoder_input(
+            pixels, config.image_size, config.resize, config.mean, config.std
+        )
+        trace["encoder_input"] = x
+        return self.model.image_encoder(x[None]), geometry
+
+    def detect_raw(
+        self, pixels: np.ndarray, trace: dict[str, Tensor]
+    ) -> tuple[list[Tensor], Letterbox]:
+        """The detector's outputs."""
+        x, geometry = detector_input(pixels, self.model.config.detector.image_size)
+        trace["detector_input"] = x
+        return self.model.detector(x[None]), geometry
+
     def detect(self, pixels: np.ndarray, trace: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Proposals [n, 4] in image pixels and their scores [n], n >= 1."""
         config = self.model.config.detector
-        x, geometry = detector_input(pixels, config.image_size)
-        raw = self.model.detector(x[None])
+        raw, geometry = self.detect_raw(pixels, trace)
         boxes, objectness, scores = (y[0] for y in self.model.detector.boxes(raw))
         boxes, scores = propose(
             boxes,
@@ -143,7 +161,6 @@ class Captioner:
         if len(boxes) == 0:
             boxes = torch.tensor([[0.0, 0.0, geometry.width, geometry.height]])
             scores = torch.zeros(1)
-        trace["detector_input"] = x
         trace["detections"] = torch.cat((boxes, scores[:, None]), 1)
         return boxes, scores
 
@@ -156,11 +173,8 @@ class Captioner:
 
     def look(self, pixels: np.ndarray) -> tuple[Tensor, list[Concept], dict[str, Tensor]]:
         """Everything but decoding: the prefix [1, P, d], the concepts, the trace."""
-        model, config, trace = self.model, self.model.config.image_encoder, {}
-        x, geometry = encoder_input(
-            pixels, config.image_size, config.resize, config.mean, config.std
-        )
-        v = model.image_encoder(x[None])
+        model, trace = self.model, {}
+        v, geometry = self.encode(pixels, trace)
         boxes, scores = self.detect(pixels, trace)
         roi, similarity = model.concept_extractor(v, geometry.to_encoder(boxes))
         best = similarity.max(1)
@@ -173,7 +187,6 @@ class Captioner:
         modulated, gate = model.modulate(v, tokens[:, :-1], torch.ones_like(tokens[:, :-1]))
         prefix = model.prefix(modulated, tokens)
         trace |= {
-            "encoder_input": x,
             "image_features": v[0],
             "roi_features": roi,
             "concept_similarity": similarity,

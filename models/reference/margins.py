@@ -9,15 +9,14 @@ from torch import Tensor
 from .decoder import Special
 from .detector import iou
 from .lightcap import Captioner
-from .preprocess import detector_input
 
 
 @torch.inference_mode()
 def box_margin(captioner: Captioner, pixels: np.ndarray) -> float:
     """Smallest distance of scores to each other and to the threshold, of overlaps to theirs."""
     config, detector = captioner.model.config.detector, captioner.model.detector
-    x, _ = detector_input(pixels, config.image_size)
-    boxes, objectness, scores = (y[0] for y in detector.boxes(detector(x[None])))
+    raw, _ = captioner.detect_raw(pixels, {})
+    boxes, objectness, scores = (y[0] for y in detector.boxes(raw))
     keep = (objectness > config.confidence_threshold) & (scores > config.confidence_threshold)
     distances = [torch.cat((objectness, scores)) - config.confidence_threshold]
     boxes, scores = boxes[keep], scores[keep]

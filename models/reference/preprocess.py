@@ -91,13 +91,23 @@ def encoder_pixels(
     return cropped, EncoderGeometry((new_w / w, new_h / h), (left, top), size)
 
 
+def unit_pixels(pixels: np.ndarray) -> Tensor:
+    """[h, w, 3] uint8 -> [3, h, w] in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+
+
+def normalised(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """[h, w, 3] uint8 -> [3, h, w]."""
+    x = unit_pixels(pixels)
+    return (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
 def encoder_input(
     pixels: np.ndarray, size: int, resize: str, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[Tensor, EncoderGeometry]:
     """[h, w, 3] -> normalised [3, size, size]."""
     square, geometry = encoder_pixels(pixels, size, resize)
-    x = torch.from_numpy(square.copy()).permute(2, 0, 1).float() / 255
-    return (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1), geometry
+    return normalised(square, mean, std), geometry
 
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
@@ -164,4 +174,4 @@ def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, Letterbox]:
 def detector_input(pixels: np.ndarray, size: int) -> tuple[Tensor, Letterbox]:
     """[h, w, 3] -> [3, h', w'] in [0, 1]."""
     padded, geometry = letterbox(pixels, size)
-    return torch.from_numpy(padded).permute(2, 0, 1).float() / 255, geometry
+    return unit_pixels(padded), geometry

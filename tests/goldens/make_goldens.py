@@ -13,6 +13,7 @@ Odd sizes on purpose, to reach every kernel's tails. Files:
   expected.json                       a list of runs: config, image, exif, beams, length_penalty ->
                                       caption, score, tokens, concepts
   trace/NAME.npy                      every stage of the first run
+  int8/                               the same of an int8 model: model.lcw, expected.json, trace/
 The same machine and PyTorch give the same bytes. The script fails if a result hangs by a thread:
 margins below must hold, so that another order of summation cannot change a token or a box.
 """
@@ -36,10 +37,13 @@ sys.path.insert(0, str(HERE.parents[1]))
 from models.reference.caption import write_trace  # noqa: E402
 from models.reference.config import Config  # noqa: E402
 from models.reference.decoder import beam_search, greedy  # noqa: E402
+from models.reference.lcw import write_lcw  # noqa: E402
 from models.reference.lightcap import Caption, Captioner, LightCap  # noqa: E402
 from models.reference.margins import box_margin, concept_margin, word_margin  # noqa: E402
 from models.reference.modulator import Modulator  # noqa: E402
 from models.reference.preprocess import read_image  # noqa: E402
+from models.reference.quantized import load_quantized  # noqa: E402
+from models.reference.quantizer import quantize  # noqa: E402
 from models.reference.random_weights import (  # noqa: E402
     drawing,
     random_labels,
@@ -50,9 +54,12 @@ from models.reference.text import WordPiece  # noqa: E402
 
 SEED = 214
 NARROW_SEED = 39
+INT8_SEED = 42
 END_BIAS = 5.0  # for captions of some words
+INT8_END_BIAS = 2.8
 
 WORD_MARGIN = 1e-3  # of log-probabilities: best to second best, and noise that changes nothing
+INT8_WORD_MARGIN = 4e-3  # 16-bit rows that are rounded otherwise leave more
 BOX_MARGIN = 2e-5  # of scores to each other and to the threshold, of overlaps to theirs
 SIMILARITY_MARGIN = 1e-3
 
@@ -170,7 +177,12 @@ def write_rotated_jpeg(path: Path, seed: int) -> np.ndarray:
 
 
 def check_words(
-    captioner: Captioner, prefix: torch.Tensor, beams: int, alpha: float, tokens: list[int]
+    captioner: Captioner,
+    prefix: torch.Tensor,
+    beams: int,
+    alpha: float,
+    tokens: list[int],
+    margin: float,
 ) -> None:
     """The caption stays the same when noise is added to the log-probabilities."""
     generator = torch.Generator().manual_seed(0)
@@ -179,12 +191,12 @@ def check_words(
     def noisy(captions: list[list[int]]) -> torch.Tensor:
         rows = torch.tensor([[special.cls] + caption for caption in captions])
         y = captioner.model(prefix.expand(len(rows), -1, -1), None, rows, special.mask)[:, -1]
-        return y + (torch.rand(y.shape, generator=generator) - 0.5) * WORD_MARGIN
+        return y + (torch.rand(y.shape, generator=generator) - 0.5) * margin
 
     for _ in range(10):
         if beams == 1:
             again, steps = greedy(noisy, special, slots, alpha)
-            assert word_margin(steps, special) > WORD_MARGIN, "two words are too near"
+            assert word_margin(steps, special) > margin, "two words are too near"
         else:
             again = beam_search(noisy, special, slots, beams, alpha)
         assert again.tokens == tokens, "noise changes the caption"
@@ -212,21 +224,68 @@ def runs() -> list[dict[str, object]]:
     ]
 
 
-@torch.inference_mode()
-def expect(state: dict[str, torch.Tensor], run: dict[str, object]) -> Caption:
+def captioner_of(state: dict[str, torch.Tensor], run: dict[str, object]) -> Captioner:
     config = Config().update(configurations()[run["config"]])
     vocabulary = WordPiece.from_file(HERE / "vocab.txt")
     labels = (HERE / "concepts.txt").read_text().splitlines()
-    captioner = Captioner(LightCap.from_state_dict(state, config), vocabulary, labels)
+    return Captioner(LightCap.from_state_dict(state, config), vocabulary, labels)
+
+
+@torch.inference_mode()
+def expect(captioner: Captioner, run: dict[str, object], words: float = WORD_MARGIN) -> Caption:
     pixels = read_image(HERE / run["image"], run["exif"] == "apply")
-    caption = captioner.caption(pixels, run["beams"], run["length_penalty"])
+    beams, penalty = run["beams"], run["length_penalty"]
+    caption = captioner.caption(pixels, beams, penalty)
     assert box_margin(captioner, pixels) > BOX_MARGIN, "boxes are too near"
     margin = concept_margin(caption.trace["concept_similarity"])
     assert margin > SIMILARITY_MARGIN, "two concepts are too near"
-    check_words(
-        captioner, captioner.look(pixels)[0], run["beams"], run["length_penalty"], caption.tokens
-    )
+    prefix = captioner.look(pixels)[0]
+    check_words(captioner, prefix, beams, penalty, caption.tokens, words)
     return caption
+
+
+def write_expected(folder: Path, expected: list[tuple[dict[str, object], Caption]]) -> None:
+    """expected.json, and the first run's trace."""
+    assert len({c.label for c in expected[0][1].concepts}) > 2, "too few concepts"
+    write_trace(expected[0][1], folder / "trace")
+    lines = (json.dumps(run | rounded(caption), ensure_ascii=False) for run, caption in expected)
+    (folder / "expected.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def int8_sizes() -> Config:
+    """Channels of convolutions are multiples of 4; all else is still odd."""
+    config = sizes()
+    config.image_encoder.width = 8
+    config.detector.widths = (12, 8, 16, 8, 24)
+    config.concept_extractor.hidden = 21
+    fusion = config.fusion
+    fusion.width, fusion.feed_forward, fusion.layers, config.modulator.width = 42, 46, 1, 11
+    config.head.branches = 2
+    return config
+
+
+def make_int8(pictures: dict[str, np.ndarray], vocabulary: list[str], labels: list[str]) -> None:
+    """The model, and captions of the two pictures."""
+    config = int8_sizes()
+    model = random_model(config, INT8_SEED, list(pictures.values()))
+    model.head.bias.data[WordPiece(vocabulary).special.sep] += INT8_END_BIAS
+    folder = HERE / "int8"
+    folder.mkdir(exist_ok=True)
+    quantized = quantize(model, list(pictures.values()), vocabulary, labels)
+    write_lcw(folder / "model.lcw", quantized)
+    captioner = load_quantized(folder / "model.lcw")
+    runs = [
+        {"image": image, "exif": "apply", "beams": beams, "length_penalty": 1.0}
+        for image, beams in product(pictures, (1, 5))
+    ]
+    expected = [(run, expect(captioner, run, INT8_WORD_MARGIN)) for run in runs]
+    for run, caption in expected:
+        print("int8", *run.values(), "->", caption.caption, caption.tokens)
+    lengths = [len(caption.tokens) for _, caption in expected]
+    assert min(lengths) > 3 and min(lengths) < config.fusion.caption_slots - 1, "odd lengths"
+    write_expected(folder, expected)
+    for name in ("encoder_input", "detector_input"):  # those of the first float model
+        (folder / "trace" / f"{name}.npy").unlink()
 
 
 def main() -> None:
@@ -254,15 +313,12 @@ def main() -> None:
         (HERE / "configs" / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n")
 
     expected = []
-    for i, run in enumerate(runs()):
-        caption = expect(state_of(run, state, lightcap_parts), run)
-        expected.append(run | rounded(caption))
+    for run in runs():
+        caption = expect(captioner_of(state_of(run, state, lightcap_parts), run), run)
+        expected.append((run, caption))
         print(*run.values(), "->", caption.caption, caption.tokens)
-        if i == 0:
-            assert len({c.label for c in caption.concepts}) > 2, "too few concepts"
-            write_trace(caption, HERE / "trace")
-    lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in expected)
-    (HERE / "expected.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    write_expected(HERE, expected)
+    make_int8({"picture.png": picture, "rotated.jpg": mosaic}, vocabulary, labels)
 
 
 if __name__ == "__main__":
