@@ -60,8 +60,21 @@ uint32_t detect_cpu_features() noexcept {
   }
   return features;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+// The C library's function for what the kernel told a process when it started. It is declared here
+// because kernels include no system's header; the two words and their bits are Linux's ABI.
+extern "C" unsigned long getauxval(unsigned long type);
+
+uint32_t detect_cpu_features() noexcept {
+  constexpr unsigned long kHwcap = 16, kHwcap2 = 26;
+  uint32_t features = 0;
+#define LIGHTCAP_ARM_FEATURE(name, word, bit) \
+  if (((getauxval(word) >> bit) & 1) != 0) features |= name;
+#include "kernels/isa.def"
+  return features;
+}
 #else
-// NEON is part of AArch64's baseline, and no row asks for more.
+// NEON is part of AArch64's baseline, and how other systems report more is not known here.
 uint32_t detect_cpu_features() noexcept { return 0; }
 #endif
 

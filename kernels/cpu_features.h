@@ -9,6 +9,7 @@ namespace lightcap::internal {
 // The rows of isa.def, numbered.
 enum CpuFeatureIndex : int {
 #define LIGHTCAP_X86_FEATURE(name, leaf, subleaf, word, bit, state) name##Index,
+#define LIGHTCAP_ARM_FEATURE(name, word, bit) name##Index,
 #include "kernels/isa.def"
   kCpuFeatureCount
 };
@@ -18,6 +19,7 @@ static_assert(kCpuFeatureCount <= 32, "feature sets are 32 bits");
 // reported only where the operating system saves the registers that its instructions work on.
 enum CpuFeature : uint32_t {
 #define LIGHTCAP_X86_FEATURE(name, leaf, subleaf, word, bit, state) name = 1u << name##Index,
+#define LIGHTCAP_ARM_FEATURE(name, word, bit) name = 1u << name##Index,
 #include "kernels/isa.def"
 };
 

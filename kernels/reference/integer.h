@@ -1,7 +1,5 @@
-// The roundings of integer arithmetic, which the reference kernels share. A sum or product of two
-// floats in double, rounded to float, is the float operation's result: a double holds products
-// exactly, and sums with enough digits that rounding twice is rounding once. Written so, no
-// compiler can fuse two operations into one.
+// The roundings of integer arithmetic, which the reference kernels share. They are compiled without
+// contraction, so that each operation of floats is one rounding.
 #ifndef LIGHTCAP_KERNELS_REFERENCE_INTEGER_H_
 #define LIGHTCAP_KERNELS_REFERENCE_INTEGER_H_
 
@@ -12,16 +10,7 @@
 
 namespace lightcap::internal::reference {
 
-// One rounding of fp32.
-inline float rounded(double x) { return static_cast<float>(x); }
-inline float sum(float x, float y) {
-  return rounded(static_cast<double>(x) + static_cast<double>(y));
-}
-inline float product(float x, float y) {
-  return rounded(static_cast<double>(x) * static_cast<double>(y));
-}
-
-inline int64_t nearest(float x) { return std::llrint(static_cast<double>(x)); }
+inline int64_t nearest(float x) { return std::llrint(x); }
 inline uint8_t saturated_u8(int64_t x) {
   return static_cast<uint8_t>(std::clamp<int64_t>(x, 0, 255));
 }

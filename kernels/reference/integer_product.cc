@@ -15,7 +15,7 @@ struct Place {
 void finish(const Place& place, const PackedMatrix& weights, const IntegerEpilogue& epilogue,
             int32_t sum_of_products, size_t row, size_t column) {
   const int64_t biased = int64_t{sum_of_products} + epilogue.bias[column];
-  float t = product(static_cast<float>(biased), weights.scales[column]);
+  float t = static_cast<float>(biased) * weights.scales[column];
   int64_t after = epilogue.zero;
   if (epilogue.residual != nullptr) {
     const uint8_t r = epilogue.residual[row * epilogue.residual_stride + column];
@@ -23,7 +23,7 @@ void finish(const Place& place, const PackedMatrix& weights, const IntegerEpilog
       after = r;
     } else {
       const auto centred = static_cast<float>(r - epilogue.residual_zero);
-      t = sum(t, product(centred, epilogue.residual_scale));
+      t = t + centred * epilogue.residual_scale;
     }
   }
   const size_t i = row * place.stride + column;

@@ -22,8 +22,8 @@ float wide_product(const uint8_t* planes, const float* scales, const PackedMatri
     h += (high[k] - 128) * weight;
     l += (high[stride + k] - 128) * weight;
   }
-  const float joined = sum(product(256, static_cast<float>(h)), static_cast<float>(l));
-  return product(product(joined, weights.scales[j]), scales[i]);
+  const float joined = 256 * static_cast<float>(h) + static_cast<float>(l);
+  return joined * weights.scales[j] * scales[i];
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ void quantize_rows(const QuantizeRowsArgs& args) {
                                : largest / kLargestWide;
     for (size_t k = 0; k < depth; ++k) {
       int64_t v = 0;
-      if (k < args.columns && finite && !zero) v = nearest(product(x[k], kLargestWide / largest));
+      if (k < args.columns && finite && !zero) v = nearest(x[k] * (kLargestWide / largest));
       const int64_t high = (v + 128) >> 8, low = v - 256 * high;
       planes[k] = static_cast<uint8_t>(high + 128);
       planes[depth + k] = static_cast<uint8_t>(low + 128);
@@ -59,12 +59,12 @@ void wide_gemm(const WideGemmArgs& args) {
   for (size_t i = 0; i < args.rows; ++i) {
     for (size_t j = 0; j < args.weights.outputs; ++j) {
       float y = wide_product(args.planes, args.scales, args.weights, i, j);
-      if (epilogue.bias != nullptr) y = sum(y, epilogue.bias[j]);
+      if (epilogue.bias != nullptr) y += epilogue.bias[j];
       const float residual =
           epilogue.residual == nullptr ? 0.0f : epilogue.residual[i * epilogue.residual_stride + j];
-      if (epilogue.residual != nullptr && !epilogue.residual_after) y = sum(y, residual);
+      if (epilogue.residual != nullptr && !epilogue.residual_after) y += residual;
       y = static_cast<float>(activated(static_cast<double>(y), epilogue.activation));
-      if (epilogue.residual != nullptr && epilogue.residual_after) y = sum(y, residual);
+      if (epilogue.residual != nullptr && epilogue.residual_after) y += residual;
       args.c[i * args.c_stride + j] = y;
     }
   }
@@ -76,7 +76,7 @@ void wide_head_logits(const WideHeadLogitsArgs& args) {
     const size_t words = args.weights.outputs;
     for (size_t word = 0; word < words; ++word) {
       logits[word] =
-          sum(wide_product(args.planes, args.scales, args.weights, row, word), args.bias[word]);
+          wide_product(args.planes, args.scales, args.weights, row, word) + args.bias[word];
     }
     args.maximum[row] = *std::max_element(logits, logits + words);
     double exp_sum = 0;
