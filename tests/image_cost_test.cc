@@ -35,13 +35,30 @@ using namespace testing;
 TEST(ImageCost, ProgressiveJpegsOfManyScansAreRefusedByTheLimit) {
   for (const size_t scans : {40u, 200u, 12000u}) {
     EXPECT_SAYS(error_of(forged({0xc2, 8192, 8192, 1}, refinements(scans))),
-                "the first 33 scans of this JPEG go over more than 33");
+                "the first 23 scans of this JPEG go over more than 402");
   }
 }
 
+// A scan of all coefficients costs five times one of the first, whatever its bytes.
+TEST(ImageCost, ScansCountByTheirCoefficients) {
+  constexpr ForgedScan kAllAc{"\x01\x3f\x00", 3}, kFewAc{"\x01\x05\x00", 3};
+  std::vector<ForgedScan> scans = {kFirstDc, kAllAc, kAllAc, kAllAc, kAllAc};
+  EXPECT_EQ(error_of(forged({0xc2, 8192, 8192, 1}, scans)), "");
+  scans.push_back(kAllAc);
+  EXPECT_SAYS(error_of(forged({0xc2, 8192, 8192, 1}, scans)),
+              "the first 6 scans of this JPEG go over more than 402");
+  scans.back() = kFewAc;
+  EXPECT_EQ(error_of(forged({0xc2, 8192, 8192, 1}, scans)), "");
+}
+
 TEST(ImageCost, BaselineJpegsOfManyScansAreRefusedByTheLimit) {
-  const std::vector<ForgedScan> scans(200, kBaselineScan);
-  EXPECT_SAYS(error_of(forged({0xc0, 8192, 8192, 1}, scans)), "blocks, the limit for a picture");
+  for (const uint8_t components : {uint8_t{1}, uint8_t{4}}) {
+    std::vector<ForgedScan> scans(2, kBaselineScan);
+    EXPECT_EQ(error_of(forged({0xc0, 4096, 4096, components}, scans)), "");
+    scans.resize(200, kBaselineScan);
+    EXPECT_SAYS(error_of(forged({0xc0, 8192, 8192, components}, scans)),
+                "the first 3 scans of this JPEG go over more than");
+  }
 }
 
 // Even each bit of each coefficient in a scan of its own is fine here.

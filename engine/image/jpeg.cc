@@ -119,7 +119,7 @@ class Walk {
   void read_scan(size_t begin, size_t end);
   void check_tables(const Component& component, uint8_t huffman, bool dc, bool ac);
   void need_huffman_table(bool defined, size_t id);
-  void charge_scan(uint64_t blocks);
+  void charge_scan(uint64_t blocks, uint64_t coefficients);
   void check_complete() const;
   [[noreturn]] void damaged(const std::string& what) const {
     file_.refuse("the JPEG is damaged: " + what);
@@ -127,7 +127,7 @@ class Walk {
 
   const EncodedImage& file_;
   Frame frame_;
-  uint64_t scans_ = 0, visits_ = 0, most_visits_ = 0;
+  uint64_t scans_ = 0, coefficients_ = 0, most_coefficients_ = 0;
   bool dc_defined_[kTables] = {}, ac_defined_[kTables] = {}, quantization_defined_[kTables] = {};
   bool needs_standard_tables_ = false;
 };
@@ -237,7 +237,7 @@ void Walk::read_frame(uint8_t marker, size_t begin, size_t end) {
           "this JPEG has sampling factors of which one does not divide the largest; that "
           "is not supported");
   }
-  most_visits_ = limits::jpeg_block_visits(frame_.blocks(), file_.size);
+  most_coefficients_ = limits::jpeg_coefficients(frame_.blocks(), file_.size);
 }
 
 void Walk::read_huffman_tables(size_t begin, size_t end) {
@@ -287,7 +287,10 @@ void Walk::read_scan(size_t begin, size_t end) {
     found->scanned = true;
     blocks += frame_.blocks(*found);
   }
-  charge_scan(blocks);
+  // A baseline scan transforms its blocks as well, which is as much again; and one of each
+  // component is all that it has.
+  const bool chosen = frame_.progressive && selection[0] <= selection[1];
+  charge_scan(blocks, chosen ? uint64_t{selection[1]} - selection[0] + 1 : uint64_t{2} * 64);
 }
 
 void Walk::check_tables(const Component& component, uint8_t huffman, bool dc, bool ac) {
@@ -306,13 +309,15 @@ void Walk::need_huffman_table(bool defined, size_t id) {
   needs_standard_tables_ = true;
 }
 
-// A scan may visit all blocks and cost the file a few bytes.
-void Walk::charge_scan(uint64_t blocks) {
+// A scan may go over all blocks and cost the file a few bytes: behind the end of its data, decoders
+// go on with zeros, which can mean any coefficient.
+void Walk::charge_scan(uint64_t blocks, uint64_t coefficients) {
   ++scans_;
-  visits_ += blocks;
-  if (visits_ > most_visits_) {
+  coefficients_ += blocks * (limits::kJpegBlockVisit + coefficients);
+  if (coefficients_ > most_coefficients_) {
     file_.refuse("the first " + std::to_string(scans_) + " scans of this JPEG go over more than " +
-                 std::to_string(most_visits_) + " blocks, the limit for a picture of this size");
+                 std::to_string(most_coefficients_) +
+                 " coefficients, the limit for a picture of this size");
   }
 }
 
