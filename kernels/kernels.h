@@ -122,26 +122,30 @@ struct WinogradOutputArgs {
 // padding and x * stride - padding. Each must hold a pixel of the input: pixels outside do not take
 // part in a maximum, and an average has no padding (it must be 0). The call computes output rows
 // [first_row, first_row + rows).
-struct PoolArgs {
-  const float* input;  // [height][width][channels]
+template <class T>
+struct PoolArgsOf {
+  const T* input;  // [height][width][channels]
   size_t input_row_stride, input_pixel_stride;
   size_t height, width, channels;
   size_t window, stride, padding;
-  float* output;  // [output_height][output_width][channels], from row 0 on
+  T* output;  // [output_height][output_width][channels], from row 0 on
   size_t output_row_stride, output_pixel_stride;
   size_t output_width;
   size_t first_row, rows;
 };
+using PoolArgs = PoolArgsOf<float>;
 
 // Nearest-neighbour upsampling by 2: output (y, x) = input (y/2, x/2). `rows` input rows are read,
 // twice as many output rows are written.
-struct UpsampleArgs {
-  const float* input;  // [rows][width][channels]
+template <class T>
+struct UpsampleArgsOf {
+  const T* input;  // [rows][width][channels]
   size_t input_row_stride, input_pixel_stride;
   size_t rows, width, channels;
-  float* output;  // [2 rows][2 width][channels]
+  T* output;  // [2 rows][2 width][channels]
   size_t output_row_stride, output_pixel_stride;
 };
+using UpsampleArgs = UpsampleArgsOf<float>;
 
 // The mean over all bins of torchvision's roi_align(aligned = true, output_size x output_size bins,
 // sampling_ratio^2 samples a bin), for one box: output[c]. The box is in grid cells (image pixels
@@ -348,25 +352,8 @@ struct IntegerConvArgs {
 
 // Pooling of bytes as PoolArgs has it. An average is over 2 x 2 pixels side by side (window = 2,
 // stride = 2, padding = 0) and rounds halves up: (a + b + c + d + 2) >> 2.
-struct BytePoolArgs {
-  const uint8_t* input;
-  size_t input_row_stride, input_pixel_stride;
-  size_t height, width, channels;
-  size_t window, stride, padding;
-  uint8_t* output;
-  size_t output_row_stride, output_pixel_stride;
-  size_t output_width;
-  size_t first_row, rows;
-};
-
-// UpsampleArgs for bytes.
-struct ByteUpsampleArgs {
-  const uint8_t* input;
-  size_t input_row_stride, input_pixel_stride;
-  size_t rows, width, channels;
-  uint8_t* output;
-  size_t output_row_stride, output_pixel_stride;
-};
+using BytePoolArgs = PoolArgsOf<uint8_t>;
+using ByteUpsampleArgs = UpsampleArgsOf<uint8_t>;
 
 // Rows of floats as 16-bit integers v with a scale for each row, in two planes of bytes:
 //   largest = max over k of |x[k]|,  scale = fl(largest / kLargestWide)

@@ -1,4 +1,4 @@
-// The operations on bytes, of int8 models: convolutions, pools and upsampling.
+// Convolutions in integers, of int8 models.
 #include "engine/runtime/op_tasks.h"
 
 namespace lightcap::internal {
@@ -25,19 +25,6 @@ LayerWork integer_conv_work(const Conv& conv, const char* kernel, const ByteTens
           .macs = static_cast<double>(pixels * conv.weights.depth * conv.out()),
           .bytes = bytes_of(input) + bytes_of(output) + residual +
                    static_cast<double>(conv.weights.depth * conv.out())};
-}
-
-LayerWork moving_work(std::string_view kernel, const ByteTensor& input, const ByteTensor& output,
-                      size_t window, size_t stride) {
-  return {.name = {},
-          .kernel = kernel,
-          .height = output.height,
-          .width = output.width,
-          .channels = input.channels,
-          .kernel_size = window,
-          .stride = stride,
-          .out = output.channels,
-          .bytes = bytes_of(input) + bytes_of(output)};
 }
 
 IntegerEpilogue epilogue_of(const Conv& conv, const ByteFused& fused) {
@@ -124,32 +111,6 @@ void integer_conv2d(const Runtime& runtime, const Conv& conv, const ByteTensor& 
                : windowed(runtime, conv, input, output, epilogue);
 }
 
-using PoolKernel = void (*)(const BytePoolArgs&);
-
-void pool_rows(const Runtime& runtime, PoolKernel kernel, const ByteTensor& input, size_t window,
-               size_t stride, size_t padding, const ByteTensor& output) {
-  runtime.plan_steps(bytes_of(output) * static_cast<double>(window * window));
-  const size_t row_bytes = std::max<size_t>(stride * input.width * input.channels, 1);
-  const Split rows = split(output.height, 1, output.height * row_bytes / kMovedBytes);
-  runtime.parallel_for(rows.pieces, [&](size_t task) {
-    kernel({.input = input.data,
-            .input_row_stride = input.row_stride,
-            .input_pixel_stride = input.pixel_stride,
-            .height = input.height,
-            .width = input.width,
-            .channels = input.channels,
-            .window = window,
-            .stride = stride,
-            .padding = padding,
-            .output = output.data,
-            .output_row_stride = output.row_stride,
-            .output_pixel_stride = output.pixel_stride,
-            .output_width = output.width,
-            .first_row = rows[task].begin,
-            .rows = rows[task].count});
-  });
-}
-
 }  // namespace
 
 void conv2d(const Runtime& runtime, const Conv& weights, const ByteTensor& input,
@@ -166,39 +127,6 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const ByteTensor
                    const ByteTensor& whole, const ByteTensor& pooled, Activation activation) {
   conv2d(runtime, weights, input, whole, {.activation = activation});
   average_pool(runtime, whole, 2, pooled);
-}
-
-void average_pool(const Runtime& runtime, const ByteTensor& input, size_t window,
-                  const ByteTensor& output) {
-  const Observed observed(
-      runtime, [&] { return moving_work("byte_average_pool", input, output, window, window); });
-  pool_rows(runtime, runtime.kernels.byte_average_pool, input, window, window, 0, output);
-}
-
-void max_pool(const Runtime& runtime, const ByteTensor& input, size_t window, size_t stride,
-              size_t padding, const ByteTensor& output) {
-  const Observed observed(
-      runtime, [&] { return moving_work("byte_max_pool", input, output, window, stride); });
-  pool_rows(runtime, runtime.kernels.byte_max_pool, input, window, stride, padding, output);
-}
-
-void upsample2(const Runtime& runtime, const ByteTensor& input, const ByteTensor& output) {
-  const Observed observed(runtime,
-                          [&] { return moving_work("byte_upsample", input, output, 1, 1); });
-  runtime.plan_steps(bytes_of(output));
-  const Split rows = split(input.height, 1, input.height * input.row_stride / kMovedBytes);
-  runtime.parallel_for(rows.pieces, [&](size_t task) {
-    const auto [begin, count] = rows[task];
-    runtime.kernels.byte_upsample({.input = input.data + begin * input.row_stride,
-                                   .input_row_stride = input.row_stride,
-                                   .input_pixel_stride = input.pixel_stride,
-                                   .rows = count,
-                                   .width = input.width,
-                                   .channels = input.channels,
-                                   .output = output.data + 2 * begin * output.row_stride,
-                                   .output_row_stride = output.row_stride,
-                                   .output_pixel_stride = output.pixel_stride});
-  });
 }
 
 }  // namespace lightcap::internal

@@ -1,3 +1,4 @@
+// Convolutions of floats: direct, pointwise or by Winograd's filtering, as the session has chosen.
 #include "engine/runtime/ops.h"
 
 #include <algorithm>
@@ -39,20 +40,6 @@ LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& outp
           .macs = static_cast<double>(output.height * output.width) * taps * channels,
           .bytes = moved_bytes(floats_of(input) + outputs,
                                winograd == nullptr ? weights.weights : winograd->all())};
-}
-
-// The work of pooling, upsampling and normalisation, which move data and compute next to nothing.
-LayerWork moving_work(std::string_view name, std::string_view kernel, const Tensor& input,
-                      const Tensor& output, size_t window, size_t stride) {
-  return {.name = name,
-          .kernel = kernel,
-          .height = output.height,
-          .width = output.width,
-          .channels = input.channels,
-          .kernel_size = window,
-          .stride = stride,
-          .out = output.channels,
-          .bytes = (floats_of(input) + floats_of(output)) * kFloatBytes};
 }
 
 // The session's choice for a convolution: null for a direct one. While the session is still to
@@ -134,113 +121,6 @@ void conv2d_pooled(const Runtime& runtime, const Conv& weights, const Tensor& in
       product_steps(whole.height * whole.width, weights.weights.depth, weights.out()));
   winograd_conv2d(runtime,
                   {weights, *winograd, input, pooled, epilogue_of(weights.bias, fused), true});
-}
-
-namespace {
-
-using PoolKernel = void (*)(const PoolArgs&);
-
-void pool_rows(const Runtime& runtime, PoolKernel kernel, const Tensor& input, size_t window,
-               size_t stride, size_t padding, const Tensor& output) {
-  runtime.plan_steps(floats_of(output) * static_cast<double>(window * window));
-  const size_t row_floats = std::max<size_t>(stride * input.width * input.channels, 1);
-  const Split rows =
-      split(output.height, 1, output.height * row_floats / (kMovedBytes / sizeof(float)));
-  runtime.parallel_for(rows.pieces, [&](size_t task) {
-    kernel({.input = input.data,
-            .input_row_stride = input.row_stride,
-            .input_pixel_stride = input.pixel_stride,
-            .height = input.height,
-            .width = input.width,
-            .channels = input.channels,
-            .window = window,
-            .stride = stride,
-            .padding = padding,
-            .output = output.data,
-            .output_row_stride = output.row_stride,
-            .output_pixel_stride = output.pixel_stride,
-            .output_width = output.width,
-            .first_row = rows[task].begin,
-            .rows = rows[task].count});
-  });
-}
-
-}  // namespace
-
-void average_pool(const Runtime& runtime, const Tensor& input, size_t window,
-                  const Tensor& output) {
-  const Observed observed(
-      runtime, [&] { return moving_work({}, "average_pool", input, output, window, window); });
-  tapped(
-      runtime,
-      [&] {
-        return TappedOperation{TappedOperation::Kind::kAveragePool, input, output};
-      },
-      [&] { pool_rows(runtime, runtime.kernels.average_pool, input, window, window, 0, output); });
-}
-
-void max_pool(const Runtime& runtime, const Tensor& input, size_t window, size_t stride,
-              size_t padding, const Tensor& output) {
-  const Observed observed(
-      runtime, [&] { return moving_work({}, "max_pool", input, output, window, stride); });
-  tapped(
-      runtime,
-      [&] {
-        return TappedOperation{TappedOperation::Kind::kMaxPool, input, output};
-      },
-      [&] {
-        pool_rows(runtime, runtime.kernels.max_pool, input, window, stride, padding, output);
-      });
-}
-
-void upsample2(const Runtime& runtime, const Tensor& input, const Tensor& output) {
-  const Observed observed(runtime,
-                          [&] { return moving_work({}, "upsample", input, output, 1, 1); });
-  runtime.plan_steps(floats_of(output));
-  const Split rows =
-      split(input.height, 1, input.height * input.row_stride / (kMovedBytes / sizeof(float)));
-  const auto run = [&] {
-    runtime.parallel_for(rows.pieces, [&](size_t task) {
-      const auto [begin, count] = rows[task];
-      runtime.kernels.upsample({.input = input.data + begin * input.row_stride,
-                                .input_row_stride = input.row_stride,
-                                .input_pixel_stride = input.pixel_stride,
-                                .rows = count,
-                                .width = input.width,
-                                .channels = input.channels,
-                                .output = output.data + 2 * begin * output.row_stride,
-                                .output_row_stride = output.row_stride,
-                                .output_pixel_stride = output.pixel_stride});
-    });
-  };
-  tapped(
-      runtime,
-      [&] {
-        return TappedOperation{TappedOperation::Kind::kUpsample, input, output};
-      },
-      run);
-}
-
-void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y) {
-  const Observed observed(runtime, [&] {
-    return moving_work(weights.name, "layer_norm", {x.data, x.rows, 1, x.columns},
-                       {y.data, y.rows, 1, y.columns}, 1, 1);
-  });
-  constexpr double kPasses = 4;
-  runtime.plan_steps(kPasses * static_cast<double>(x.rows * x.columns));
-  const Split rows = split(x.rows, 1, x.rows / 24);
-  runtime.parallel_for(rows.pieces, [&](size_t task) {
-    const auto [begin, count] = rows[task];
-    runtime.kernels.layer_norm({.x = x.row(begin),
-                                .x_stride = x.stride,
-                                .weight = weights.weight,
-                                .bias = weights.bias,
-                                .eps = weights.eps,
-                                .y = y.row(begin),
-                                .y_stride = y.stride,
-                                .rows = count,
-                                .columns = x.columns});
-  });
 }
 
 }  // namespace lightcap::internal
