@@ -1,0 +1,302 @@
+"""Models, and the sessions of the C API behind them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Union
+
+from . import _library as c
+from . import _pixels
+from ._errors import InputError, UsageError
+from ._library import library
+from ._results import Concept, Result, Timings
+
+Pixels = Union[_pixels.HasArrayInterface, _pixels.PilImage]
+"""Pictures that are decoded already: uint8 arrays of height x width x 3, and PIL images."""
+Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Pixels]
+"""Everything that can be captioned: a path, the bytes of a picture's file, or its pixels."""
+
+
+class _Handle:
+    """Something that the library opened, closed when nobody has it any more.
+
+    Not when the interpreter ends: threads may be captioning then, and the system takes all back.
+    """
+
+    def __init__(self, open_it: Any, close: Any, *arguments: Any) -> None:
+        pointer = ctypes.c_void_p()
+        c.check(open_it(*arguments, ctypes.byref(pointer)))
+        self.pointer = pointer
+        weakref.finalize(self, close, pointer).atexit = False
+
+
+@dataclass(frozen=True)
+class _Options:
+    """A model's options, as `Model` takes them."""
+
+    threads: int = 0
+    isa: str | None = None
+    max_beams: int = 5
+    low_memory: bool = False
+    read_into_memory: bool = False
+
+
+class Model:
+    """A `.lcw` file that is open.
+
+    Any threads may use a model at once: each call takes a session that is free or opens one, with the memory
+    and threads that a caption takes (`peak_bytes`), and leaves it to the next. Forked children may go on with
+    it. It is pickled as its path and options, so that a spawned process opens the file itself; weights are
+    mapped, so that all processes share one copy in memory.
+
+    `threads`: of one caption; 0 for `default_threads()`. `isa`: one of `instruction_sets()`; else
+    $LIGHTCAP_ISA, else the best here. `max_beams`: the most that a caption may ask for. `low_memory`: slower,
+    in about the memory of the file. `read_into_memory`: for files that may change while they are open.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 0,
+        isa: str | None = None,
+        max_beams: int = 5,
+        low_memory: bool = False,
+        read_into_memory: bool = False,
+    ) -> None:
+        self._path = os.path.abspath(os.fspath(path))
+        self._options = _Options(threads, isa, max_beams, low_memory, read_into_memory)
+        options = c.sized(c.ModelOptions(read_into_memory=int(read_into_memory)))
+        self._model: _Handle | None = _Handle(
+            library.lightcap_model_open, library.lightcap_model_close, _encoded(self._path), ctypes.byref(options))
+        # Free sessions by their number of threads. A deque's ends are taken and given back in one step, so no
+        # lock is needed, nor can one be held by another thread at the moment of a fork.
+        self._free: dict[int, deque[_Handle]] = {}
+        # A model opens in no time and its sessions only when they are needed; wrong options are said now.
+        with self._session(threads):
+            pass
+
+    def caption(
+        self,
+        source: Source,
+        *,
+        beams: int = 1,
+        length_penalty: float = 1.0,
+        ignore_exif: bool = False,
+        max_pixels: int = 1 << 26,
+    ) -> Result:
+        """The caption of a picture: a path, the bytes of its file, a PIL image, or an array of its pixels.
+
+        Raises InputError for pictures that cannot be read; nothing else is wrong then.
+
+        >>> from pathlib import Path
+        >>> model.caption("meadow.png").caption
+        'a small purple flower under a yellow balloon in a meadow'
+        >>> model.caption(Path("night.png").read_bytes(), beams=3).caption
+        'two yellow cars under a small moon at night'
+        """
+        return self._caption(source, self._options.threads, _options(beams, length_penalty, ignore_exif, max_pixels))
+
+    def caption_many(
+        self,
+        sources: Iterable[Source],
+        *,
+        jobs: int = 0,
+        beams: int = 1,
+        length_penalty: float = 1.0,
+        ignore_exif: bool = False,
+        max_pixels: int = 1 << 26,
+    ) -> Iterator[Result]:
+        """Captions of many pictures in their order, `jobs` at a time, which share the model's threads.
+
+        0 jobs are one picture a thread, which captions the most a second. A picture that cannot be read is a
+        result with an `error`. `sources` is read only a little ahead of the results: it may be endless.
+
+        >>> for result in model.caption_many(["meadow.png", "missing.png"]):
+        ...     print(result.path, result.caption or result.error)
+        meadow.png a small purple flower under a yellow balloon in a meadow
+        missing.png missing.png: cannot open the file: No such file or directory
+        """
+        options = _options(beams, length_penalty, ignore_exif, max_pixels)
+        if not 0 <= jobs <= 1024:
+            raise UsageError(f"jobs is a number from 0 to 1024, not {jobs}")
+        threads = self._options.threads or c.default_threads()
+        jobs = jobs or threads
+        self._opened()  # now, not at the first result
+        return self._caption_in_order(sources, jobs, max(1, threads // jobs), options)
+
+    def _caption_in_order(
+        self, sources: Iterable[Source], jobs: int, threads: int, options: c.CaptionOptions
+    ) -> Iterator[Result]:
+        def caption(source: Source) -> Result:
+            try:
+                return self._caption(source, threads, options)
+            except InputError as error:
+                return Result("", path=_path_of(source), error=str(error))
+
+        ahead: deque[Future[Result]] = deque()
+        executor = ThreadPoolExecutor(jobs, thread_name_prefix="lightcap")
+        try:
+            for source in sources:
+                ahead.append(executor.submit(caption, source))
+                if len(ahead) > 2 * jobs:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+    def _caption(self, source: Source, threads: int, options: c.CaptionOptions) -> Result:
+        arguments = (ctypes.byref(options), ctypes.byref(result := c.sized(c.ResultStruct())))
+        view: _pixels.View | None = None
+        path = _path_of(source)
+        with self._session(threads) as session:
+            if path is not None:
+                c.check(library.lightcap_caption_file(session.pointer, _encoded(path), *arguments))
+            elif isinstance(source, (bytes, bytearray)) or (isinstance(source, memoryview) and source.ndim <= 1):
+                data = bytes(source)  # the same object, if it is bytes
+                c.check(library.lightcap_caption_image(session.pointer, data, len(data), *arguments))
+            else:
+                view = _view(source, options.ignore_exif == 0)
+                c.check(library.lightcap_caption_pixels(
+                    session.pointer, view.address, view.width, view.height, view.row_bytes, *arguments))  # fmt: skip
+            return replace(_copied(result), path=path)
+
+    @property
+    def path(self) -> str:
+        """The file's absolute path."""
+        return self._path
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that captions use."""
+        with self._session(self._options.threads) as session:
+            return str(library.lightcap_session_isa(session.pointer).decode())
+
+    @property
+    def threads(self) -> int:
+        """The threads of one caption, the calling one included."""
+        with self._session(self._options.threads) as session:
+            return int(library.lightcap_session_threads(session.pointer))
+
+    @property
+    def peak_bytes(self) -> int:
+        """The memory of one caption, weights included; decoding a file comes on top."""
+        with self._session(self._options.threads) as session:
+            return int(library.lightcap_session_peak_bytes(session.pointer))
+
+    def close(self) -> None:
+        """Gives the memory back once the captions that run now are done. Closing twice is fine."""
+        self._model = None
+        self._free = {}
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (self._path, self._options)
+
+    def __repr__(self) -> str:
+        changed = (item for item in vars(self._options).items() if item not in vars(_Options()).items())
+        return f"lightcap.Model({self._path!r}{''.join(f', {name}={value!r}' for name, value in changed)})"
+
+    def _opened(self) -> _Handle:
+        model = self._model
+        if model is None:
+            raise UsageError(f"{self._path}: the model is closed")
+        return model
+
+    @contextmanager
+    def _session(self, threads: int) -> Iterator[_Handle]:
+        model = self._opened()
+        free = self._free.setdefault(threads, deque())
+        try:
+            session = free.pop()
+        except IndexError:
+            session = self._open_session(model, threads)
+        try:
+            yield session
+        finally:
+            free.append(session)
+
+    def _open_session(self, model: _Handle, threads: int) -> _Handle:
+        isa = self._options.isa
+        options = c.sized(c.SessionOptions(
+            threads=threads, isa=None if isa is None else isa.encode(), max_beams=self._options.max_beams,
+            low_memory=int(self._options.low_memory)))  # fmt: skip
+        return _Handle(
+            library.lightcap_session_open, library.lightcap_session_close, model.pointer, ctypes.byref(options))
+
+
+def _open(path: str, options: _Options) -> Model:
+    return Model(path, **vars(options))
+
+
+def _options(beams: int, length_penalty: float, ignore_exif: bool, max_pixels: int) -> c.CaptionOptions:
+    options: c.CaptionOptions = c.sized(c.CaptionOptions(
+        beams=beams, length_penalty=length_penalty, ignore_exif=int(ignore_exif), max_pixels=max_pixels))  # fmt: skip
+    return options
+
+
+def _path_of(source: Source) -> str | None:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return None
+
+
+def _encoded(path: str) -> bytes:
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:  # C's strings would end there
+        raise InputError(f"{path!r}: a path has no zero character")
+    return encoded
+
+
+def _view(source: Any, apply_exif: bool) -> _pixels.View:
+    if _pixels.is_pil_image(source):
+        return _pixels.of_pil_image(source, apply_exif)
+    if hasattr(source, "__array_interface__"):
+        return _pixels.of_array(source)
+    if isinstance(source, memoryview):
+        return _pixels.of_buffer(source)
+    raise TypeError(
+        "a picture is a path, the bytes of its file, a PIL image or an array of uint8, not "
+        f"{type(source).__name__}")
+
+
+def _copied(result: c.ResultStruct) -> Result:
+    """The result, free of the session's memory."""
+    concepts = tuple(
+        Concept(found.label.decode(errors="replace"), found.similarity, found.score, tuple(found.box))
+        for found in (result.concepts[i] for i in range(result.concept_count))
+    )
+    timings = Timings(**{name: getattr(result.timings_ms, name) for name in c.STAGES})
+    return Result(
+        caption=result.caption.decode(errors="replace"),
+        score=result.score,
+        tokens=tuple(result.tokens[: result.token_count]),
+        concepts=concepts,
+        timings_ms=timings,
+    )
+
+
+def demo_model_path() -> str:
+    """The path of the model that ships with the engine, which knows illustrated scenes only."""
+    return os.fspath(c.PACKAGE / "scenes.lcw")
+
+
+def demo(**options: Any) -> Model:
+    """The model that ships with the engine, with `Model`'s options."""
+    return Model(demo_model_path(), **options)
