@@ -12,6 +12,7 @@
 #include "weights_converter/fold_batchnorm.h"
 #include "weights_converter/infer.h"
 #include "weights_converter/inputs.h"
+#include "weights_converter/key_values.h"
 #include "weights_converter/names.h"
 #include "weights_converter/random.h"
 #include "weights_converter/sha256.h"
@@ -41,29 +42,6 @@ const char* option_for(const std::string& block) {
 std::string place_in_file(const std::string& path) {
   return path.empty() ? "the top" : printable(path, kMostShown);
 }
-
-// Writes Config as models/config.cc reads it.
-class KeyValueMaker {
- public:
-  std::vector<PlannedKeyValue> made;
-
-  void operator()(const char* key, uint64_t number, uint64_t, uint64_t) {
-    made.push_back({key, number});
-  }
-  void operator()(const char* key, double number, double, double) { made.push_back({key, number}); }
-  void operator()(const char* key, bool flag) { made.push_back({key, uint64_t{flag}}); }
-  template <class Enum, size_t n>
-  requires std::is_enum_v<Enum>
-  void operator()(const char* key, Enum choice, const std::array<const char*, n>& names) {
-    made.push_back({key, std::string(names[static_cast<size_t>(choice)])});
-  }
-  template <class Number, size_t n>
-  void operator()(const char* key, const std::array<Number, n>& numbers, Number, Number) {
-    std::vector<double> stored;
-    for (const Number number : numbers) stored.push_back(static_cast<double>(number));
-    made.push_back({key, std::move(stored)});
-  }
-};
 
 // To length 1; a row of zeros stays one, as in torch.nn.functional.normalize.
 void normalize(std::span<float> row) {
@@ -348,10 +326,7 @@ void Conversion::note_unused() {
 }
 
 void Conversion::make_plan(const ConversionOptions& options) {
-  KeyValueMaker maker;
-  visit_hyper_parameters(config_, maker);
-  visit_sizes(config_, maker);
-  plan_.key_values = std::move(maker.made);
+  plan_.key_values = config_key_values(config_);
   plan_.key_values.push_back({"vocabulary", vocabulary_});
   plan_.key_values.push_back({"labels", labels_});
   plan_.key_values.push_back({"producer", std::string("lightcap-convert ") + LIGHTCAP_VERSION});

@@ -1,30 +1,20 @@
 // lightcap-convert: checkpoints in, one .lcw file out. Only --list prints to stdout; exit codes are
 // those of lightcap_status.
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdio>
-#include <iostream>
-#include <new>
-#include <stdexcept>
 
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
-#include "engine/text/status_line.h"
 #include "engine/text/unicode.h"
 #include "weights_converter/assemble.h"
 #include "weights_converter/list.h"
+#include "weights_converter/program.h"
 #include "weights_converter/signals.h"
 #include "weights_converter/text_files.h"
 #include "weights_converter/verify.h"
 
 namespace lightcap::internal {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct Arguments {
   ConversionOptions conversion;
@@ -78,36 +68,13 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--version", arguments.version, "Print the version");
 }
 
-// Shown once a run takes longer than a second.
-class Progress {
- public:
-  Progress(const char* what, uint64_t total, Clock::time_point start)
-      : what_(what), total_(total), start_(start) {}
-
-  void operator()(uint64_t done) {
-    if (seconds_since(start_) < 1 || total_ == 0) return;
-    char text[64];
-    std::snprintf(
-        text, sizeof text, "%s %3d%%", what_,
-        static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total_)));
-    line_.show(text);
-  }
-
- private:
-  const char* what_;
-  uint64_t total_;
-  Clock::time_point start_;  // of the run
-  StatusLine line_;
-};
-
 void list(const Arguments& arguments) {
   const ListStyle style = arguments.json ? ListStyle::kJson : ListStyle::kTable;
-  std::cout << list_tensors(open_checkpoint(arguments.list), style) << std::flush;
-  if (!std::cout) throw Error(ErrorCode::kOutput, "the list could not be written to stdout");
+  print_output(list_tensors(open_checkpoint(arguments.list), style), "list");
 }
 
 void convert(const Arguments& arguments) {
-  const Clock::time_point start = Clock::now();
+  const Stopwatch run;
   const Conversion conversion(arguments.conversion);
   for (const std::string& note : conversion.notes()) {
     std::fprintf(stderr, "note: %s\n", note.c_str());
@@ -118,11 +85,11 @@ void convert(const Arguments& arguments) {
   const FillTensor fill = [&](size_t index, std::span<float> out) { conversion.fill(index, out); };
   uint64_t bytes = 0;
   {
-    Progress progress("writing", plan.tensor_bytes(), start);
+    Progress progress("writing", plan.tensor_bytes(), run);
     bytes = write_weights(plan, fill, arguments.output, std::ref(progress));
   }
   if (arguments.verify) {
-    Progress progress("verifying", plan.tensors.size(), start);
+    Progress progress("verifying", plan.tensors.size(), run);
     const FillTensor fill_and_show = [&](size_t index, std::span<float> out) {
       progress(index);
       conversion.fill(index, out);
@@ -131,24 +98,11 @@ void convert(const Arguments& arguments) {
   }
   std::fprintf(stderr, "%s: %zu tensors, %.1f M values, %.1f MB in %.2f s%s\n",
                printable(arguments.output).c_str(), plan.tensors.size(),
-               static_cast<double>(values) / 1e6, static_cast<double>(bytes) / 1e6,
-               seconds_since(start), arguments.verify ? ", verified" : "");
+               static_cast<double>(values) / 1e6, static_cast<double>(bytes) / 1e6, run.seconds(),
+               arguments.verify ? ", verified" : "");
 }
 
-// Files' texts were escaped where they came in. What has control characters all the same, such as a
-// library's words, must not reach the terminal as it is; newlines divide our own lists.
-std::string printable_lines(std::string_view text) {
-  std::string result;
-  while (true) {
-    const size_t end = text.find('\n');
-    result += printable(text.substr(0, end));
-    if (end == std::string_view::npos) return result;
-    result += '\n';
-    text.remove_prefix(end + 1);
-  }
-}
-
-int run(int argc, char** argv) {
+void run(int argc, char** argv) {
   CLI::App app(
       "Makes one .lcw model of checkpoints. A tensor that several name is taken from the last of\n"
       "--image-encoder, --detector, --bert, --lightcap. Of a checkpoint that holds several "
@@ -157,19 +111,9 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   Arguments arguments;
   add_options(app, arguments);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    app.exit(help, std::cout, std::cerr);
-    std::cout << std::flush;
-    if (!std::cout) throw Error(ErrorCode::kOutput, "the help could not be written to stdout");
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    throw Error(ErrorCode::kUsage, printable(error.what()) + "; see --help");
-  }
+  if (!parse_arguments(app, argc, argv)) return;
   if (arguments.version) {
-    std::cout << "lightcap-convert " << LIGHTCAP_VERSION << "\n" << std::flush;
-    if (!std::cout) throw Error(ErrorCode::kOutput, "the version could not be written to stdout");
+    print_output(std::string("lightcap-convert ") + LIGHTCAP_VERSION + "\n", "version");
   } else if (!arguments.list.empty()) {
     list(arguments);
   } else if (arguments.output.empty()) {
@@ -184,7 +128,6 @@ int run(int argc, char** argv) {
     arguments.conversion.output = arguments.output;
     convert(arguments);
   }
-  return 0;
 }
 
 }  // namespace
@@ -192,20 +135,6 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   lightcap::internal::handle_signals();
-  const auto report = [](lightcap::internal::ErrorCode code, const char* what) {
-    std::fprintf(stderr, "lightcap-convert: %s\n", what);
-    return static_cast<int>(code);
-  };
-  try {
-    return lightcap::internal::run(argc, argv);
-  } catch (const lightcap::internal::Error& error) {
-    return report(error.code(), lightcap::internal::printable_lines(error.what()).c_str());
-  } catch (const std::bad_alloc&) {
-    return report(lightcap::internal::ErrorCode::kMemory, "out of memory");
-  } catch (const std::length_error&) {  // longer than any memory
-    return report(lightcap::internal::ErrorCode::kMemory, "out of memory");
-  } catch (const std::exception& error) {
-    return report(lightcap::internal::ErrorCode::kInternal,
-                  lightcap::internal::printable_lines(error.what()).c_str());
-  }
+  return lightcap::internal::run_program("lightcap-convert",
+                                         [&] { lightcap::internal::run(argc, argv); });
 }

@@ -25,7 +25,7 @@ void print_path(const char* path) {
 
 void report_truncated(const void* address) {
   const char* path = MappedFile::path_of(address);
-  platform::print_error("lightcap-convert: ");
+  platform::print_error(LIGHTCAP_PROGRAM ": ");
   print_path(path != nullptr ? path : "a file");
   platform::print_error(": the file became shorter, or could not be read, while it was in use\n");
   OutputFile::remove_unfinished();
@@ -34,8 +34,8 @@ void report_truncated(const void* address) {
 
 // Before main already: making the option parser's and the JSON library's globals allocates.
 [[gnu::constructor(101)]] void handle_terminate() {
-  end_with_words({.out_of_memory = "lightcap-convert: out of memory\n",
-                  .unhandled = "lightcap-convert: ended by an error that nothing handles\n",
+  end_with_words({.out_of_memory = LIGHTCAP_PROGRAM ": out of memory\n",
+                  .unhandled = LIGHTCAP_PROGRAM ": ended by an error that nothing handles\n",
                   .clean_up = OutputFile::remove_unfinished});
 }
 

@@ -12,21 +12,6 @@
 namespace lightcap::internal {
 namespace {
 
-using PlannedValue = decltype(PlannedKeyValue::value);
-
-PlannedValue owned(const Value& value) {
-  struct Copy {
-    PlannedValue operator()(uint64_t number) const { return number; }
-    PlannedValue operator()(double number) const { return number; }
-    PlannedValue operator()(std::string_view text) const { return std::string(text); }
-    PlannedValue operator()(const std::vector<std::string_view>& texts) const {
-      return std::vector<std::string>(texts.begin(), texts.end());
-    }
-    PlannedValue operator()(const std::vector<double>& numbers) const { return numbers; }
-  };
-  return std::visit(Copy{}, value);
-}
-
 // The bits under which a value is stored.
 uint32_t stored_bits(DataType type, float value) {
   if (type == DataType::kF16) return to_f16(value);
@@ -110,7 +95,7 @@ void verify_weights(const std::string& path, const WeightsPlan& plan, const Fill
   std::string wrong;
   for (const PlannedKeyValue& pair : plan.key_values) {
     const Value* value = file.find_value(pair.key);
-    if (value == nullptr || owned(*value) != pair.value) wrong += "\n  the key " + pair.key;
+    if (value == nullptr || owned_value(*value) != pair.value) wrong += "\n  the key " + pair.key;
   }
   if (file.key_values().size() != plan.key_values.size() ||
       file.tensors().size() != plan.tensors.size()) {
@@ -124,7 +109,7 @@ void verify_weights(const std::string& path, const WeightsPlan& plan, const Fill
       continue;
     }
     values.resize(plan.tensors[i].elements());
-    fill(i, values);
+    fill(i, std::span(values));
     const std::string difference = compare_tensor(file, plan.tensors[i], *entry, values);
     if (!difference.empty()) wrong += "\n  " + difference;
     release(file, *entry);

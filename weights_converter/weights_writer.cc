@@ -113,6 +113,9 @@ struct Places {
     WeightsHeader header = {};
     std::memcpy(header.magic, kWeightsMagic, sizeof header.magic);
     header.version = kWeightsVersion;
+    const auto has_integers = [](const PlannedTensor& tensor) { return !is_float(tensor.type); };
+    if (std::any_of(plan.tensors.begin(), plan.tensors.end(), has_integers))
+      header.required_features = kIntegerFeature;
     header.file_bytes = file_bytes;
     header.metadata_bytes = metadata.bytes().size();
     header.key_value_count = static_cast<uint32_t>(plan.key_values.size());
@@ -134,29 +137,54 @@ class TensorEncoder {
 
   explicit TensorEncoder(Consume consume) : consume_(std::move(consume)) {}
 
-  // Returns the CRC-32 of the bytes.
+  // Each returns the CRC-32 of the bytes.
   uint32_t encode(const PlannedTensor& tensor, std::span<const float> values) {
     crc_ = 0;
     if (tensor.layout == Layout::kRowMajor) {
       emit(tensor, values);
-      return crc_;
+    } else {
+      panel_.resize(depth(tensor) * kPanelWidth);
+      for_each_panel(tensor, [&](size_t output, size_t count) {
+        pack_conv_panels(values.data() + output * depth(tensor), count, dim(tensor, 1),
+                         dim(tensor, 2), dim(tensor, 3), panel_.data());
+        emit(tensor, panel_);
+      });
     }
-    const auto dim = [&](size_t i) { return i < tensor.dims.size() ? tensor.dims[i] : 1; };
-    const size_t depth = dim(1) * dim(2) * dim(3);
-    panel_.resize(depth * kPanelWidth);
-    for (size_t output = 0; output < dim(0); output += kPanelWidth) {
-      const size_t count = std::min<size_t>(kPanelWidth, dim(0) - output);
-      pack_conv_panels(values.data() + output * depth, count, dim(1), dim(2), dim(3),
-                       panel_.data());
-      emit(tensor, panel_);
-    }
+    return crc_;
+  }
+  uint32_t encode(const PlannedTensor& tensor, std::span<const int8_t> values) {
+    crc_ = 0;
+    quads_.resize(panel_elements(kPanelWidth, depth(tensor), DataType::kI8));
+    for_each_panel(tensor, [&](size_t output, size_t count) {
+      pack_quad_panels(values.data() + output * depth(tensor), count, dim(tensor, 1),
+                       dim(tensor, 2) * dim(tensor, 3), quads_.data());
+      put(std::as_bytes(std::span(quads_)));
+    });
+    return crc_;
+  }
+  uint32_t encode(const PlannedTensor&, std::span<const int32_t> values) {
+    crc_ = 0;
+    put(std::as_bytes(values));
     return crc_;
   }
 
  private:
+  static size_t dim(const PlannedTensor& tensor, size_t i) {
+    return i < tensor.dims.size() ? tensor.dims[i] : 1;
+  }
+  static size_t depth(const PlannedTensor& tensor) {
+    return dim(tensor, 1) * dim(tensor, 2) * dim(tensor, 3);
+  }
+  template <class F>
+  static void for_each_panel(const PlannedTensor& tensor, F&& f) {
+    const size_t outputs = dim(tensor, 0);
+    for (size_t output = 0; output < outputs; output += kPanelWidth)
+      f(output, std::min(kPanelWidth, outputs - output));
+  }
+
   void emit(const PlannedTensor& tensor, std::span<const float> values) {
     if (tensor.type == DataType::kF32) {
-      put({reinterpret_cast<const uint8_t*>(values.data()), values.size_bytes()});
+      put(std::as_bytes(values));
       return;
     }
     halves_.resize(values.size());
@@ -169,17 +197,45 @@ class TensorEncoder {
                                               std::to_string(values[i]) + ", too large for " +
                                               data_type_name(tensor.type) + "; use --dtype f32");
     }
-    put({reinterpret_cast<const uint8_t*>(halves_.data()), halves_.size() * sizeof(uint16_t)});
+    put(std::as_bytes(std::span(halves_)));
   }
-  void put(std::span<const uint8_t> bytes) {
+  void put(std::span<const std::byte> bytes) {
     crc_ = crc32(bytes.data(), bytes.size(), crc_);
-    consume_(bytes);
+    consume_({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
   }
 
   Consume consume_;
   uint32_t crc_ = 0;
   std::vector<float> panel_;
   std::vector<uint16_t> halves_;
+  std::vector<int8_t> quads_;
+};
+
+// Asks for a tensor's values, whose memory is used again and again, and encodes them.
+class TensorSource {
+ public:
+  TensorSource(const FillTensor& fill, TensorEncoder::Consume consume)
+      : fill_(fill), encoder_(std::move(consume)) {}
+
+  uint32_t encode(const PlannedTensor& tensor, size_t index) {
+    if (tensor.type == DataType::kI8) return encode(tensor, index, bytes_);
+    if (tensor.type == DataType::kI32) return encode(tensor, index, integers_);
+    return encode(tensor, index, floats_);
+  }
+
+ private:
+  template <class Number>
+  uint32_t encode(const PlannedTensor& tensor, size_t index, std::vector<Number>& values) {
+    values.resize(tensor.elements());
+    fill_(index, std::span(values));
+    return encoder_.encode(tensor, std::span<const Number>(values));
+  }
+
+  const FillTensor& fill_;
+  TensorEncoder encoder_;
+  std::vector<float> floats_;
+  std::vector<int8_t> bytes_;
+  std::vector<int32_t> integers_;
 };
 
 // Emits all bytes from the beginning to the end, zeros where header, key-values and directory
@@ -200,13 +256,10 @@ std::vector<uint8_t> write_data(const WeightsPlan& plan, const FillTensor& fill,
   pad_to(places.data_offset);
   uint64_t written = 0;
   std::vector<uint32_t> crcs;
-  std::vector<float> values;
-  TensorEncoder encoder(append);
+  TensorSource source(fill, append);
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     pad_to(places.offsets[i]);
-    values.resize(plan.tensors[i].elements());
-    fill(i, values);
-    crcs.push_back(encoder.encode(plan.tensors[i], values));
+    crcs.push_back(source.encode(plan.tensors[i], i));
     position += stored_bytes(plan.tensors[i]);
     written += stored_bytes(plan.tensors[i]);
     if (progress) progress(written);
@@ -215,6 +268,20 @@ std::vector<uint8_t> write_data(const WeightsPlan& plan, const FillTensor& fill,
 }
 
 }  // namespace
+
+decltype(PlannedKeyValue::value) owned_value(const Value& value) {
+  using Owned = decltype(PlannedKeyValue::value);
+  struct Copy {
+    Owned operator()(uint64_t number) const { return number; }
+    Owned operator()(double number) const { return number; }
+    Owned operator()(std::string_view text) const { return std::string(text); }
+    Owned operator()(const std::vector<std::string_view>& texts) const {
+      return std::vector<std::string>(texts.begin(), texts.end());
+    }
+    Owned operator()(const std::vector<double>& numbers) const { return numbers; }
+  };
+  return std::visit(Copy{}, value);
+}
 
 uint64_t PlannedTensor::elements() const {
   uint64_t count = 1;
@@ -245,6 +312,7 @@ uint64_t write_weights(const WeightsPlan& plan, const FillTensor& fill, const st
 
 std::vector<uint8_t> weights_in_memory(const WeightsPlan& plan, const FillTensor& fill) {
   std::vector<uint8_t> file;
+  file.reserve(Places(plan).file_bytes);
   const auto append = [&](std::span<const uint8_t> bytes) {
     file.insert(file.end(), bytes.begin(), bytes.end());
   };

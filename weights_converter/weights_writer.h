@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/io/weights_file.h"
 #include "engine/io/weights_format.h"
 
 namespace lightcap::internal {
@@ -17,6 +18,9 @@ struct PlannedKeyValue {
   std::string key;
   std::variant<uint64_t, double, std::string, std::vector<std::string>, std::vector<double>> value;
 };
+
+// A file's value as a plan has it.
+decltype(PlannedKeyValue::value) owned_value(const Value& value);
 
 struct PlannedTensor {
   std::string name;
@@ -37,8 +41,27 @@ struct WeightsPlan {
   uint64_t tensor_bytes() const;
 };
 
-// Gives the values of tensor `index`, row-major; `out` has elements() floats.
-using FillTensor = std::function<void(size_t index, std::span<float> out)>;
+// The place for a tensor's values, row-major as in a checkpoint: floats where the writer rounds
+// them to the tensor's type, or the very integers of a type of such.
+class TensorValues {
+ public:
+  TensorValues(std::span<float> values) : values_(values) {}
+  TensorValues(std::span<int8_t> values) : values_(values) {}
+  TensorValues(std::span<int32_t> values) : values_(values) {}
+
+  // Each throws std::bad_variant_access for values of another type.
+  std::span<float> floats() const { return std::get<std::span<float>>(values_); }
+  std::span<int8_t> bytes() const { return std::get<std::span<int8_t>>(values_); }
+  std::span<int32_t> integers() const { return std::get<std::span<int32_t>>(values_); }
+  // Most models have floats alone, and functions that fill nothing else.
+  operator std::span<float>() const { return floats(); }
+
+ private:
+  std::variant<std::span<float>, std::span<int8_t>, std::span<int32_t>> values_;
+};
+
+// Gives the values of tensor `index`; `out` has elements() of them.
+using FillTensor = std::function<void(size_t index, const TensorValues& out)>;
 // Called after each tensor with the bytes of tensors written so far.
 using WriteProgress = std::function<void(uint64_t written)>;
 

@@ -1,0 +1,42 @@
+// Calibration: the engine runs pictures, and what its convolutions write decides the grids.
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_QUANTIZER_CALIBRATION_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_QUANTIZER_CALIBRATION_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/image/image.h"
+#include "models/model.h"
+#include "weights_converter/quantizer/activation_grid.h"
+#include "weights_converter/quantizer/data_flow.h"
+
+namespace lightcap::internal {
+
+// Some pictures, one in memory at a time.
+struct PictureSet {
+  size_t count = 0;
+  std::function<Image(size_t index)> read;  // may throw Error(kInput)
+};
+
+struct Calibration {
+  DataFlow flow;
+  std::vector<ActivationGrid> grids;  // by the flow's numbers
+};
+
+// Called after each picture with the number of those seen so far; each is seen twice.
+using CalibrationProgress = std::function<void(size_t done)>;
+
+// How values flow through the detector and the image encoder of a float model.
+DataFlow trace_flow(const std::shared_ptr<const Model>& model, int threads);
+
+// The grids for a float model, from at least one picture: the same for any number of threads and
+// any order of the pictures. Throws Error(kModel) where activations are not finite, and what
+// reading a picture throws.
+Calibration calibrate(const std::shared_ptr<const Model>& model, const PictureSet& pictures,
+                      int threads, const CalibrationProgress& progress = {});
+
+}  // namespace lightcap::internal
+
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_QUANTIZER_CALIBRATION_H_
