@@ -13,6 +13,24 @@ namespace avx2 {
 // From kFirstLanes + 8 - n on: a mask of the first n lanes.
 alignas(64) constexpr int32_t kFirstLanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 
+// The lower and the upper bytes of one of integer_silu.h's tables.
+struct PieceBytes {
+  alignas(16) uint8_t low[kSigmoidPieces] = {}, high[kSigmoidPieces] = {};
+
+  explicit constexpr PieceBytes(const int16_t* table) {
+    for (size_t i = 0; i < kSigmoidPieces; ++i) {
+      low[i] = static_cast<uint8_t>(table[i] & 255);
+      high[i] = static_cast<uint8_t>(table[i] >> 8);
+    }
+  }
+  __m256i low_bytes() const { return in_both_halves(low); }
+  __m256i high_bytes() const { return in_both_halves(high); }
+  static __m256i in_both_halves(const uint8_t* bytes) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
+  }
+};
+constexpr PieceBytes kSigmoidAtBytes(kSigmoidAt), kSigmoidRiseBytes(kSigmoidRise);
+
 struct Primitives : plain::Primitives {
   // A step of 6 x 16 is 12 multiply-adds and 8 loads, for which the FMA units need 6 cycles.
   // Counting and prefetching at each step would be a fifth more instructions, and a core that two
@@ -50,6 +68,65 @@ struct Primitives : plain::Primitives {
   static void add_dots(Integers& sum, Integers row, Integers weights) {
     const __m256i pairs = _mm256_maddubs_epi16(row, weights);
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+
+  using Shorts = __m256i;
+  using Bytes = __m256i;
+  // Packs work on each 128 bits by themselves: 4 lanes of x and 4 of y follow each other there.
+  static Shorts pack(Integers x, Integers y) { return _mm256_packs_epi32(x, y); }
+  static Bytes pack(Shorts x, Shorts y) {
+    return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(x, y),
+                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
+  static void unpack(Bytes bytes, Shorts& x, Shorts& y) {
+    const __m256i ordered =
+        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    x = _mm256_unpacklo_epi8(ordered, _mm256_setzero_si256());
+    y = _mm256_unpackhi_epi8(ordered, _mm256_setzero_si256());
+  }
+  static void split(Shorts x, Shorts y, Bytes& high, Bytes& low) {
+    const __m256i low_bytes = _mm256_set1_epi16(255), sign = _mm256_set1_epi16(-32768);
+    low = pack(_mm256_and_si256(x, low_bytes), _mm256_and_si256(y, low_bytes));
+    high = pack(_mm256_srli_epi16(_mm256_xor_si256(x, sign), 8),
+                _mm256_srli_epi16(_mm256_xor_si256(y, sign), 8));
+  }
+  static Shorts shorts(int16_t x) { return _mm256_set1_epi16(x); }
+  static Shorts add(Shorts x, Shorts y) { return _mm256_adds_epi16(x, y); }
+  static Shorts max(Shorts x, Shorts y) { return _mm256_max_epi16(x, y); }
+  static Shorts silu(Shorts x, Shorts factor) {
+    // Magnitudes beyond the last piece are as good as its end.
+    const __m256i magnitude = _mm256_min_epu16(_mm256_abs_epi16(x), _mm256_set1_epi16(4095));
+    // vpshufb looks up bytes by the piece's number; where an index is negative it gives 0.
+    const __m256i for_low =
+        _mm256_or_si256(_mm256_srli_epi16(magnitude, 8), _mm256_set1_epi16(-32768));
+    const __m256i for_high = _mm256_or_si256(_mm256_and_si256(magnitude, _mm256_set1_epi16(0x0f00)),
+                                             _mm256_set1_epi16(0x80));
+    const auto look_up = [&](const PieceBytes& table) __attribute__((always_inline)) {
+      return _mm256_or_si256(_mm256_shuffle_epi8(table.low_bytes(), for_low),
+                             _mm256_shuffle_epi8(table.high_bytes(), for_high));
+    };
+    const __m256i place =
+        _mm256_and_si256(_mm256_slli_epi16(magnitude, 7), _mm256_set1_epi16(0x7fff));
+    const __m256i upper = _mm256_add_epi16(look_up(kSigmoidAtBytes),
+                                           _mm256_mulhrs_epi16(look_up(kSigmoidRiseBytes), place));
+    // 32767 less that for negative numbers, which is to turn its 15 bits.
+    const __m256i sigmoid = _mm256_xor_si256(upper, _mm256_srli_epi16(_mm256_srai_epi16(x, 15), 1));
+    return _mm256_mulhrs_epi16(_mm256_mulhrs_epi16(x, sigmoid), factor);
+  }
+  static Integers load_bytes(const uint8_t* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Bytes load_panels(const uint8_t* const (&p)[2]) {
+    const auto at = [&](size_t i) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[i]));
+    };
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(at(0)), at(1), 1);
+  }
+  [[gnu::always_inline]] static void store_panels(Bytes bytes, uint8_t* const (&p)[2],
+                                                  size_t count) {
+    const auto to = [&](size_t i) { return reinterpret_cast<__m128i*>(p[i]); };
+    _mm_storeu_si128(to(0), _mm256_castsi256_si128(bytes));
+    if (count > 1) _mm_storeu_si128(to(1), _mm256_extracti128_si256(bytes, 1));
   }
 };
 

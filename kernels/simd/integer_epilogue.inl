@@ -42,48 +42,216 @@ inline size_t columns_at(size_t columns, size_t at) {
   return at < columns ? min_size(kLanes, columns - at) : 0;
 }
 
-inline uint8_t finished_byte(int32_t x, int32_t residual, const IntegerEpilogue& epilogue) {
-  int32_t after = epilogue.zero;
-  if (epilogue.activation == Activation::kRelu) {
-    x = x < 0 ? 0 : x;
-  } else if (epilogue.activation == Activation::kSilu) {
-    x = x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x;
-    x = multiply_high_rounded(integer_silu(static_cast<int16_t>(x)), epilogue.silu_factor);
-    if (epilogue.residual_after) after = residual;
-  }
-  const int32_t y = x + after;
-  return static_cast<uint8_t>(y < 0 ? 0 : y > 255 ? 255 : y);
+// The ways to make bytes of t, by activation and residual. With kClamped, what is less than a floor
+// is raised to it, and the zero added; without, ReLU is what saturation does.
+enum class ByteEnd : uint8_t {
+  kPlain,
+  kClamped,
+  kPlainAfterSum,
+  kClampedAfterSum,
+  kSilu,
+  kSiluSum
+};
+
+constexpr bool takes_residual_before(ByteEnd end) {
+  return end == ByteEnd::kPlainAfterSum || end == ByteEnd::kClampedAfterSum;
 }
 
-// Finishes `columns` columns of sums [rows][stride], or as many as `out` has left.
-[[gnu::noinline]] void finish_integers(const int32_t* sums, size_t stride, size_t rows,
-                                       size_t columns, const IntegerResults& out) {
+inline ByteEnd end_of(const IntegerEpilogue& epilogue) {
+  const bool has_residual = epilogue.residual != nullptr;
+  if (epilogue.activation == Activation::kSilu)
+    return has_residual ? ByteEnd::kSiluSum : ByteEnd::kSilu;
+  if (epilogue.zero == 0) return has_residual ? ByteEnd::kPlainAfterSum : ByteEnd::kPlain;
+  return has_residual ? ByteEnd::kClampedAfterSum : ByteEnd::kClamped;
+}
+
+// Four vectors of a tile's sums, whose bytes are one vector: kRows rows by kVectors vectors, of
+// tiles that have kTileVectors.
+template <size_t kTileVectors>
+struct Group {
+  static constexpr size_t kRows = kTileVectors < 4 ? 4 / kTileVectors : 1;
+  static constexpr size_t kVectors = 4 / kRows;
+  static constexpr size_t kPanels = Primitives::kPanelsOfBytes;
+  static constexpr size_t kRowPanels = kPanels / kRows;  // side by side
+};
+
+// Finishes tiles of kTileVectors vectors a row to bytes. The output's columns are whole panels,
+// which are panel_columns apart.
+template <ByteEnd kEnd, size_t kTileVectors>
+struct ByteFinisher {
+  using In = Group<kTileVectors>;
+  using Shorts = typename Primitives::Shorts;
+  uint8_t* c;
+  size_t stride;
+  const float* scales;
+  const uint8_t* residual;
+  size_t residual_stride, panel_columns;
+  Floats residual_scale;
+  Integers residual_zero;
+  Shorts floor, zero, factor;
+
+  [[gnu::always_inline]] ByteFinisher(const IntegerResults& out, size_t row, size_t column,
+                                      size_t columns_of_a_panel)
+      : c(out.c.bytes + row * out.stride + column),
+        stride(out.stride),
+        scales(out.scales + column),
+        residual(out.epilogue.residual + row * out.epilogue.residual_stride + column),
+        residual_stride(out.epilogue.residual_stride),
+        panel_columns(columns_of_a_panel),
+        residual_scale(out.epilogue.residual_scale),
+        residual_zero(out.epilogue.residual_zero),
+        floor(Primitives::shorts(out.epilogue.activation == Activation::kRelu ? 0 : INT16_MIN)),
+        zero(Primitives::shorts(static_cast<int16_t>(out.epilogue.zero))),
+        factor(Primitives::shorts(out.epilogue.silu_factor)) {}
+
+  // The column of vector v of a tile's row.
+  size_t column_of(size_t v) const {
+    return v / kPanelVectors * panel_columns + v % kPanelVectors * kLanes;
+  }
+
+  // x = rint(t) of a sum in vector v of row r.
+  [[gnu::always_inline]] Integers nearest(Integers sum, size_t r, size_t v) const {
+    Floats t = Primitives::rounded(Primitives::to_floats(sum) * load(scales + column_of(v)));
+    if (takes_residual_before(kEnd)) {
+      const Integers bytes = Primitives::load_bytes(residual + r * residual_stride + column_of(v));
+      t += Primitives::rounded(Primitives::to_floats(bytes - residual_zero) * residual_scale);
+    }
+    return Primitives::to_integers(t);
+  }
+
+  // Finishes the group whose first sum is that of row r and vector v, with as many of its rows as
+  // the tile has. sum_at(r, v) returns the tile's sums.
+  template <class SumAt>
+  [[gnu::always_inline]] void finish(size_t r, size_t v, size_t tile_rows,
+                                     const SumAt& sum_at) const {
+    Integers x[4];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; ++i) {
+      const size_t row = min_size(r + i / In::kVectors, tile_rows - 1);
+      const size_t vector = v + i % In::kVectors;
+      x[i] = nearest(sum_at(row, vector), row, vector);
+    }
+    Shorts first = Primitives::pack(x[0], x[1]), second = Primitives::pack(x[2], x[3]);
+    uint8_t* outputs[In::kPanels];
+    const uint8_t* residuals[In::kPanels];
+#pragma GCC unroll 4
+    for (size_t p = 0; p < In::kPanels; ++p) {
+      const size_t row = min_size(r + p / In::kRowPanels, tile_rows - 1);
+      const size_t column = column_of(v + p % In::kRowPanels * kPanelVectors);
+      outputs[p] = c + row * stride + column;
+      if (kEnd == ByteEnd::kSiluSum) residuals[p] = residual + row * residual_stride + column;
+    }
+    if (kEnd == ByteEnd::kClamped || kEnd == ByteEnd::kClampedAfterSum) {
+      first = Primitives::add(Primitives::max(first, floor), zero);
+      second = Primitives::add(Primitives::max(second, floor), zero);
+    } else if (kEnd == ByteEnd::kSilu || kEnd == ByteEnd::kSiluSum) {
+      Shorts after_first = zero, after_second = zero;
+      if constexpr (kEnd == ByteEnd::kSiluSum)
+        Primitives::unpack(Primitives::load_panels(residuals), after_first, after_second);
+      first = Primitives::add(Primitives::silu(first, factor), after_first);
+      second = Primitives::add(Primitives::silu(second, factor), after_second);
+    }
+    const size_t panels = min_size(tile_rows - r, In::kRows) * In::kRowPanels;
+    Primitives::store_panels(Primitives::pack(first, second), outputs, panels);
+  }
+};
+
+// Finishes sums [rows][kTileVectors * kLanes] in memory.
+template <ByteEnd kEnd, size_t kTileVectors>
+[[gnu::noinline]] void finish_bytes(const int32_t* sums, size_t rows, const IntegerResults& out,
+                                    size_t row, size_t column, size_t panel_columns) {
+  using In = Group<kTileVectors>;
+  const ByteFinisher<kEnd, kTileVectors> finisher(out, row, column, panel_columns);
+  const auto sum_at = [&](size_t r, size_t v) __attribute__((always_inline)) {
+    return Integers::load_aligned(sums + (r * kTileVectors + v) * kLanes);
+  };
+  for (size_t r = 0; r + In::kRows <= rows; r += In::kRows) {
+    for (size_t v = 0; v < kTileVectors; v += In::kVectors)
+      finisher.finish(r, v, r + In::kRows, sum_at);
+  }
+  if (In::kRows > 1 && rows % In::kRows != 0)
+    finisher.finish(rows / In::kRows * In::kRows, 0, rows, sum_at);
+}
+
+template <size_t kTileVectors>
+void finish_to_bytes(const int32_t* sums, size_t rows, const IntegerResults& out, size_t row,
+                     size_t column, size_t panel_columns) {
+  switch (end_of(out.epilogue)) {
+    case ByteEnd::kPlain:
+      return finish_bytes<ByteEnd::kPlain, kTileVectors>(sums, rows, out, row, column,
+                                                         panel_columns);
+    case ByteEnd::kClamped:
+      return finish_bytes<ByteEnd::kClamped, kTileVectors>(sums, rows, out, row, column,
+                                                           panel_columns);
+    case ByteEnd::kPlainAfterSum:
+      return finish_bytes<ByteEnd::kPlainAfterSum, kTileVectors>(sums, rows, out, row, column,
+                                                                 panel_columns);
+    case ByteEnd::kClampedAfterSum:
+      return finish_bytes<ByteEnd::kClampedAfterSum, kTileVectors>(sums, rows, out, row, column,
+                                                                   panel_columns);
+    case ByteEnd::kSilu:
+      return finish_bytes<ByteEnd::kSilu, kTileVectors>(sums, rows, out, row, column,
+                                                        panel_columns);
+    case ByteEnd::kSiluSum:
+      return finish_bytes<ByteEnd::kSiluSum, kTileVectors>(sums, rows, out, row, column,
+                                                           panel_columns);
+  }
+}
+
+// Finishes a tile whose last columns are not a whole panel: in a copy of what the epilogue reads,
+// from which the columns that there are are copied to the output.
+template <size_t kTileVectors>
+[[gnu::noinline]] void finish_last_bytes(const int32_t* sums, size_t rows,
+                                         const IntegerResults& out, size_t row, size_t column,
+                                         size_t panel_columns) {
+  constexpr size_t kPanels = kTileVectors / kPanelVectors, kColumns = kPanels * kPanelWidth;
+  alignas(64) float scales[kColumns] = {};
+  alignas(64) uint8_t bytes[kMaxTileRows * kColumns], residual[kMaxTileRows * kColumns] = {};
+  const bool has_residual = out.epilogue.residual != nullptr;
+  // Calls f(column of the copy, column of the output) for all that there are.
+  const auto for_each_column = [&](const auto& f) {
+    for (size_t j = 0; j < kColumns; ++j) {
+      const size_t to = column + j / kPanelWidth * panel_columns + j % kPanelWidth;
+      if (to < out.columns) f(j, to);
+    }
+  };
+  for_each_column([&](size_t from, size_t to) {
+    scales[from] = out.scales[to];
+    for (size_t r = 0; has_residual && r < rows; ++r)
+      residual[r * kColumns + from] =
+          out.epilogue.residual[(row + r) * out.epilogue.residual_stride + to];
+  });
+  IntegerResults copy = out;
+  copy.c.bytes = bytes;
+  copy.stride = copy.columns = copy.epilogue.residual_stride = kColumns;
+  copy.scales = scales;
+  if (has_residual) copy.epilogue.residual = residual;
+  finish_to_bytes<kTileVectors>(sums, rows, copy, 0, 0, kPanelWidth);
+  for_each_column([&](size_t from, size_t to) {
+    for (size_t r = 0; r < rows; ++r)
+      out.c.bytes[(row + r) * out.stride + to] = bytes[r * kColumns + from];
+  });
+}
+
+// Finishes a panel of sums [rows][stride] to floats.
+[[gnu::noinline]] void finish_floats(const int32_t* sums, size_t stride, size_t rows,
+                                     const IntegerResults& out) {
   const IntegerEpilogue& epilogue = out.epilogue;
-  const bool is_added = epilogue.residual != nullptr && !epilogue.residual_after;
-  columns = min_size(columns, out.columns);
+  const size_t columns = min_size(kPanelWidth, out.columns);
   for (size_t row = 0; row < rows; ++row) {
     for (size_t column = 0; column < columns; column += kLanes) {
       const size_t lanes = min_size(kLanes, columns - column);
-      alignas(64) int32_t residual[kLanes] = {}, nearest[kLanes];
-      if (epilogue.residual != nullptr) {
-        const uint8_t* r = epilogue.residual + row * epilogue.residual_stride + column;
-        for (size_t i = 0; i < lanes; ++i) residual[i] = r[i];
-      }
       Floats t = Primitives::to_floats(Integers::load_aligned(sums + row * stride + column));
       t = Primitives::rounded(t * load_partial(out.scales + column, lanes));
-      if (is_added) {
-        const Integers centred =
-            Integers::load_aligned(residual) - Integers(epilogue.residual_zero);
+      if (epilogue.residual != nullptr) {
+        uint8_t bytes[kLanes] = {};
+        const uint8_t* residual = epilogue.residual + row * epilogue.residual_stride + column;
+        for (size_t i = 0; i < lanes; ++i) bytes[i] = residual[i];
+        const Integers centred = Primitives::load_bytes(bytes) - Integers(epilogue.residual_zero);
         t += Primitives::rounded(Primitives::to_floats(centred) * Floats(epilogue.residual_scale));
       }
-      if (out.c.floats != nullptr) {
-        if (epilogue.activation == Activation::kRelu) t = Primitives::max(t, Floats(0.0f));
-        store_partial(out.c.floats + row * out.stride + column, t, lanes);
-        continue;
-      }
-      Primitives::to_integers(t).store_aligned(nearest);
-      uint8_t* y = out.c.bytes + row * out.stride + column;
-      for (size_t i = 0; i < lanes; ++i) y[i] = finished_byte(nearest[i], residual[i], epilogue);
+      if (epilogue.activation == Activation::kRelu) t = Primitives::max(t, Floats(0.0f));
+      store_partial(out.c.floats + row * out.stride + column, t, lanes);
     }
   }
 }
@@ -92,13 +260,20 @@ template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void finish_integer_tile(Integers (&acc)[kRows][kVectors],
                                                        const IntegerResults& out, size_t row,
                                                        size_t column, size_t panel_columns) {
+  constexpr size_t kPanels = kVectors / kPanelVectors;
   alignas(64) int32_t sums[kRows * kVectors * kLanes];
 #pragma GCC unroll 64
   for (size_t i = 0; i < kRows * kVectors; ++i)
     acc[i / kVectors][i % kVectors].store_aligned(sums + i * kLanes);
-  for (size_t panel = 0; panel < kVectors / kPanelVectors; ++panel) {
-    finish_integers(sums + panel * kPanelWidth, kVectors * kLanes, kRows, kPanelWidth,
+  if (out.c.bytes == nullptr) {
+    for (size_t panel = 0; panel < kPanels; ++panel) {
+      finish_floats(sums + panel * kPanelWidth, kVectors * kLanes, kRows,
                     part_of(out, row, column + panel * panel_columns));
+    }
+  } else if (column + (kPanels - 1) * panel_columns + kPanelWidth <= out.columns) {
+    finish_to_bytes<kVectors>(sums, kRows, out, row, column, panel_columns);
+  } else {
+    finish_last_bytes<kVectors>(sums, kRows, out, row, column, panel_columns);
   }
 }
 

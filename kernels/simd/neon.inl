@@ -37,6 +37,52 @@ struct Primitives : plain::Primitives {
     const int16x8_t high = vmull_high_s8(x, y);
     sum = vpadalq_s16(sum, vpaddq_s16(low, high));
   }
+
+  using Shorts = int16x8_t;
+  using Bytes = uint8x16_t;
+  static Shorts pack(Integers x, Integers y) { return vqmovn_high_s32(vqmovn_s32(x), y); }
+  static Bytes pack(Shorts x, Shorts y) { return vqmovun_high_s16(vqmovun_s16(x), y); }
+  static void unpack(Bytes bytes, Shorts& x, Shorts& y) {
+    x = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(bytes)));
+    y = vreinterpretq_s16_u16(vmovl_high_u8(bytes));
+  }
+  static void split(Shorts x, Shorts y, Bytes& high, Bytes& low) {
+    const uint8x16_t first = vreinterpretq_u8_s16(x), second = vreinterpretq_u8_s16(y);
+    low = vuzp1q_u8(first, second);
+    high = veorq_u8(vuzp2q_u8(first, second), vdupq_n_u8(128));
+  }
+  static Shorts shorts(int16_t x) { return vdupq_n_s16(x); }
+  static Shorts add(Shorts x, Shorts y) { return vqaddq_s16(x, y); }
+  static Shorts max(Shorts x, Shorts y) { return vmaxq_s16(x, y); }
+  static Shorts silu(Shorts x, Shorts factor) {
+    // Magnitudes beyond the last piece are as good as its end.
+    const uint16x8_t magnitude = vminq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), vdupq_n_u16(4095));
+    // The places of a piece's two bytes: twice its number, and one more.
+    const uint8x16_t places = vreinterpretq_u8_u16(
+        vmlaq_u16(vdupq_n_u16(0x0100), vshrq_n_u16(magnitude, 8), vdupq_n_u16(0x0202)));
+    const auto look_up = [&](const int16_t* table) {
+      const uint8x16x2_t bytes = {vreinterpretq_u8_s16(vld1q_s16(table)),
+                                  vreinterpretq_u8_s16(vld1q_s16(table + 8))};
+      return vreinterpretq_s16_u8(vqtbl2q_u8(bytes, places));
+    };
+    const int16x8_t place =
+        vreinterpretq_s16_u16(vandq_u16(vshlq_n_u16(magnitude, 7), vdupq_n_u16(0x7fff)));
+    const int16x8_t upper =
+        vaddq_s16(look_up(kSigmoidAt), vqrdmulhq_s16(look_up(kSigmoidRise), place));
+    // 32767 less that for negative numbers, which is to turn its 15 bits.
+    const uint16x8_t turned = vshrq_n_u16(vreinterpretq_u16_s16(vshrq_n_s16(x, 15)), 1);
+    const int16x8_t sigmoid =
+        vreinterpretq_s16_u16(veorq_u16(vreinterpretq_u16_s16(upper), turned));
+    return vqrdmulhq_s16(vqrdmulhq_s16(x, sigmoid), factor);
+  }
+  static Integers load_bytes(const uint8_t* p) {
+    uint32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    const uint16x8_t wide = vmovl_u8(vcreate_u8(four));
+    return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide)));
+  }
+  static Bytes load_panels(const uint8_t* const (&p)[1]) { return vld1q_u8(p[0]); }
+  static void store_panels(Bytes bytes, uint8_t* const (&p)[1], size_t) { vst1q_u8(p[0], bytes); }
 };
 
 }  // namespace neon

@@ -10,6 +10,7 @@
 #define LIGHTCAP_KERNELS_SIMD_PLAIN_INL_
 
 #include "kernels/gemm_schedule.h"
+#include "kernels/integer_silu.h"
 #include "kernels/packed_matrix.h"
 
 namespace lightcap::internal {
@@ -107,6 +108,39 @@ struct Primitives {
   // is undefined.
   static constexpr int32_t kByteOffset = 0;
   static Integers broadcast(Quad row) { return Integers(__builtin_bit_cast(int32_t, row)); }
+
+  // Vectors of 4 * kLanes bytes and of 2 * kLanes 16-bit numbers, which take as much room as a
+  // vector of floats. An instruction set has its own types, Bytes and Shorts, and these:
+  //
+  // static Shorts pack(Integers x, Integers y): x and y with saturation, in an order that the
+  // instruction set chooses.
+  // static Bytes pack(Shorts x, Shorts y): with saturation to 0..255. Of what pack(w, x) and
+  // pack(y, z) return it makes the bytes of w, x, y and z in their order.
+  // static void unpack(Bytes bytes, Shorts& x, Shorts& y): the other way round.
+  // static void split(Shorts x, Shorts y, Bytes& high, Bytes& low): the numbers' upper and lower
+  // bytes, in the order of pack(Shorts, Shorts). The upper ones are signed, and 128 is added.
+  // static Shorts shorts(int16_t x): x in each lane.
+  // static Shorts add(Shorts x, Shorts y): with saturation.
+  // static Shorts max(Shorts x, Shorts y).
+  // static Shorts silu(Shorts x, Shorts factor): integer_silu() of integer_silu.h, and its
+  // multiply_high_rounded() with the factor.
+  // static Integers load_bytes(const uint8_t* p): kLanes bytes.
+  // static Bytes load_panels(const uint8_t* const (&p)[kPanelsOfBytes]): 16 bytes from each.
+  // static void store_panels(Bytes bytes, uint8_t* const (&p)[kPanelsOfBytes], size_t count):
+  // 16 bytes to each of the first `count`.
+  static constexpr size_t kPanelsOfBytes = 4 * kLanes / kPanelWidth;
+
+  // silu() for instruction sets that look nothing up.
+  template <class Shorts>
+  static Shorts plain_silu(Shorts x, Shorts factor) {
+    alignas(64) int16_t lanes[2 * kLanes], factors[2 * kLanes];
+    __builtin_memcpy(lanes, &x, sizeof x);
+    __builtin_memcpy(factors, &factor, sizeof factor);
+    for (size_t i = 0; i < 2 * kLanes; ++i)
+      lanes[i] = multiply_high_rounded(integer_silu(lanes[i]), factors[i]);
+    __builtin_memcpy(&x, lanes, sizeof x);
+    return x;
+  }
 };
 
 }  // namespace plain

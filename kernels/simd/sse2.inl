@@ -51,6 +51,37 @@ struct Primitives : plain::Primitives {
     sum = _mm_add_epi32(
         sum, _mm_add_epi32(_mm_madd_epi16(even, even_weights), _mm_madd_epi16(odd, odd_weights)));
   }
+
+  using Shorts = __m128i;
+  using Bytes = __m128i;
+  static Shorts pack(Integers x, Integers y) { return _mm_packs_epi32(x, y); }
+  static Bytes pack(Shorts x, Shorts y) { return _mm_packus_epi16(x, y); }
+  static void unpack(Bytes bytes, Shorts& x, Shorts& y) {
+    x = _mm_unpacklo_epi8(bytes, _mm_setzero_si128());
+    y = _mm_unpackhi_epi8(bytes, _mm_setzero_si128());
+  }
+  static void split(Shorts x, Shorts y, Bytes& high, Bytes& low) {
+    const __m128i low_bytes = _mm_set1_epi16(255), sign = _mm_set1_epi16(-32768);
+    low = pack(_mm_and_si128(x, low_bytes), _mm_and_si128(y, low_bytes));
+    high =
+        pack(_mm_srli_epi16(_mm_xor_si128(x, sign), 8), _mm_srli_epi16(_mm_xor_si128(y, sign), 8));
+  }
+  static Shorts shorts(int16_t x) { return _mm_set1_epi16(x); }
+  static Shorts add(Shorts x, Shorts y) { return _mm_adds_epi16(x, y); }
+  static Shorts max(Shorts x, Shorts y) { return _mm_max_epi16(x, y); }
+  static Shorts silu(Shorts x, Shorts factor) { return plain_silu(x, factor); }
+  static Integers load_bytes(const uint8_t* p) {
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    const __m128i zero = _mm_setzero_si128();
+    return _mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero);
+  }
+  static Bytes load_panels(const uint8_t* const (&p)[1]) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[0]));
+  }
+  static void store_panels(Bytes bytes, uint8_t* const (&p)[1], size_t) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p[0]), bytes);
+  }
 };
 
 }  // namespace sse2
