@@ -36,6 +36,7 @@ ENCODER_PADDING, DETECTOR_PADDING = 1, 2
 INSIDE = 255  # the fourth byte of the encoder's pixels
 
 LARGEST_WIDE = np.float32(32512)
+SMALLEST_WIDE = 2.0**-100  # rows with nothing as large count as zeros
 WIDE = 256  # a wide number is WIDE * high + low
 
 WORDS = "bert.embeddings.word_embeddings.weight"
@@ -227,9 +228,10 @@ def integer_detector(model: LcwModel, config: Config) -> Detector:
 def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """x [..., n] -> 16-bit integers [..., n] as float64, and the rows' scales [..., 1]."""
     largest = x.abs().amax(-1, keepdim=True)
-    wide = torch.tensor(LARGEST_WIDE)
-    inverse = torch.where(largest > 0, wide / largest, torch.zeros(()))
-    return (x * inverse).round().double(), largest / wide
+    wide, zero = torch.tensor(LARGEST_WIDE), torch.zeros(())
+    is_zero = largest < SMALLEST_WIDE
+    inverse = torch.where(is_zero, zero, wide / largest)
+    return (x * inverse).round().double(), torch.where(is_zero, zero, largest / wide)
 
 
 class WideMatrix(nn.Module):

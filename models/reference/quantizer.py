@@ -39,12 +39,16 @@ def quantized_rows(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     padded = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
     scale = np.maximum(np.abs(rows).max(1) / LARGEST, 1e-12)
 
-    def breaks_rule() -> np.ndarray:
-        a, b = np.moveaxis(np.rint(padded / scale[:, None]).reshape(len(w), -1, 2), -1, 0)
-        return ((a * b > 0) & (np.abs(a + b) > LARGEST_PAIR)).any(1)
+    def breaks_rule(some: np.ndarray) -> np.ndarray:
+        """Those of the outputs `some` that have a pair beyond the rule."""
+        q = np.rint(padded[some] / scale[some, None]).reshape(len(some), -1, 2)
+        a, b = q[..., 0], q[..., 1]
+        return some[((a * b > 0) & (np.abs(a + b) > LARGEST_PAIR)).any(1)]
 
-    while (wrong := breaks_rule()).any():
+    wrong = breaks_rule(np.arange(len(w)))
+    while len(wrong) > 0:
         scale[wrong] *= 1.002
+        wrong = breaks_rule(wrong)
     # As they are stored: what runs must be what was rounded.
     scale = scale.astype(np.float32).astype(np.float64)
     axes = (-1,) + (1,) * (w.ndim - 1)

@@ -66,10 +66,18 @@ class Answer:
 
 
 def caption(
-    lightcap: str, model: Path, image: Path, isa: str, beams: int = 1, trace: Path | None = None
+    lightcap: str,
+    model: Path,
+    image: Path,
+    isa: str,
+    beams: int = 1,
+    trace: Path | None = None,
+    threads: int = 0,
 ) -> Answer:
     """One picture through `lightcap caption`; stages only where a folder for the trace is given."""
     command = [lightcap, "caption", "--model", model, "--beams", beams, "--json"]
+    if threads:
+        command += ["--threads", threads]
     if trace is not None:
         command += ["--trace", trace]
     answer = json.loads(call(*command, image, environment={"LIGHTCAP_ISA": isa}))

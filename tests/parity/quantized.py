@@ -1,0 +1,235 @@
+"""int8 models: the engine against models/reference, which computes the same integers.
+
+    python tests/parity/quantized.py --lightcap BIN [--convert BIN --quantize BIN] [--full-size] [--image F]
+
+Random models of each way to resize, decode and average, made int8 by `lightcap-quantize`, or by
+models/reference where no such program is given. On every instruction set of this machine, with one to
+four threads, the image's features must be the reference's bits and the detections everywhere the same
+bits, near the reference's. Prints a table of the largest errors of all that is fp32. Exit code 1 if one is
+beyond its limit or a word differs, 77 without PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import engine  # isort: skip  (leaves where PyTorch is missing)
+
+import numpy as np
+import torch
+from PIL import Image
+
+from models.reference.config import YOLO_ANCHORS, Config
+from models.reference.lcw import write_lcw
+from models.reference.lightcap import LightCap
+from models.reference.margins import box_margin, concept_margin, word_margin
+from models.reference.preprocess import letterbox, read_image
+from models.reference.quantized import QuantizedCaptioner, load_quantized
+from models.reference.quantizer import quantize
+from models.reference.random_weights import (
+    drawing,
+    random_labels,
+    random_model,
+    random_vocabulary,
+)
+
+Blocks = dict[str, dict[str, object]]  # as in config.json
+THREADS = (1, 2, 3, 4)
+ROUNDING = 2.0**-24  # of fp32, relative
+LOG_PROBABILITY = 2e-3
+# Sigmoids are four roundings off, boxes some twelve of the largest coordinate, in each program.
+BOX_ROUNDINGS, SCORE_ROUNDINGS = 64, 32
+# The smallest distance of the best to the next for weights to be used: twice the usual errors.
+MARGINS = {"boxes": 2e-5, "concepts": 2e-4, "words": 2 * LOG_PROBABILITY}
+BOXES = 3  # at least
+CALIBRATION = 8  # pictures
+STAGES = ("encoder_input", "detector_input", "image_features")  # the same bits as the reference's
+
+
+def configurations() -> list[Blocks]:
+    return [
+        {
+            "image_encoder": {"resize": "stretch"},
+            "fusion": {"decode": "mask"},
+            "head": {"ensemble": "mean_probability"},
+        },
+        {
+            "image_encoder": {"resize": "center_crop"},
+            "fusion": {"decode": "causal"},
+            "head": {"ensemble": "mean_logit"},
+        },
+    ]
+
+
+def small(blocks: Blocks) -> tuple[Config, Blocks]:
+    """Channels are multiples of 4, as int8 models need them, all else is odd."""
+    own: Blocks = {
+        "image_encoder": {"image_size": 96},
+        "detector": {"image_size": 160, "max_proposals": 6},
+        "fusion": {"heads": 2, "caption_slots": 10, "max_concept_tokens": 11},
+    }
+    merged = {name: own.get(name, {}) | blocks.get(name, {}) for name in own | blocks}
+    config = Config().update(merged)
+    config.image_encoder.width, config.image_encoder.blocks = 8, (1, 2, 1, 2)
+    config.detector.widths, config.detector.depths = (12, 8, 24, 16, 40), (1, 2, 1, 1, 1, 1, 1, 2)
+    config.detector.classes = 3
+    concepts, fusion = config.concept_extractor, config.fusion
+    concepts.hidden, concepts.embedding, concepts.vocabulary = 21, 27, 37
+    fusion.width, fusion.layers, fusion.feed_forward = 54, 2, 70
+    fusion.vocabulary, fusion.positions, fusion.grid_position = 301, 25, True
+    config.modulator.width = 11
+    return config, merged
+
+
+class Maker:
+    """Makes int8 files of random models."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path, pixels: np.ndarray) -> None:
+        self.args, self.folder, self.pixels = args, folder, pixels
+        h, w = pixels.shape[:2]
+        others = [drawing(w, h, 100 + i) for i in range(CALIBRATION - 1)]
+        self.pictures = [pixels, *others]
+        (folder / "pictures").mkdir()
+        for i, picture in enumerate(self.pictures):
+            Image.fromarray(picture).save(folder / "pictures" / f"{i}.png")
+
+    def make(self, blocks: Blocks) -> Path:
+        """A model whose boxes, labels and words win by more than rounding."""
+        config, blocks = (Config().update(blocks), blocks) if self.args.full_size else small(blocks)
+        seed = self.args.seed
+        while True:
+            path = self._make(config, blocks, seed)
+            if is_clear(load_quantized(path), self.pixels):
+                return path
+            seed += 1
+
+    def _make(self, config: Config, blocks: Blocks, seed: int) -> Path:
+        vocabulary = random_vocabulary(config.fusion.vocabulary, seed)
+        labels = random_labels(config.concept_extractor.vocabulary, vocabulary, seed)
+        model = random_model(config, seed, self.pictures[:2])
+        path = self.folder / "int8.lcw"
+        if not self.args.quantize:
+            write_lcw(path, quantize(model, self.pictures, vocabulary, labels))
+            return path
+        wide = self._convert(model, blocks, vocabulary, labels)
+        engine.call(self.args.quantize, wide, self.folder / "pictures", "-o", path)
+        return path
+
+    def _convert(
+        self, model: LightCap, blocks: Blocks, vocabulary: list[str], labels: list[str]
+    ) -> Path:
+        checkpoint, words, names, config, wide = (
+            self.folder / name
+            for name in ("model.pt", "vocab.txt", "concepts.txt", "config.json", "model.lcw")
+        )
+        torch.save(model.state_dict(), checkpoint)
+        words.write_text("".join(f"{token}\n" for token in vocabulary))
+        names.write_text("".join(f"{label}\n" for label in labels))
+        config.write_text(json.dumps(blocks))
+        engine.call(
+            *(self.args.convert, "--lightcap", checkpoint, "--vocab", words, "--concepts", names),
+            *("--config", config, "-o", wide),
+        )
+        return wide
+
+
+@torch.inference_mode()
+def is_clear(captioner: QuantizedCaptioner, pixels: np.ndarray) -> bool:
+    if box_margin(captioner, pixels) < MARGINS["boxes"]:
+        return False
+    trace = captioner.caption(pixels).trace
+    if len(trace["detections"]) < BOXES:
+        return False
+    if concept_margin(trace["concept_similarity"]) < MARGINS["concepts"]:
+        return False
+    return word_margin(trace["log_probabilities"], captioner.special) >= MARGINS["words"]
+
+
+def box_limits(config: Config, pixels: np.ndarray) -> np.ndarray:
+    """How far x1 y1 x2 y2 score of a detection may be off."""
+    largest = config.detector.image_size + max(max(max(YOLO_ANCHORS)))
+    _, geometry = letterbox(pixels, config.detector.image_size)
+    corner = BOX_ROUNDINGS * ROUNDING * largest / geometry.ratio
+    return np.array([corner] * 4 + [SCORE_ROUNDINGS * ROUNDING])
+
+
+def largest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The largest differences along the last axis; infinite where shapes differ."""
+    if a.shape != b.shape:
+        return np.full(b.shape[-1], np.inf)
+    return np.abs(a - b).reshape(-1, b.shape[-1]).max(0)
+
+
+class Comparison:
+    """One model's expected stages, and the first run's detections, which all others must have."""
+
+    def __init__(self, captioner: QuantizedCaptioner, pixels: np.ndarray) -> None:
+        self.expected = captioner.caption(pixels)
+        self.limits = box_limits(captioner.model.config, pixels)
+        self.detections = b""
+        self.well = True
+
+    def check(self, what: str, answer: engine.Answer) -> None:
+        trace = {name: value.numpy() for name, value in self.expected.trace.items()}
+        wrong = [s for s in STAGES if answer.trace[s].tobytes() != trace[s].tobytes()]
+        found = answer.trace["detections"]
+        self.detections = self.detections or found.tobytes()
+        if found.tobytes() != self.detections:
+            wrong.append("detections, from another instruction set's")
+        boxes = largest(found, trace["detections"])
+        if not (boxes <= self.limits).all():
+            wrong.append("detections")
+        if answer.labels != [c.label for c in self.expected.concepts]:
+            wrong.append("labels")
+        log_probability = float("inf")
+        if answer.tokens != self.expected.tokens:
+            wrong.append("tokens")
+        else:
+            log_probability = largest(
+                answer.trace["log_probabilities"], trace["log_probabilities"]
+            ).max()
+        if not log_probability <= LOG_PROBABILITY:
+            wrong.append("log-probabilities")
+        numbers = "".join(f"{x:11.1e}" for x in (boxes[:4].max(), boxes[4], log_probability))
+        print(f"{what:56}{numbers}  {', '.join(wrong) or 'same'}", flush=True)
+        self.well &= not wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    engine.add_arguments(parser)
+    parser.add_argument("--quantize", help="lightcap-quantize (default: models/reference does it)")
+    parser.add_argument("--full-size", action="store_true", help="LightCap's own sizes")
+    parser.add_argument("--image", type=Path, help="a picture (default: one is drawn)")
+    parser.add_argument("--seed", type=int, default=3)
+    args = parser.parse_args()
+    width, height = (640, 480) if args.full_size else (201, 150)
+    pixels = read_image(args.image) if args.image else drawing(width, height, args.seed)
+    well = True
+    print(f"{'':56}{'boxes, px':>11}{'scores':>11}{'log p':>11}")
+    with tempfile.TemporaryDirectory(prefix="lightcap-parity-") as name:
+        folder = Path(name)
+        maker = Maker(args, folder, pixels)
+        for blocks in configurations():
+            model = maker.make(blocks)
+            comparison = Comparison(load_quantized(model), pixels)
+            choices = " ".join(str(choice) for block in blocks.values() for choice in block.values())
+            for isa in engine.instruction_sets(args.lightcap):
+                for threads in THREADS:
+                    answer = engine.caption(
+                        *(args.lightcap, model, folder / "pictures" / "0.png", isa),
+                        trace=folder / "trace",
+                        threads=threads,
+                    )
+                    comparison.check(f"{choices}, {isa}, {threads} threads", answer)
+            well &= comparison.well
+    print("parity holds" if well else "parity is broken")
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
