@@ -175,12 +175,8 @@ const std::map<std::string, double> kInt8Stages = {
     {"gate", kWideRounding}, {"prefix", kWideRounding},
 };
 
-std::shared_ptr<const Model> int8_model() {
-  return std::make_shared<const Model>(WeightsFile::open(kInt8 + "/model.lcw"));
-}
-
 TEST_P(Golden, Int8CaptionsAreTheReferences) {
-  const auto model = int8_model();
+  const auto model = testing::int8_model();
   for (const json& run : expected_runs(kInt8))
     expect_caption(run, model, GetParam(), kInt8LogProbabilityError);
 }
@@ -189,7 +185,8 @@ TEST_P(Golden, EveryInt8StageIsTheReferences) {
   const json run = expected_runs(kInt8)[0];
   for (const int threads : {1, 3}) {
     SCOPED_TRACE("threads " + std::to_string(threads));
-    const auto traced = stages_of(run, int8_model(), {.kernels = GetParam(), .threads = threads});
+    const auto traced =
+        stages_of(run, testing::int8_model(), {.kernels = GetParam(), .threads = threads});
     for (const auto& [name, allowed] : kInt8Stages) {
       SCOPED_TRACE(name);
       ASSERT_TRUE(traced.contains(name));

@@ -96,8 +96,7 @@ Outcome caption(const std::shared_ptr<const Model>& model, const KernelTable& ke
   return outcome;
 }
 
-TEST(Session, SameBitsForAnyNumberOfThreads) {
-  const auto model = testing::small_model();
+void expect_same_bits_for_any_number_of_threads(const std::shared_ptr<const Model>& model) {
   for (size_t i = 0; i < isa_count(); ++i) {
     if (!isa_supported(isa_at(i))) continue;
     for (const DecodeOptions& options : {DecodeOptions{}, kBeams}) {
@@ -111,9 +110,16 @@ TEST(Session, SameBitsForAnyNumberOfThreads) {
   }
 }
 
-TEST(Session, CaptionsAllocateNothing) {
-  Session session(testing::small_model(),
-                  {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
+TEST(Session, SameBitsForAnyNumberOfThreads) {
+  expect_same_bits_for_any_number_of_threads(testing::small_model());
+}
+
+TEST(Session, SameBitsForAnyNumberOfThreadsInInt8) {
+  expect_same_bits_for_any_number_of_threads(testing::int8_model());
+}
+
+void expect_no_allocation(const std::shared_ptr<const Model>& model) {
+  Session session(model, {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
   const Picture pictures[] = {Picture(640, 480), Picture(31, 200), Picture(1, 1),
                               Picture(1500, 90)};
   for (const Picture& picture : pictures) {
@@ -124,6 +130,10 @@ TEST(Session, CaptionsAllocateNothing) {
     }
   }
 }
+
+TEST(Session, CaptionsAllocateNothing) { expect_no_allocation(testing::small_model()); }
+
+TEST(Session, CaptionsAllocateNothingInInt8) { expect_no_allocation(testing::int8_model()); }
 
 TEST(Session, ResultsDoNotDependOnEarlierCaptions) {
   Session session(testing::small_model(),

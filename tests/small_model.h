@@ -21,6 +21,11 @@ inline std::shared_ptr<const Model> small_model(
   return std::make_shared<const Model>(WeightsFile::open(small_model_path(variant)));
 }
 
+// An int8 model of tests/goldens.
+inline std::shared_ptr<const Model> int8_model() {
+  return std::make_shared<const Model>(WeightsFile::open(LIGHTCAP_GOLDENS "/int8/model.lcw"));
+}
+
 }  // namespace lightcap::internal::testing
 
 #endif  // LIGHTCAP_TESTS_SMALL_MODEL_H_

@@ -133,7 +133,7 @@ void change_tensors(LcwFile& file, Random& random) {
       if (!tensor.dims.empty()) tensor.dims[below(random, tensor.dims.size())] = number(random);
       break;
     case 2:
-      tensor.type = static_cast<DataType>(1 + random() % 3);
+      tensor.type = static_cast<DataType>(1 + random() % kLastDataType);
       tensor.bytes.resize(tensor.bytes.size() / 2);
       break;
     case 3:
@@ -209,6 +209,13 @@ void change_sizes(LcwFile& file, Random& random, size_t max_size) {
     ChangeOne change{random, below(random, kParameters)};
     visit_hyper_parameters(config, change);
     visit_sizes(config, change);
+  }
+  if (random() % 4 == 0) config.quantization = Quantization::kInt8;
+  if (config.is_int8()) {
+    // Channels, and halves of them, are whole quads, or nothing but that would be tested.
+    const auto whole = [](uint64_t& width) { width = (width + 2 * kQuad - 1) & ~(2 * kQuad - 1); };
+    whole(config.image_encoder.width);
+    for (uint64_t& width : config.detector.widths) whole(width);
   }
   config.fusion.positions = std::max(
       config.fusion.positions, config.fusion.caption_slots + config.fusion.max_concept_tokens);
