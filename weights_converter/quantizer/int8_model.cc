@@ -1,7 +1,9 @@
 #include "weights_converter/quantizer/int8_model.h"
 
 #include <algorithm>
+#include <cstring>
 
+#include "engine/runtime/block.h"
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
 #include "models/schema.h"
@@ -45,6 +47,12 @@ std::vector<PlannedKeyValue> key_values(const WeightsFile& file, const Config& c
   }
   return result;
 }
+
+// A model and the file that it borrows.
+struct HeldModel {
+  Block memory;
+  std::optional<Model> model;
+};
 
 }  // namespace
 
@@ -135,9 +143,18 @@ std::shared_ptr<const Model> dequantized(const Weights& model, const LayerQuanti
       std::copy_n(model.floats(tensor.name), out.size(), out.begin());
     }
   };
-  const std::vector<uint8_t> bytes = weights_in_memory(plan, fill);
-  return std::make_shared<const Model>(
-      WeightsFile::from_buffer({bytes.data(), bytes.size()}, "the simulation"));
+  // In memory whose alignment lets the model use it as it is.
+  const auto held = std::make_shared<HeldModel>();
+  size_t size = 0;
+  {
+    const std::vector<uint8_t> bytes = weights_in_memory(plan, fill);
+    size = bytes.size();
+    held->memory = allocate_block(size);
+    std::memcpy(held->memory.get(), bytes.data(), size);
+  }
+  const Bytes file = {static_cast<const uint8_t*>(held->memory.get()), size};
+  held->model.emplace(WeightsFile::from_buffer(file, "the simulation"));
+  return {held, &*held->model};
 }
 
 }  // namespace lightcap::internal

@@ -17,12 +17,16 @@ using Kind = TappedOperation::Kind;
 class Copy {
  public:
   Copy() = default;
-  explicit Copy(const Tensor& x) : height_(x.height), width_(x.width), channels_(x.channels) {
-    values_.reserve(height_ * width_ * channels_);
-    for (size_t i = 0; i < height_ * width_; ++i) {
-      const float* const pixel = x.data + i / width_ * x.row_stride + i % width_ * x.pixel_stride;
-      values_.insert(values_.end(), pixel, pixel + channels_);
-    }
+  explicit Copy(const Tensor& x) {
+    *this = of_shape(x);
+    fill(x);
+  }
+  // Zeros in the shape of another.
+  static Copy of_shape(const Tensor& x) {
+    Copy copy;
+    copy.height_ = x.height, copy.width_ = x.width, copy.channels_ = x.channels;
+    copy.values_.resize(x.height * x.width * x.channels);
+    return copy;
   }
 
   Tensor view() {
@@ -46,6 +50,13 @@ class Copy {
   }
 
  private:
+  void fill(const Tensor& x) {
+    for (size_t i = 0; i < height_ * width_; ++i) {
+      const float* const pixel = x.data + i / width_ * x.row_stride + i % width_ * x.pixel_stride;
+      std::copy_n(pixel, channels_, values_.data() + i * channels_);
+    }
+  }
+
   size_t height_ = 0, width_ = 0, channels_ = 0;
   std::vector<float> values_;
 };
@@ -92,7 +103,7 @@ class FloatTap final : public ValueTap {
   }
   void before(const TappedOperation& operation) override {
     if (!has_weights(operation)) return;
-    alone_ = Copy(operation.output);
+    alone_ = Copy::of_shape(operation.output);
     const Runtime runtime = {choose_kernels(nullptr), pool_, arena_};
     const std::string name(name_of(operation));
     if (operation.kind == Kind::kConv) {
