@@ -47,6 +47,6 @@ configure_file(cmake/lightcap.pc.in ${PROJECT_BINARY_DIR}/lightcap.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/lightcap.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 if(LIGHTCAP_BUILD_TOOLS)
-  install(TARGETS lightcap_cli lightcap_convert RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS lightcap_cli lightcap_convert lightcap_quantize RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   install(FILES models/demo/scenes.lcw DESTINATION ${CMAKE_INSTALL_DATADIR}/lightcap)
 endif()

@@ -8,7 +8,7 @@ endif()
 if(LIGHTCAP_STANDALONE)  # else it is the host's, or nobody's
   option(BUILD_SHARED_LIBS "Build liblightcap as a shared library" OFF)
 endif()
-option(LIGHTCAP_BUILD_TOOLS "Build lightcap and lightcap-convert" ${LIGHTCAP_STANDALONE})
+option(LIGHTCAP_BUILD_TOOLS "Build lightcap, lightcap-convert and lightcap-quantize" ${LIGHTCAP_STANDALONE})
 option(LIGHTCAP_BUILD_TESTS "Build the tests (needs GoogleTest)" OFF)
 option(LIGHTCAP_BUILD_BENCH "Build the microbenchmarks (needs Google Benchmark)" OFF)
 option(LIGHTCAP_BUILD_PYTHON "Build the Python package (pip does so by pyproject.toml)" OFF)
