@@ -42,6 +42,18 @@ constexpr int16_t integer_sigmoid(int16_t x) {
   return static_cast<int16_t>(x < 0 ? 32767 - y : y);
 }
 
+// A piece's beginning for an instruction set that does not take the place in it apart: with the low
+// byte of a magnitude as (magnitude << 7), a signed number of 16 bits, an odd piece's number counts
+// as -1 there, and its rise was taken away once too often.
+struct ShiftedBegins {
+  int16_t at[kSigmoidPieces] = {};
+  constexpr ShiftedBegins() {
+    for (size_t i = 0; i < kSigmoidPieces; ++i)
+      at[i] = static_cast<int16_t>(kSigmoidAt[i] + (i % 2 == 0 ? 0 : kSigmoidRise[i]));
+  }
+};
+inline constexpr ShiftedBegins kShiftedBegins;
+
 // SiLU of x / 512 in the same units.
 constexpr int16_t integer_silu(int16_t x) { return multiply_high_rounded(x, integer_sigmoid(x)); }
 

@@ -29,7 +29,7 @@ struct PieceBytes {
     return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)));
   }
 };
-constexpr PieceBytes kSigmoidAtBytes(kSigmoidAt), kSigmoidRiseBytes(kSigmoidRise);
+constexpr PieceBytes kSigmoidAtBytes(kShiftedBegins.at), kSigmoidRiseBytes(kSigmoidRise);
 
 struct Primitives : plain::Primitives {
   // A step of 6 x 16 is 12 multiply-adds and 8 loads, for which the FMA units need 6 cycles.
@@ -105,8 +105,7 @@ struct Primitives : plain::Primitives {
       return _mm256_or_si256(_mm256_shuffle_epi8(table.low_bytes(), for_low),
                              _mm256_shuffle_epi8(table.high_bytes(), for_high));
     };
-    const __m256i place =
-        _mm256_and_si256(_mm256_slli_epi16(magnitude, 7), _mm256_set1_epi16(0x7fff));
+    const __m256i place = _mm256_slli_epi16(magnitude, 7);
     const __m256i upper = _mm256_add_epi16(look_up(kSigmoidAtBytes),
                                            _mm256_mulhrs_epi16(look_up(kSigmoidRiseBytes), place));
     // 32767 less that for negative numbers, which is to turn its 15 bits.
@@ -116,15 +115,19 @@ struct Primitives : plain::Primitives {
   static Integers load_bytes(const uint8_t* p) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
-  static Bytes load_panels(const uint8_t* const (&p)[2]) {
+  template <size_t kRows>
+  [[gnu::always_inline]] static Bytes load_rows(const uint8_t* p, size_t stride, size_t count) {
+    if constexpr (kRows == 1) return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     const auto at = [&](size_t i) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[i]));
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride));
     };
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(at(0)), at(1), 1);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(at(0)), at(count - 1), 1);
   }
-  [[gnu::always_inline]] static void store_panels(Bytes bytes, uint8_t* const (&p)[2],
-                                                  size_t count) {
-    const auto to = [&](size_t i) { return reinterpret_cast<__m128i*>(p[i]); };
+  template <size_t kRows>
+  [[gnu::always_inline]] static void store_rows(Bytes bytes, uint8_t* p, size_t stride,
+                                                size_t count) {
+    if constexpr (kRows == 1) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
+    const auto to = [&](size_t i) { return reinterpret_cast<__m128i*>(p + i * stride); };
     _mm_storeu_si128(to(0), _mm256_castsi256_si128(bytes));
     if (count > 1) _mm_storeu_si128(to(1), _mm256_extracti128_si256(bytes, 1));
   }

@@ -68,9 +68,8 @@ struct Primitives : plain::Primitives {
     // Magnitudes beyond the last piece are as good as its end.
     const __m512i magnitude = _mm512_min_epu16(_mm512_abs_epi16(x), _mm512_set1_epi16(4095));
     const __m512i piece = _mm512_srli_epi16(magnitude, 8);
-    const __m512i place =
-        _mm512_and_si512(_mm512_slli_epi16(magnitude, 7), _mm512_set1_epi16(0x7fff));
-    const __m512i begin = _mm512_permutexvar_epi16(piece, table(kSigmoidAt));
+    const __m512i place = _mm512_slli_epi16(magnitude, 7);
+    const __m512i begin = _mm512_permutexvar_epi16(piece, table(kShiftedBegins.at));
     const __m512i rise = _mm512_permutexvar_epi16(piece, table(kSigmoidRise));
     const __m512i upper = _mm512_add_epi16(begin, _mm512_mulhrs_epi16(rise, place));
     // 32767 less that for negative numbers, which is to turn its 15 bits: upper ^ (sign & 0x7fff).
@@ -84,18 +83,34 @@ struct Primitives : plain::Primitives {
   static Integers load_bytes(const uint8_t* p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  static Bytes load_panels(const uint8_t* const (&p)[4]) {
+  template <size_t kRows>
+  [[gnu::always_inline]] static Bytes load_rows(const uint8_t* p, size_t stride, size_t count) {
+    const auto row = [&](size_t i) { return p + (i < count ? i : 0) * stride; };
+    if constexpr (kRows == 1) return _mm512_loadu_si512(p);
+    if constexpr (kRows == 2)
+      return _mm512_inserti64x4(
+          _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row(0)))),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row(1))), 1);
     const auto at = [&](size_t i) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[i]));
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row(i)));
     };
     __m512i bytes = _mm512_castsi128_si512(at(0));
     bytes = _mm512_inserti32x4(bytes, at(1), 1);
     bytes = _mm512_inserti32x4(bytes, at(2), 2);
     return _mm512_inserti32x4(bytes, at(3), 3);
   }
-  [[gnu::always_inline]] static void store_panels(Bytes bytes, uint8_t* const (&p)[4],
-                                                  size_t count) {
-    const auto to = [&](size_t i) { return reinterpret_cast<__m128i*>(p[i]); };
+  template <size_t kRows>
+  [[gnu::always_inline]] static void store_rows(Bytes bytes, uint8_t* p, size_t stride,
+                                                size_t count) {
+    if constexpr (kRows == 1) return _mm512_storeu_si512(p, bytes);
+    if constexpr (kRows == 2) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(bytes));
+      if (count > 1)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + stride),
+                            _mm512_extracti64x4_epi64(bytes, 1));
+      return;
+    }
+    const auto to = [&](size_t i) { return reinterpret_cast<__m128i*>(p + i * stride); };
     _mm_storeu_si128(to(0), _mm512_castsi512_si128(bytes));
     if (count > 1) _mm_storeu_si128(to(1), _mm512_extracti32x4_epi32(bytes, 1));
     if (count > 2) _mm_storeu_si128(to(2), _mm512_extracti32x4_epi32(bytes, 2));

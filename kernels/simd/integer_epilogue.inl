@@ -71,12 +71,9 @@ template <size_t kTileVectors>
 struct Group {
   static constexpr size_t kRows = kTileVectors < 4 ? 4 / kTileVectors : 1;
   static constexpr size_t kVectors = 4 / kRows;
-  static constexpr size_t kPanels = Primitives::kPanelsOfBytes;
-  static constexpr size_t kRowPanels = kPanels / kRows;  // side by side
 };
 
-// Finishes tiles of kTileVectors vectors a row to bytes. The output's columns are whole panels,
-// which are panel_columns apart.
+// Finishes tiles of kTileVectors vectors a row to bytes. The output's columns are whole panels.
 template <ByteEnd kEnd, size_t kTileVectors>
 struct ByteFinisher {
   using In = Group<kTileVectors>;
@@ -85,35 +82,28 @@ struct ByteFinisher {
   size_t stride;
   const float* scales;
   const uint8_t* residual;
-  size_t residual_stride, panel_columns;
+  size_t residual_stride;
   Floats residual_scale;
   Integers residual_zero;
   Shorts floor, zero, factor;
 
-  [[gnu::always_inline]] ByteFinisher(const IntegerResults& out, size_t row, size_t column,
-                                      size_t columns_of_a_panel)
+  [[gnu::always_inline]] ByteFinisher(const IntegerResults& out, size_t row, size_t column)
       : c(out.c.bytes + row * out.stride + column),
         stride(out.stride),
         scales(out.scales + column),
         residual(out.epilogue.residual + row * out.epilogue.residual_stride + column),
         residual_stride(out.epilogue.residual_stride),
-        panel_columns(columns_of_a_panel),
         residual_scale(out.epilogue.residual_scale),
         residual_zero(out.epilogue.residual_zero),
         floor(Primitives::shorts(out.epilogue.activation == Activation::kRelu ? 0 : INT16_MIN)),
         zero(Primitives::shorts(static_cast<int16_t>(out.epilogue.zero))),
         factor(Primitives::shorts(out.epilogue.silu_factor)) {}
 
-  // The column of vector v of a tile's row.
-  size_t column_of(size_t v) const {
-    return v / kPanelVectors * panel_columns + v % kPanelVectors * kLanes;
-  }
-
   // x = rint(t) of a sum in vector v of row r.
   [[gnu::always_inline]] Integers nearest(Integers sum, size_t r, size_t v) const {
-    Floats t = Primitives::rounded(Primitives::to_floats(sum) * load(scales + column_of(v)));
+    Floats t = Primitives::rounded(Primitives::to_floats(sum) * load(scales + v * kLanes));
     if (takes_residual_before(kEnd)) {
-      const Integers bytes = Primitives::load_bytes(residual + r * residual_stride + column_of(v));
+      const Integers bytes = Primitives::load_bytes(residual + r * residual_stride + v * kLanes);
       t += Primitives::rounded(Primitives::to_floats(bytes - residual_zero) * residual_scale);
     }
     return Primitives::to_integers(t);
@@ -132,36 +122,30 @@ struct ByteFinisher {
       x[i] = nearest(sum_at(row, vector), row, vector);
     }
     Shorts first = Primitives::pack(x[0], x[1]), second = Primitives::pack(x[2], x[3]);
-    uint8_t* outputs[In::kPanels];
-    const uint8_t* residuals[In::kPanels];
-#pragma GCC unroll 4
-    for (size_t p = 0; p < In::kPanels; ++p) {
-      const size_t row = min_size(r + p / In::kRowPanels, tile_rows - 1);
-      const size_t column = column_of(v + p % In::kRowPanels * kPanelVectors);
-      outputs[p] = c + row * stride + column;
-      if (kEnd == ByteEnd::kSiluSum) residuals[p] = residual + row * residual_stride + column;
-    }
+    const size_t rows = min_size(tile_rows - r, In::kRows);
     if (kEnd == ByteEnd::kClamped || kEnd == ByteEnd::kClampedAfterSum) {
       first = Primitives::add(Primitives::max(first, floor), zero);
       second = Primitives::add(Primitives::max(second, floor), zero);
     } else if (kEnd == ByteEnd::kSilu || kEnd == ByteEnd::kSiluSum) {
       Shorts after_first = zero, after_second = zero;
       if constexpr (kEnd == ByteEnd::kSiluSum)
-        Primitives::unpack(Primitives::load_panels(residuals), after_first, after_second);
+        Primitives::unpack(Primitives::template load_rows<In::kRows>(
+                               residual + r * residual_stride + v * kLanes, residual_stride, rows),
+                           after_first, after_second);
       first = Primitives::add(Primitives::silu(first, factor), after_first);
       second = Primitives::add(Primitives::silu(second, factor), after_second);
     }
-    const size_t panels = min_size(tile_rows - r, In::kRows) * In::kRowPanels;
-    Primitives::store_panels(Primitives::pack(first, second), outputs, panels);
+    Primitives::template store_rows<In::kRows>(Primitives::pack(first, second),
+                                               c + r * stride + v * kLanes, stride, rows);
   }
 };
 
 // Finishes sums [rows][kTileVectors * kLanes] in memory.
 template <ByteEnd kEnd, size_t kTileVectors>
 [[gnu::noinline]] void finish_bytes(const int32_t* sums, size_t rows, const IntegerResults& out,
-                                    size_t row, size_t column, size_t panel_columns) {
+                                    size_t row, size_t column) {
   using In = Group<kTileVectors>;
-  const ByteFinisher<kEnd, kTileVectors> finisher(out, row, column, panel_columns);
+  const ByteFinisher<kEnd, kTileVectors> finisher(out, row, column);
   const auto sum_at = [&](size_t r, size_t v) __attribute__((always_inline)) {
     return Integers::load_aligned(sums + (r * kTileVectors + v) * kLanes);
   };
@@ -175,26 +159,20 @@ template <ByteEnd kEnd, size_t kTileVectors>
 
 template <size_t kTileVectors>
 void finish_to_bytes(const int32_t* sums, size_t rows, const IntegerResults& out, size_t row,
-                     size_t column, size_t panel_columns) {
+                     size_t column) {
   switch (end_of(out.epilogue)) {
     case ByteEnd::kPlain:
-      return finish_bytes<ByteEnd::kPlain, kTileVectors>(sums, rows, out, row, column,
-                                                         panel_columns);
+      return finish_bytes<ByteEnd::kPlain, kTileVectors>(sums, rows, out, row, column);
     case ByteEnd::kClamped:
-      return finish_bytes<ByteEnd::kClamped, kTileVectors>(sums, rows, out, row, column,
-                                                           panel_columns);
+      return finish_bytes<ByteEnd::kClamped, kTileVectors>(sums, rows, out, row, column);
     case ByteEnd::kPlainAfterSum:
-      return finish_bytes<ByteEnd::kPlainAfterSum, kTileVectors>(sums, rows, out, row, column,
-                                                                 panel_columns);
+      return finish_bytes<ByteEnd::kPlainAfterSum, kTileVectors>(sums, rows, out, row, column);
     case ByteEnd::kClampedAfterSum:
-      return finish_bytes<ByteEnd::kClampedAfterSum, kTileVectors>(sums, rows, out, row, column,
-                                                                   panel_columns);
+      return finish_bytes<ByteEnd::kClampedAfterSum, kTileVectors>(sums, rows, out, row, column);
     case ByteEnd::kSilu:
-      return finish_bytes<ByteEnd::kSilu, kTileVectors>(sums, rows, out, row, column,
-                                                        panel_columns);
+      return finish_bytes<ByteEnd::kSilu, kTileVectors>(sums, rows, out, row, column);
     case ByteEnd::kSiluSum:
-      return finish_bytes<ByteEnd::kSiluSum, kTileVectors>(sums, rows, out, row, column,
-                                                           panel_columns);
+      return finish_bytes<ByteEnd::kSiluSum, kTileVectors>(sums, rows, out, row, column);
   }
 }
 
@@ -202,79 +180,132 @@ void finish_to_bytes(const int32_t* sums, size_t rows, const IntegerResults& out
 // from which the columns that there are are copied to the output.
 template <size_t kTileVectors>
 [[gnu::noinline]] void finish_last_bytes(const int32_t* sums, size_t rows,
-                                         const IntegerResults& out, size_t row, size_t column,
-                                         size_t panel_columns) {
-  constexpr size_t kPanels = kTileVectors / kPanelVectors, kColumns = kPanels * kPanelWidth;
+                                         const IntegerResults& out, size_t row, size_t column) {
+  constexpr size_t kColumns = kTileVectors * kLanes;
   alignas(64) float scales[kColumns] = {};
   alignas(64) uint8_t bytes[kMaxTileRows * kColumns], residual[kMaxTileRows * kColumns] = {};
-  const bool has_residual = out.epilogue.residual != nullptr;
-  // Calls f(column of the copy, column of the output) for all that there are.
-  const auto for_each_column = [&](const auto& f) {
-    for (size_t j = 0; j < kColumns; ++j) {
-      const size_t to = column + j / kPanelWidth * panel_columns + j % kPanelWidth;
-      if (to < out.columns) f(j, to);
-    }
-  };
-  for_each_column([&](size_t from, size_t to) {
-    scales[from] = out.scales[to];
-    for (size_t r = 0; has_residual && r < rows; ++r)
-      residual[r * kColumns + from] =
-          out.epilogue.residual[(row + r) * out.epilogue.residual_stride + to];
-  });
-  IntegerResults copy = out;
+  const IntegerResults part = part_of(out, row, column);
+  IntegerResults copy = part;
   copy.c.bytes = bytes;
-  copy.stride = copy.columns = copy.epilogue.residual_stride = kColumns;
+  copy.stride = copy.epilogue.residual_stride = kColumns;
   copy.scales = scales;
-  if (has_residual) copy.epilogue.residual = residual;
-  finish_to_bytes<kTileVectors>(sums, rows, copy, 0, 0, kPanelWidth);
-  for_each_column([&](size_t from, size_t to) {
-    for (size_t r = 0; r < rows; ++r)
-      out.c.bytes[(row + r) * out.stride + to] = bytes[r * kColumns + from];
-  });
+  for (size_t j = 0; j < part.columns; ++j) scales[j] = part.scales[j];
+  if (part.epilogue.residual != nullptr) {
+    copy.epilogue.residual = residual;
+    for (size_t r = 0; r < rows; ++r) {
+      const uint8_t* from = part.epilogue.residual + r * part.epilogue.residual_stride;
+      for (size_t j = 0; j < part.columns; ++j) residual[r * kColumns + j] = from[j];
+    }
+  }
+  finish_to_bytes<kTileVectors>(sums, rows, copy, 0, 0);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t j = 0; j < part.columns; ++j)
+      part.c.bytes[r * part.stride + j] = bytes[r * kColumns + j];
+  }
 }
 
-// Finishes a panel of sums [rows][stride] to floats.
-[[gnu::noinline]] void finish_floats(const int32_t* sums, size_t stride, size_t rows,
-                                     const IntegerResults& out) {
+// t of a sum in memory, for floats; `lanes` columns and residuals are read.
+[[gnu::always_inline]] inline Floats finished_float(Integers sum, const IntegerResults& out,
+                                                    size_t row, size_t column, size_t lanes) {
   const IntegerEpilogue& epilogue = out.epilogue;
-  const size_t columns = min_size(kPanelWidth, out.columns);
-  for (size_t row = 0; row < rows; ++row) {
-    for (size_t column = 0; column < columns; column += kLanes) {
-      const size_t lanes = min_size(kLanes, columns - column);
-      Floats t = Primitives::to_floats(Integers::load_aligned(sums + row * stride + column));
-      t = Primitives::rounded(t * load_partial(out.scales + column, lanes));
-      if (epilogue.residual != nullptr) {
-        uint8_t bytes[kLanes] = {};
-        const uint8_t* residual = epilogue.residual + row * epilogue.residual_stride + column;
-        for (size_t i = 0; i < lanes; ++i) bytes[i] = residual[i];
-        const Integers centred = Primitives::load_bytes(bytes) - Integers(epilogue.residual_zero);
-        t += Primitives::rounded(Primitives::to_floats(centred) * Floats(epilogue.residual_scale));
-      }
-      if (epilogue.activation == Activation::kRelu) t = Primitives::max(t, Floats(0.0f));
-      store_partial(out.c.floats + row * out.stride + column, t, lanes);
+  Floats t =
+      Primitives::rounded(Primitives::to_floats(sum) * load_partial(out.scales + column, lanes));
+  if (epilogue.residual != nullptr) {
+    uint8_t bytes[kLanes] = {};
+    const uint8_t* residual = epilogue.residual + row * epilogue.residual_stride + column;
+    for (size_t i = 0; i < lanes; ++i) bytes[i] = residual[i];
+    const Integers centred = Primitives::load_bytes(bytes) - Integers(epilogue.residual_zero);
+    t += Primitives::rounded(Primitives::to_floats(centred) * Floats(epilogue.residual_scale));
+  }
+  return epilogue.activation == Activation::kRelu ? Primitives::max(t, Floats(0.0f)) : t;
+}
+
+// Finishes sums [rows][kTileVectors * kLanes] to floats.
+template <size_t kTileVectors>
+[[gnu::noinline]] void finish_floats(const int32_t* sums, size_t rows, const IntegerResults& out,
+                                     size_t first_row, size_t first_column) {
+  for (size_t r = 0; r < rows; ++r) {
+    float* c = out.c.floats + (first_row + r) * out.stride;
+    for (size_t v = 0; v < kTileVectors; ++v) {
+      const size_t column = first_column + v * kLanes;
+      const size_t lanes = columns_at(out.columns, column);
+      if (lanes == 0) break;
+      const Integers sum = Integers::load_aligned(sums + (r * kTileVectors + v) * kLanes);
+      store_partial(c + column, finished_float(sum, out, first_row + r, column, lanes), lanes);
     }
   }
 }
 
+// Finishes a tile of whole panels in registers.
+template <ByteEnd kEnd, size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void finish_in_registers(Integers (&acc)[kRows][kVectors],
+                                                       const IntegerResults& out, size_t row,
+                                                       size_t column) {
+  using In = Group<kVectors>;
+  const ByteFinisher<kEnd, kVectors> finisher(out, row, column);
+  const auto sum_at = [&](size_t r, size_t v) __attribute__((always_inline)) { return acc[r][v]; };
+#pragma GCC unroll 16
+  for (size_t r = 0; r < kRows; r += In::kRows) {
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; v += In::kVectors) finisher.finish(r, v, kRows, sum_at);
+  }
+}
+
+// Finishes a tile to floats in registers, without a residual.
+template <size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void finish_floats_in_registers(Integers (&acc)[kRows][kVectors],
+                                                              const IntegerResults& out, size_t row,
+                                                              size_t first_column) {
+  const Floats floor(out.epilogue.activation == Activation::kRelu ? 0.0f : -__builtin_huge_valf());
+  float* c = out.c.floats + row * out.stride + first_column;
+#pragma GCC unroll 16
+  for (size_t v = 0; v < kVectors; ++v) {
+    const size_t column = first_column + v * kLanes;
+    const size_t lanes = columns_at(out.columns, column);
+    const Floats scale = load_partial(out.scales + column, lanes);
+    Floats y[kRows];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; ++r)
+      y[r] = Primitives::max(Primitives::to_floats(acc[r][v]) * scale, floor);
+    if (lanes == kLanes) {
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r) store(c + r * out.stride + v * kLanes, y[r]);
+    } else {
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r)
+        Primitives::store_partial(c + r * out.stride + v * kLanes, y[r], lanes);
+    }
+  }
+}
+
+// Finishes a tile, whose panels are side by side.
 template <size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void finish_integer_tile(Integers (&acc)[kRows][kVectors],
                                                        const IntegerResults& out, size_t row,
-                                                       size_t column, size_t panel_columns) {
-  constexpr size_t kPanels = kVectors / kPanelVectors;
+                                                       size_t column) {
+  const bool is_whole = column + kVectors * kLanes <= out.columns;
+  if (kRows == Primitives::kTile.mr && out.c.bytes == nullptr && out.epilogue.residual == nullptr)
+    return finish_floats_in_registers(acc, out, row, column);
+  // With 16 registers, sums would leave no room for the epilogue.
+  if (kManyRegisters && kRows == Primitives::kTile.mr && is_whole && out.c.bytes != nullptr) {
+    switch (end_of(out.epilogue)) {
+      case ByteEnd::kPlain:
+        return finish_in_registers<ByteEnd::kPlain>(acc, out, row, column);
+      case ByteEnd::kPlainAfterSum:
+        return finish_in_registers<ByteEnd::kPlainAfterSum>(acc, out, row, column);
+      case ByteEnd::kSilu:
+        return finish_in_registers<ByteEnd::kSilu>(acc, out, row, column);
+      default:
+        break;
+    }
+  }
   alignas(64) int32_t sums[kRows * kVectors * kLanes];
 #pragma GCC unroll 64
   for (size_t i = 0; i < kRows * kVectors; ++i)
     acc[i / kVectors][i % kVectors].store_aligned(sums + i * kLanes);
-  if (out.c.bytes == nullptr) {
-    for (size_t panel = 0; panel < kPanels; ++panel) {
-      finish_floats(sums + panel * kPanelWidth, kVectors * kLanes, kRows,
-                    part_of(out, row, column + panel * panel_columns));
-    }
-  } else if (column + (kPanels - 1) * panel_columns + kPanelWidth <= out.columns) {
-    finish_to_bytes<kVectors>(sums, kRows, out, row, column, panel_columns);
-  } else {
-    finish_last_bytes<kVectors>(sums, kRows, out, row, column, panel_columns);
-  }
+  if (out.c.bytes == nullptr) return finish_floats<kVectors>(sums, kRows, out, row, column);
+  is_whole ? finish_to_bytes<kVectors>(sums, kRows, out, row, column)
+           : finish_last_bytes<kVectors>(sums, kRows, out, row, column);
 }
 
 }  // namespace

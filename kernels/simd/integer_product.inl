@@ -34,15 +34,16 @@ struct IntegerProduct : QuadProduct {
   using Output = IntegerResults;
   static constexpr TileShape kTile = Primitives::kTile;
   static constexpr size_t kPlanes = 1;
+  // Bytes of panels side by side are stored together. Layers of a few rows are none of the graph's.
+  static constexpr bool kHasStreams = false;
 
   // Sums begin with the bias, and with what add_dots takes away from them.
   template <size_t kRows, size_t kVectors>
   [[gnu::always_inline]] static void begin(Integers (&acc)[kRows][kVectors],
-                                           const IntegerResults& out, size_t column,
-                                           size_t panel_columns) {
+                                           const IntegerResults& out, size_t column, size_t) {
 #pragma GCC unroll 16
     for (size_t v = 0; v < kVectors; ++v) {
-      const size_t at = column + v / kPanelVectors * panel_columns + v % kPanelVectors * kLanes;
+      const size_t at = column + v * kLanes;
       const size_t count = columns_at(out.columns, at);
       Integers start = load_partial(out.epilogue.bias + at, count);
       if (Primitives::kByteOffset != 0)
@@ -54,8 +55,8 @@ struct IntegerProduct : QuadProduct {
   template <bool kInRegisters, size_t kRows, size_t kVectors>
   [[gnu::always_inline]] static void finish(Integers (&acc)[kRows][kVectors],
                                             const IntegerResults& out, size_t row, size_t column,
-                                            size_t panel_columns) {
-    finish_integer_tile(acc, out, row, column, panel_columns);
+                                            size_t) {
+    finish_integer_tile(acc, out, row, column);
   }
 };
 

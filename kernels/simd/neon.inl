@@ -65,10 +65,9 @@ struct Primitives : plain::Primitives {
                                   vreinterpretq_u8_s16(vld1q_s16(table + 8))};
       return vreinterpretq_s16_u8(vqtbl2q_u8(bytes, places));
     };
-    const int16x8_t place =
-        vreinterpretq_s16_u16(vandq_u16(vshlq_n_u16(magnitude, 7), vdupq_n_u16(0x7fff)));
+    const int16x8_t place = vreinterpretq_s16_u16(vshlq_n_u16(magnitude, 7));
     const int16x8_t upper =
-        vaddq_s16(look_up(kSigmoidAt), vqrdmulhq_s16(look_up(kSigmoidRise), place));
+        vaddq_s16(look_up(kShiftedBegins.at), vqrdmulhq_s16(look_up(kSigmoidRise), place));
     // 32767 less that for negative numbers, which is to turn its 15 bits.
     const uint16x8_t turned = vshrq_n_u16(vreinterpretq_u16_s16(vshrq_n_s16(x, 15)), 1);
     const int16x8_t sigmoid =
@@ -81,8 +80,14 @@ struct Primitives : plain::Primitives {
     const uint16x8_t wide = vmovl_u8(vcreate_u8(four));
     return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide)));
   }
-  static Bytes load_panels(const uint8_t* const (&p)[1]) { return vld1q_u8(p[0]); }
-  static void store_panels(Bytes bytes, uint8_t* const (&p)[1], size_t) { vst1q_u8(p[0], bytes); }
+  template <size_t kRows>
+  static Bytes load_rows(const uint8_t* p, size_t, size_t) {
+    return vld1q_u8(p);
+  }
+  template <size_t kRows>
+  static void store_rows(Bytes bytes, uint8_t* p, size_t, size_t) {
+    vst1q_u8(p, bytes);
+  }
 };
 
 }  // namespace neon

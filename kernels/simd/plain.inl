@@ -125,10 +125,10 @@ struct Primitives {
   // static Shorts silu(Shorts x, Shorts factor): integer_silu() of integer_silu.h, and its
   // multiply_high_rounded() with the factor.
   // static Integers load_bytes(const uint8_t* p): kLanes bytes.
-  // static Bytes load_panels(const uint8_t* const (&p)[kPanelsOfBytes]): 16 bytes from each.
-  // static void store_panels(Bytes bytes, uint8_t* const (&p)[kPanelsOfBytes], size_t count):
-  // 16 bytes to each of the first `count`.
-  static constexpr size_t kPanelsOfBytes = 4 * kLanes / kPanelWidth;
+  // template <size_t kRows> static Bytes load_rows(const uint8_t* p, size_t stride, size_t count),
+  // static void store_rows(Bytes bytes, uint8_t* p, size_t stride, size_t count): a vector of bytes
+  // from or to kRows rows, of which there are the first `count`, at least 1. kRows is such that a
+  // row has 16 bytes or more.
 
   // silu() for instruction sets that look nothing up.
   template <class Shorts>

@@ -28,6 +28,8 @@ namespace {
 //   Output            where results go, with what the epilogue needs
 //   kTile             the largest tile, in rows of the output
 //   kPlanes           rows of elements that make a row of the output, side by side
+//   kHasStreams       whether the panels of a tile may lie apart (GemmSchedule::is_streaming); if
+//                     not, they are side by side
 //   kHasSiluTiles     whether SiLU is computed in registers, by tiles of its own
 //   kPrefetchesEachStep   whether unrolled tiles also exist in a form that prefetches at every
 //                     step, for products of few tiles
@@ -241,11 +243,12 @@ template <class Kind, class RowSource>
   const size_t panel_stride = depth * kPanelWidth;
   const size_t streams = kWidePanels<Kind>.of[rows];
   const size_t length = panel_end / streams;
+  const size_t apart = Kind::kHasStreams ? length : 1, step = Kind::kHasStreams ? 1 : streams;
   const TileContext<Kind> context = {
-      out, length * panel_stride, length * kPanelWidth, {nullptr, 0, 1}};
+      out, apart * panel_stride, apart * kPanelWidth, {nullptr, 0, 1}};
   source(0, rows, [&]<class Rows>(const Rows& tile_rows) {
     constexpr const TileSet<Kind, Rows>& set = kTiles<Kind, Rows, false>;
-    for (size_t panel = 0; panel < length; ++panel)
+    for (size_t i = 0, panel = 0; i < length; ++i, panel += step)
       set.wide[rows](tile_rows, panels + panel * panel_stride, context, 0, panel * kPanelWidth);
     for (size_t panel = length * streams; panel < panel_end; ++panel)
       set.narrow[rows](tile_rows, panels + panel * panel_stride, context, 0, panel * kPanelWidth);

@@ -76,11 +76,13 @@ struct Primitives : plain::Primitives {
     const __m128i zero = _mm_setzero_si128();
     return _mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero);
   }
-  static Bytes load_panels(const uint8_t* const (&p)[1]) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[0]));
+  template <size_t kRows>
+  static Bytes load_rows(const uint8_t* p, size_t, size_t) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }
-  static void store_panels(Bytes bytes, uint8_t* const (&p)[1], size_t) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p[0]), bytes);
+  template <size_t kRows>
+  static void store_rows(Bytes bytes, uint8_t* p, size_t, size_t) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
   }
 };
 

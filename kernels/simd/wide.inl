@@ -58,6 +58,7 @@ struct WideResults : Output {
 struct WideProduct : QuadProduct {
   using Output = WideResults;
   static constexpr size_t kPlanes = 2;
+  static constexpr bool kHasStreams = true;
   static constexpr TileShape kTile = {.mr = Primitives::kTile.mr / kPlanes,
                                       .nr_panels = Primitives::kTile.nr_panels,
                                       .unroll = Primitives::kTile.unroll};
