@@ -1,3 +1,6 @@
+// Pooling and upsampling of bytes. Loops over blocks of constant size are the compiler's to
+// vectorise: there is little arithmetic in them, and 64 bytes are a whole number of vectors
+// everywhere.
 #ifndef LIGHTCAP_KERNELS_SIMD_BYTE_POOL_INL_
 #define LIGHTCAP_KERNELS_SIMD_BYTE_POOL_INL_
 
@@ -5,6 +8,17 @@
 
 namespace lightcap::internal {
 namespace {
+
+constexpr size_t kByteBlock = 64;
+
+// Calls f(count, channel) for blocks of channels: `count` is a constant where a block is whole.
+template <class F>
+[[gnu::always_inline]] inline void for_each_block(size_t channels, const F& f) {
+  size_t c = 0;
+  for (; c + kByteBlock <= channels; c += kByteBlock) f(kByteBlock, c);
+  for (; c + kByteBlock / 4 <= channels; c += kByteBlock / 4) f(kByteBlock / 4, c);
+  if (c < channels) f(channels - c, c);
+}
 
 void byte_average_pool(const BytePoolArgs& args) {
   for (size_t y = args.first_row; y < args.first_row + args.rows; ++y) {
@@ -14,10 +28,16 @@ void byte_average_pool(const BytePoolArgs& args) {
       const uint8_t* lower = upper + args.input_row_stride;
       uint8_t* output = args.output + y * args.output_row_stride + x * args.output_pixel_stride;
       const size_t next = args.input_pixel_stride;
-      for (size_t c = 0; c < args.channels; ++c) {
-        const int sum = upper[c] + upper[next + c] + lower[c] + lower[next + c];
-        output[c] = static_cast<uint8_t>((sum + 2) >> 2);
-      }
+      for_each_block(
+          args.channels, [&](size_t count, size_t c) __attribute__((always_inline)) {
+            uint8_t means[kByteBlock];
+            for (size_t i = 0; i < count; ++i) {
+              const auto sum = static_cast<uint16_t>(upper[c + i] + upper[next + c + i] +
+                                                     lower[c + i] + lower[next + c + i] + 2);
+              means[i] = static_cast<uint8_t>(sum >> 2);
+            }
+            __builtin_memcpy(output + c, means, count);
+          });
     }
   }
 }
@@ -34,17 +54,19 @@ void byte_max_pool(const BytePoolArgs& args) {
       const size_t x_end =
           min_size(left + args.window - min_size(args.padding, left + args.window), args.width);
       uint8_t* output = args.output + oy * args.output_row_stride + ox * args.output_pixel_stride;
-      for (size_t c = 0; c < args.channels; ++c) {
-        uint8_t most = 0;
-        for (size_t y = y_begin; y < y_end; ++y) {
-          for (size_t x = x_begin; x < x_end; ++x) {
-            const uint8_t byte =
-                args.input[y * args.input_row_stride + x * args.input_pixel_stride + c];
-            most = byte > most ? byte : most;
-          }
-        }
-        output[c] = most;
-      }
+      for_each_block(
+          args.channels, [&](size_t count, size_t c) __attribute__((always_inline)) {
+            uint8_t most[kByteBlock] = {};
+            for (size_t y = y_begin; y < y_end; ++y) {
+              for (size_t x = x_begin; x < x_end; ++x) {
+                const uint8_t* pixel =
+                    args.input + y * args.input_row_stride + x * args.input_pixel_stride + c;
+                for (size_t i = 0; i < count; ++i)
+                  most[i] = pixel[i] > most[i] ? pixel[i] : most[i];
+              }
+            }
+            __builtin_memcpy(output + c, most, count);
+          });
     }
   }
 }
@@ -56,10 +78,15 @@ void byte_upsample(const ByteUpsampleArgs& args) {
       uint8_t* upper =
           args.output + 2 * y * args.output_row_stride + 2 * x * args.output_pixel_stride;
       uint8_t* lower = upper + args.output_row_stride;
-      for (size_t c = 0; c < args.channels; ++c) {
-        upper[c] = upper[args.output_pixel_stride + c] = input[c];
-        lower[c] = lower[args.output_pixel_stride + c] = input[c];
-      }
+      for_each_block(
+          args.channels, [&](size_t count, size_t c) __attribute__((always_inline)) {
+            uint8_t bytes[kByteBlock];
+            __builtin_memcpy(bytes, input + c, count);
+            __builtin_memcpy(upper + c, bytes, count);
+            __builtin_memcpy(upper + args.output_pixel_stride + c, bytes, count);
+            __builtin_memcpy(lower + c, bytes, count);
+            __builtin_memcpy(lower + args.output_pixel_stride + c, bytes, count);
+          });
     }
   }
 }

@@ -10,41 +10,60 @@
 namespace lightcap::internal {
 namespace {
 
+// The largest |x[k]| of `columns` numbers, by its bits: without a sign they are in the order of the
+// numbers, infinity and NaN last.
+inline int32_t largest_bits_of(const float* x, size_t columns) {
+  Integers most(0);
+  for (size_t k = 0; k < columns; k += kLanes) {
+    const Floats next = load_partial(x + k, min_size(kLanes, columns - k));
+    most = xsimd::max(most, bits_of(next) & Integers(0x7fffffff));
+  }
+  alignas(64) int32_t lanes[kLanes];
+  most.store_aligned(lanes);
+  int32_t largest = lanes[0];
+  for (size_t i = 1; i < kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
+  return largest;
+}
+
+// Writes v = rint(x[k] * factor) of `columns` numbers, at most 4 * kLanes, as its two bytes.
+[[gnu::always_inline]] inline void split_bytes(const float* x, Floats factor, size_t columns,
+                                               typename Primitives::Bytes& high,
+                                               typename Primitives::Bytes& low) {
+  Integers v[4];
+#pragma GCC unroll 4
+  for (size_t i = 0; i < 4; ++i) {
+    const size_t lanes = columns_at(columns, i * kLanes);
+    // With 128 more, the upper byte is high, and the lower one is low + 128.
+    v[i] = Primitives::to_integers(load_partial(x + i * kLanes, lanes) * factor) + Integers(128);
+  }
+  Primitives::split(Primitives::pack(v[0], v[1]), Primitives::pack(v[2], v[3]), high, low);
+}
+
 void quantize_rows(const QuantizeRowsArgs& args) {
+  constexpr size_t kBytes = 4 * kLanes;
+  constexpr int32_t kInfinityBits = 0x7f800000;
   const size_t depth = panel_depth(args.columns, DataType::kI8);
   for (size_t row = 0; row < args.rows; ++row) {
     const float* x = args.x + row * args.x_stride;
-    uint8_t* high = args.planes + 2 * row * depth;
-    uint8_t* low = high + depth;
-    // The bits of floats without a sign are in the order of the numbers, infinity and NaN last.
-    Integers most(0);
-    for (size_t k = 0; k < args.columns; k += kLanes) {
-      const size_t lanes = min_size(kLanes, args.columns - k);
-      most = xsimd::max(most, bits_of(load_partial(x + k, lanes)) & Integers(0x7fffffff));
-    }
-    alignas(64) int32_t bits[kLanes];
-    most.store_aligned(bits);
-    int32_t largest_bits = 0;
-    for (size_t i = 0; i < kLanes; ++i)
-      largest_bits = bits[i] > largest_bits ? bits[i] : largest_bits;
+    uint8_t* planes = args.planes + 2 * row * depth;
+    const int32_t largest_bits = largest_bits_of(x, args.columns);
     const float largest = __builtin_bit_cast(float, largest_bits);
-    const bool is_finite = largest_bits < 0x7f800000;
+    const bool is_finite = largest_bits < kInfinityBits;
     const bool is_zero = largest < kSmallestWide;
     args.scales[row] = !is_finite ? __builtin_nanf("") : is_zero ? 0.0f : largest / kLargestWide;
     const Floats factor(is_zero || !is_finite ? 0.0f : kLargestWide / largest);
+    typename Primitives::Bytes high, low;
     size_t k = 0;
-    for (; k < args.columns; k += kLanes) {
-      const size_t lanes = min_size(kLanes, args.columns - k);
-      // v + 2^15 + 2^7 has high + 128 and low + 128 as its bytes.
-      Integers v(0x8080);
-      if (!is_zero && is_finite) v += Primitives::to_integers(load_partial(x + k, lanes) * factor);
-      v.store_aligned(bits);
-      for (size_t i = 0; i < lanes; ++i) {
-        high[k + i] = static_cast<uint8_t>(bits[i] >> 8);
-        low[k + i] = static_cast<uint8_t>(bits[i]);
-      }
+    for (; k + kBytes <= args.columns; k += kBytes) {
+      split_bytes(x + k, factor, kBytes, high, low);
+      Primitives::template store_rows<1>(high, planes + k, 0, 1);
+      Primitives::template store_rows<1>(low, planes + depth + k, 0, 1);
     }
-    for (k = args.columns; k < depth; ++k) high[k] = low[k] = 128;
+    if (k == args.columns) continue;
+    // Behind the last column v is 0, of which both bytes are 128.
+    split_bytes(x + k, factor, args.columns - k, high, low);
+    __builtin_memcpy(planes + k, &high, depth - k);
+    __builtin_memcpy(planes + depth + k, &low, depth - k);
   }
 }
 
