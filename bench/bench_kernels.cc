@@ -36,13 +36,17 @@ constexpr size_t kMaxCopies = 64;
 Peaks peaks_of(const IsaInfo& isa) {
   static ThreadPool pool(1);
   static const double bytes = measure_peak_bytes(pool);
-  static std::map<std::string, double> flops;
-  const auto [at, is_new] = flops.try_emplace(isa.name);
-  if (is_new) at->second = measure_peak_flops(*isa.table, pool);
-  return {at->second, bytes};
+  static std::map<std::string, Peaks> peaks;
+  const auto [at, is_new] = peaks.try_emplace(isa.name);
+  if (is_new) {
+    at->second = {measure_peak_flops(*isa.table, pool), measure_peak_integer_ops(*isa.table, pool),
+                  bytes};
+  }
+  return at->second;
 }
 
-void count(benchmark::State& state, double flops, double bytes, const Peaks& peaks) {
+// `peak` is the machine's rate of the operations of which there are `flops`.
+void count(benchmark::State& state, double flops, double bytes, double peak, const Peaks& peaks) {
   const auto rate = [](double amount) {
     return Counter(amount, Counter::kIsIterationInvariantRate);
   };
@@ -51,9 +55,9 @@ void count(benchmark::State& state, double flops, double bytes, const Peaks& pea
   state.counters["GFLOP/s"] = rate(flops / 1e9);
   state.counters["GB/s"] = rate(bytes / 1e9);
   if (flops == 0) return;
-  const double roofline = std::min(peaks.flops, flops / bytes * peaks.bytes);
+  const double roofline = std::min(peak, flops / bytes * peaks.bytes);
   state.counters["roofline_GFLOP/s"] = roofline / 1e9;
-  state.counters["%peak"] = rate(100 * flops / peaks.flops);
+  state.counters["%peak"] = rate(100 * flops / peak);
   state.counters["%roofline"] = rate(100 * flops / roofline);
 }
 
@@ -72,7 +76,8 @@ void bench_case(benchmark::State& state, const CaseFactory& factory, const IsaIn
     next = (next + 1) % copies.size();
     benchmark::ClobberMemory();
   }
-  count(state, flops, bytes, peaks);
+  count(state, flops, bytes, copies[0]->multiplies_integers() ? peaks.integer_ops : peaks.flops,
+        peaks);
 }
 
 // encoder/image_encoder.conv2/winograd4/112x112x32-32
@@ -101,7 +106,7 @@ void bench_layer(benchmark::State& state, const LayerShape& shape, const std::st
     problem->run(*isa.table);
     benchmark::ClobberMemory();
   }
-  count(state, problem->flops(), problem->bytes(), peaks);
+  count(state, problem->flops(), problem->bytes(), peaks.flops, peaks);
   if (error != 0) state.counters["error/rms"] = error;  // against direct convolution
 }
 
@@ -139,6 +144,8 @@ void register_all() {
     const Peaks peaks = peaks_of(isa);
     benchmark::AddCustomContext(std::string("peak_gflop_s_") + isa.name,
                                 std::to_string(peaks.flops / 1e9));
+    benchmark::AddCustomContext(std::string("peak_integer_gop_s_") + isa.name,
+                                std::to_string(peaks.integer_ops / 1e9));
     if (i == 0) benchmark::AddCustomContext("peak_gb_s", std::to_string(peaks.bytes / 1e9));
   }
 }

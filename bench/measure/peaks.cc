@@ -41,7 +41,38 @@ struct TileProduct {
             .rows = rows,
             .epilogue = {}};
   }
-  double flops() const { return 2.0 * static_cast<double>(rows * kColumns * kDepth); }
+  void run(const KernelTable& kernels) const { kernels.gemm(args); }
+  double operations() const { return 2.0 * static_cast<double>(rows * kColumns * kDepth); }
+};
+
+// The same tile with quads of bytes in the place of floats, four times as deep.
+struct IntegerTileProduct {
+  static constexpr size_t kColumns = TileProduct::kColumns, kDepth = kQuad * TileProduct::kDepth;
+  size_t rows;
+  Block memory;
+  std::vector<float> scales;
+  std::vector<int32_t> bias;
+  IntegerGemmArgs args;
+
+  explicit IntegerTileProduct(const KernelTable& kernels)
+      : rows(kernels.tile_rows),
+        memory(allocate_block(panel_elements(kColumns, kDepth, DataType::kI8) +
+                              rows * (kDepth + kColumns))),
+        scales(kColumns, 1e-4f),
+        bias(kColumns) {
+    auto* const panels = static_cast<uint8_t*>(memory.get());
+    uint8_t* const a = panels + panel_elements(kColumns, kDepth, DataType::kI8);
+    std::fill(panels, a + rows * kDepth, uint8_t{1});
+    args = {.a = a,
+            .a_stride = kDepth,
+            .weights = {panels, kColumns, kDepth, DataType::kI8, scales.data(), bias.data()},
+            .c = {.bytes = a + rows * kDepth},
+            .c_stride = kColumns,
+            .rows = rows,
+            .epilogue = {.bias = bias.data()}};
+  }
+  void run(const KernelTable& kernels) const { kernels.integer_gemm(args); }
+  double operations() const { return 2.0 * static_cast<double>(rows * kColumns * kDepth); }
 };
 
 // Results that nobody needs go here, so that they are computed.
@@ -65,15 +96,15 @@ double best_rate(ThreadPool& pool, size_t tasks, double amount, F&& task) {
   return best * pool.threads();
 }
 
-}  // namespace
-
-double measure_peak_flops(const KernelTable& kernels, ThreadPool& pool) {
+// The rate at which all threads together multiply such products.
+template <class Product>
+double measure_peak(const KernelTable& kernels, ThreadPool& pool) {
   const size_t tasks = kTasksPerThread * static_cast<size_t>(pool.threads());
-  std::vector<TileProduct> products;
+  std::vector<Product> products;
   products.reserve(tasks);
   for (size_t i = 0; i < tasks; ++i) products.emplace_back(kernels);
   const auto multiply = [&](size_t task, size_t rounds) {
-    for (size_t round = 0; round < rounds; ++round) kernels.gemm(products[task].args);
+    for (size_t round = 0; round < rounds; ++round) products[task].run(kernels);
   };
   size_t rounds = 8;
   for (;; rounds *= 2) {
@@ -81,8 +112,18 @@ double measure_peak_flops(const KernelTable& kernels, ThreadPool& pool) {
     multiply(0, rounds);
     if (platform::thread_seconds() - start >= kTaskSeconds) break;
   }
-  return best_rate(pool, tasks, products[0].flops() * static_cast<double>(rounds),
+  return best_rate(pool, tasks, products[0].operations() * static_cast<double>(rounds),
                    [&](size_t task) { multiply(task, rounds); });
+}
+
+}  // namespace
+
+double measure_peak_flops(const KernelTable& kernels, ThreadPool& pool) {
+  return measure_peak<TileProduct>(kernels, pool);
+}
+
+double measure_peak_integer_ops(const KernelTable& kernels, ThreadPool& pool) {
+  return measure_peak<IntegerTileProduct>(kernels, pool);
 }
 
 // Several streams at once, from huge pages, as a caption's weights are read. One stream, or small

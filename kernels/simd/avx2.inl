@@ -13,6 +13,11 @@ namespace avx2 {
 // From kFirstLanes + 8 - n on: a mask of the first n lanes.
 alignas(64) constexpr int32_t kFirstLanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 
+struct Ones {
+  alignas(32) int16_t ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+};
+constexpr Ones kOnes;
+
 // The lower and the upper bytes of one of integer_silu.h's tables.
 struct PieceBytes {
   alignas(16) uint8_t low[kSigmoidPieces] = {}, high[kSigmoidPieces] = {};
@@ -65,9 +70,13 @@ struct Primitives : plain::Primitives {
   }
 
   static Integers to_integers(Floats x) { return _mm256_cvtps_epi32(x); }
+  // Twelve sums, two vectors of weights, a row's bytes and the pairs are 16 registers: ones are an
+  // operand from memory.
   static void add_dots(Integers& sum, Integers row, Integers weights) {
-    const __m256i pairs = _mm256_maddubs_epi16(row, weights);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    __m256i pairs = _mm256_maddubs_epi16(row, weights), in_place = sum;
+    asm("vpmaddwd %1, %0, %0" : "+x"(pairs) : "m"(kOnes));
+    asm("vpaddd %1, %0, %0" : "+x"(in_place) : "x"(pairs));
+    sum = in_place;
   }
 
   using Shorts = __m256i;

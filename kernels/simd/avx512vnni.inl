@@ -9,8 +9,12 @@ namespace {
 namespace avx512vnni {
 
 struct Primitives : avx512::Primitives {
+  // The compiler would let many sums change registers, and spill some; this keeps each where it is.
   static void add_dots(Integers& sum, Integers row, Integers weights) {
-    sum = _mm512_dpbusd_epi32(sum, row, weights);
+    const __m512i x = row, y = weights;
+    __m512i in_place = sum;
+    asm("vpdpbusd %2, %1, %0" : "+v"(in_place) : "v"(x), "v"(y));
+    sum = in_place;
   }
 };
 

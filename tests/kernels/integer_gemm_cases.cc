@@ -35,6 +35,7 @@ class IntegerGemmCase : public KernelCase {
     output_.forget();
   }
   std::string compare() override { return output_.compare(); }
+  bool multiplies_integers() const override { return true; }
   double flops() const override {
     return 2.0 * static_cast<double>(shape_.rows * shape_.depth * shape_.columns);
   }

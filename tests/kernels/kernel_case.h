@@ -27,6 +27,8 @@ class KernelCase {
   // The cost of one run: floating-point operations (a multiply-add is two), and bytes that have to
   // move between memory and core when nothing is cached.
   virtual double flops() const = 0;
+  // True if these are operations of integer products, which have a peak of their own.
+  virtual bool multiplies_integers() const { return false; }
   virtual double bytes() const = 0;
 };
 

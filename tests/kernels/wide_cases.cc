@@ -153,6 +153,7 @@ class WideGemmCase : public KernelCase {
       return 8 * kUnit * (after + 2) + kUnit * (after + 1);
     });
   }
+  bool multiplies_integers() const override { return true; }
   double flops() const override {
     return 4.0 * static_cast<double>(shape_.rows * shape_.depth * shape_.columns);
   }
@@ -225,6 +226,7 @@ class WideHeadLogitsCase : public KernelCase {
     const std::string wrong_logits = logits_.compare([](size_t, size_t) { return 0.0; });
     return difference.empty() ? wrong_logits : difference;
   }
+  bool multiplies_integers() const override { return true; }
   double flops() const override {
     return 4.0 * static_cast<double>(logits_.actual.rows * weights_.matrix().depth *
                                      logits_.actual.columns);
