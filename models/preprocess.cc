@@ -12,14 +12,6 @@ constexpr float kGrey = 114.0f / 255.0f;
 // The fourth byte of the encoder's pixels, see kBytePixel.
 constexpr uint8_t kInside = 255;
 
-constexpr ValueTable unit_table() {
-  ValueTable table = {};
-  for (auto& channel : table) {
-    for (size_t p = 0; p < channel.size(); ++p) channel[p] = static_cast<float>(p) / 255.0f;
-  }
-  return table;
-}
-
 // Python's round(): halves go to the even neighbour. The default rounding mode does that.
 size_t round_half_even(double x) { return static_cast<size_t>(std::max(std::nearbyint(x), 0.0)); }
 
@@ -132,8 +124,7 @@ void pad_letterbox(const TensorOf<T>& out, const LetterboxGeometry& geometry,
 
 void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
                     Arena& arena, ThreadPool& pool, const Tensor& out) {
-  static constexpr ValueTable kUnit = unit_table();
-  resize_bilinear(image, size, arena, pool, TableRows(picture_of(out, geometry), kUnit));
+  resize_bilinear(image, size, arena, pool, UnitRows(picture_of(out, geometry)));
   if (!arena.planning()) pad_letterbox<float>(out, geometry, {kGrey, kGrey, kGrey});
 }
 

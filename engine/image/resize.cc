@@ -266,6 +266,11 @@ void TableRows::write(size_t y, const uint8_t* rgb) const {
     for (size_t c = 0; c < 3; ++c) to[3 * x + c] = table_[c][rgb[3 * x + c]];
 }
 
+void UnitRows::write(size_t y, const uint8_t* rgb) const {
+  float* to = out_.data + y * out_.row_stride;
+  for (size_t i = 0; i < 3 * width; ++i) to[i] = static_cast<float>(rgb[i]) / 255.0f;
+}
+
 void ByteRows::write(size_t y, const uint8_t* rgb) const {
   uint8_t* to = out_.data + y * out_.row_stride;
   for (size_t x = 0; x < width; ++x) {

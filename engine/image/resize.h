@@ -49,6 +49,16 @@ class TableRows final : public ResizedRows {
   const ValueTable& table_;
 };
 
+// out [height][width][3] = value / 255.
+class UnitRows final : public ResizedRows {
+ public:
+  explicit UnitRows(const Tensor& out) : ResizedRows(out.width, out.height), out_(out) {}
+  void write(size_t y, const uint8_t* rgb) const override;
+
+ private:
+  const Tensor out_;
+};
+
 // out [height][width][4] = red, green, blue and `fourth`.
 class ByteRows final : public ResizedRows {
  public:
