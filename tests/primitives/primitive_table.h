@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace lightcap::internal::testing {
 
@@ -30,7 +31,25 @@ struct PrimitiveTable {
   void (*gelu)(const float* x, float* out);
   float (*sum_lanes)(const float* x);
   float (*max_lanes)(const float* x);
+
+  // Integers. Vectors of 32 bits have `lanes` lanes, those of bytes four times as many.
+  int32_t byte_offset;
+  void (*rounded_product_plus)(const float* x, const float* y, const float* z, float* out);
+  void (*to_integers)(const float* x, int32_t* out);
+  void (*add_dots)(int32_t* sum, const uint8_t* quad, const int8_t* weights);  // [lanes][4]
+  void (*load_bytes)(const uint8_t* p, int32_t* out);
+  // The four vectors x [4 * lanes] as 16-bit numbers, at least `floor`, plus `added`, as bytes.
+  void (*to_bytes)(const int32_t* x, int16_t floor, int16_t added, uint8_t* out);
+  // SiLU of x [4 * lanes], plus as many bytes.
+  void (*silu)(const int32_t* x, int16_t factor, const uint8_t* added, uint8_t* out);
+  void (*split)(const int32_t* x, uint8_t* high, uint8_t* low);
+  // For 1, 2 or 4 rows, as many as leave a row 16 bytes.
+  void (*load_rows)(size_t rows, const uint8_t* p, size_t stride, size_t count, uint8_t* out);
+  void (*store_rows)(size_t rows, const uint8_t* bytes, uint8_t* p, size_t stride, size_t count);
 };
+
+// The tables of this machine's instruction sets that this CPU supports.
+std::vector<const PrimitiveTable*> supported_tables();
 
 }  // namespace lightcap::internal::testing
 

@@ -39,6 +39,86 @@ void gelu_to(const float* x, float* out) { store(out, gelu(load(x))); }
 float sum_lanes_of(const float* x) { return sum_lanes(load(x)); }
 float max_lanes_of(const float* x) { return max_lanes(load(x)); }
 
+void rounded_product_plus_to(const float* x, const float* y, const float* z, float* out) {
+  store(out, Primitives::rounded(load(x) * load(y)) + load(z));
+}
+void to_integers_to(const float* x, int32_t* out) {
+  Primitives::to_integers(load(x)).store_unaligned(out);
+}
+void add_dots_to(int32_t* sum, const uint8_t* quad, const int8_t* weights) {
+  Integers in_place = load(sum);
+  Quad bytes;
+  __builtin_memcpy(&bytes, quad, sizeof bytes);
+  Primitives::add_dots(in_place, Primitives::broadcast(bytes),
+                       load(reinterpret_cast<const int32_t*>(weights)));
+  in_place.store_unaligned(sum);
+}
+void load_bytes_to(const uint8_t* p, int32_t* out) {
+  Primitives::load_bytes(p).store_unaligned(out);
+}
+
+using Shorts = typename Primitives::Shorts;
+using Bytes = typename Primitives::Bytes;
+
+void pack_shorts(const int32_t* x, Shorts& first, Shorts& second) {
+  first = Primitives::pack(load(x), load(x + kLanes));
+  second = Primitives::pack(load(x + 2 * kLanes), load(x + 3 * kLanes));
+}
+void to_bytes_to(const int32_t* x, int16_t floor, int16_t added, uint8_t* out) {
+  Shorts first, second;
+  pack_shorts(x, first, second);
+  first =
+      Primitives::add(Primitives::max(first, Primitives::shorts(floor)), Primitives::shorts(added));
+  second = Primitives::add(Primitives::max(second, Primitives::shorts(floor)),
+                           Primitives::shorts(added));
+  const Bytes bytes = Primitives::pack(first, second);
+  __builtin_memcpy(out, &bytes, sizeof bytes);
+}
+void silu_to(const int32_t* x, int16_t factor, const uint8_t* added, uint8_t* out) {
+  Shorts first, second, added_first, added_second;
+  pack_shorts(x, first, second);
+  Bytes bytes;
+  __builtin_memcpy(&bytes, added, sizeof bytes);
+  Primitives::unpack(bytes, added_first, added_second);
+  const Shorts factors = Primitives::shorts(factor);
+  bytes = Primitives::pack(Primitives::add(Primitives::silu(first, factors), added_first),
+                           Primitives::add(Primitives::silu(second, factors), added_second));
+  __builtin_memcpy(out, &bytes, sizeof bytes);
+}
+void split_to(const int32_t* x, uint8_t* high, uint8_t* low) {
+  Shorts first, second;
+  pack_shorts(x, first, second);
+  Bytes upper, lower;
+  Primitives::split(first, second, upper, lower);
+  __builtin_memcpy(high, &upper, sizeof upper);
+  __builtin_memcpy(low, &lower, sizeof lower);
+}
+template <size_t kRows>
+void load_rows_of(const uint8_t* p, size_t stride, size_t count, uint8_t* out) {
+  const Bytes bytes = Primitives::template load_rows<kRows>(p, stride, count);
+  __builtin_memcpy(out, &bytes, sizeof bytes);
+}
+void load_rows_to(size_t rows, const uint8_t* p, size_t stride, size_t count, uint8_t* out) {
+  if (rows == 1) return load_rows_of<1>(p, stride, count, out);
+  if constexpr (kLanes >= 8) {
+    if (rows == 2) return load_rows_of<2>(p, stride, count, out);
+  }
+  if constexpr (kLanes >= 16) {
+    if (rows == 4) return load_rows_of<4>(p, stride, count, out);
+  }
+}
+void store_rows_to(size_t rows, const uint8_t* in, uint8_t* p, size_t stride, size_t count) {
+  Bytes bytes;
+  __builtin_memcpy(&bytes, in, sizeof bytes);
+  if (rows == 1) return Primitives::template store_rows<1>(bytes, p, stride, count);
+  if constexpr (kLanes >= 8) {
+    if (rows == 2) return Primitives::template store_rows<2>(bytes, p, stride, count);
+  }
+  if constexpr (kLanes >= 16) {
+    if (rows == 4) return Primitives::template store_rows<4>(bytes, p, stride, count);
+  }
+}
+
 }  // namespace
 
 namespace primitives {
@@ -65,6 +145,16 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .gelu = gelu_to,
     .sum_lanes = sum_lanes_of,
     .max_lanes = max_lanes_of,
+    .byte_offset = Primitives::kByteOffset,
+    .rounded_product_plus = rounded_product_plus_to,
+    .to_integers = to_integers_to,
+    .add_dots = add_dots_to,
+    .load_bytes = load_bytes_to,
+    .to_bytes = to_bytes_to,
+    .silu = silu_to,
+    .split = split_to,
+    .load_rows = load_rows_to,
+    .store_rows = store_rows_to,
 };
 }  // namespace primitives
 }  // namespace lightcap::internal
