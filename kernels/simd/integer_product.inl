@@ -10,6 +10,15 @@
 namespace lightcap::internal {
 namespace {
 
+// The tile of products of quads, whose rows are `planes` rows of quads each.
+constexpr TileShape quad_tile(size_t planes) {
+  const size_t unroll =
+      Primitives::kQuadsOfRows > 1 ? Primitives::kQuadsOfRows : Primitives::kTile.unroll;
+  return {.mr = Primitives::kTile.mr / planes,
+          .nr_panels = Primitives::kTile.nr_panels,
+          .unroll = unroll};
+}
+
 // The part that all products of quads share.
 struct QuadProduct {
   using Element = Quad;
@@ -17,8 +26,11 @@ struct QuadProduct {
   using Sums = Integers;
   static constexpr bool kHasSiluTiles = false;
   static constexpr bool kPrefetchesEachStep = true;
+  static constexpr size_t kStepsOfRows = Primitives::kQuadsOfRows;
+  using RowSteps = typename Primitives::RowQuads;
   template <size_t kRows, size_t kVectors>
-  static constexpr bool kTakesRowsFirst = false;
+  static constexpr bool kTakesRowsFirst =
+      kManyRegisters&& kRows > 1 && kRows* kVectors + kVectors + 1 > Primitives::kRegisters;
 
   static Integers broadcast(Quad quad) { return Primitives::broadcast(quad); }
   static Integers load(const WeightQuad* p) {
@@ -28,11 +40,16 @@ struct QuadProduct {
   [[gnu::always_inline]] static void add(Integers& sum, Integers x, Integers weights) {
     Primitives::add_dots(sum, x, weights);
   }
+  static RowSteps load_rows(const Quad* p) { return Primitives::load_quads(p); }
+  template <size_t kStep>
+  [[gnu::always_inline]] static void add_of_rows(Integers& sum, RowSteps x, Integers weights) {
+    Primitives::template add_dots_of<kStep>(sum, x, weights);
+  }
 };
 
 struct IntegerProduct : QuadProduct {
   using Output = IntegerResults;
-  static constexpr TileShape kTile = Primitives::kTile;
+  static constexpr TileShape kTile = quad_tile(1);
   static constexpr size_t kPlanes = 1;
   // Bytes of panels side by side are stored together. Layers of a few rows are none of the graph's.
   static constexpr bool kHasStreams = false;

@@ -14,6 +14,12 @@ struct Primitives : neondot::Primitives {
   static void add_dots(Integers& sum, Integers row, Integers weights) {
     sum = vusdotq_s32(sum, vreinterpretq_u8_s32(row), vreinterpretq_s8_s32(weights));
   }
+  static Integers load_quads(const Quad* p) { return vreinterpretq_s32_u8(vld1q_u8(p->bytes)); }
+  template <size_t kQuadOfRow>
+  static void add_dots_of(Integers& sum, Integers quads, Integers weights) {
+    sum = vsudotq_laneq_s32(sum, vreinterpretq_s8_s32(weights), vreinterpretq_u8_s32(quads),
+                            kQuadOfRow);
+  }
 };
 
 }  // namespace neoni8mm

@@ -109,6 +109,15 @@ struct Primitives {
   static constexpr int32_t kByteOffset = 0;
   static Integers broadcast(Quad row) { return Integers(__builtin_bit_cast(int32_t, row)); }
 
+  // Instructions that multiply by one quad of a vector let kQuadsOfRows of a row be loaded as one:
+  // RowQuads load_quads(const Quad* p), and add_dots_of<i>(sum, quads, weights) is
+  // add_dots(sum, broadcast(p[i]), weights). Elsewhere it is 1, and nothing uses them.
+  static constexpr size_t kQuadsOfRows = 1;
+  using RowQuads = Integers;
+  static RowQuads load_quads(const Quad* p) { return broadcast(*p); }
+  template <size_t kQuadOfRow>
+  static void add_dots_of(Integers&, RowQuads, Integers) {}
+
   // Vectors of 4 * kLanes bytes and of 2 * kLanes 16-bit numbers, which take as much room as a
   // vector of floats. An instruction set has its own types, Bytes and Shorts, and these:
   //

@@ -38,6 +38,10 @@ namespace {
 //   begin(sums, output, column, panel_columns)   the sums before the first step
 //   broadcast(element), load(weights)   the factors of a step, as vectors
 //   add<is_unrolled>(sum, factor, weights)
+//   kStepsOfRows      1, or the steps whose factors of a row load_rows(elements) loads as one
+//   vector
+//                     where the loop is unrolled so often. add_of_rows<step>(sum, vector, weights)
+//                     takes its part
 //   finish<in_registers>(sums, output, row, column, panel_columns)   epilogue and store
 
 // The number of row pointers that the micro-kernel keeps in registers; others are reloaded from the
@@ -103,6 +107,34 @@ template <class Kind, size_t kRows, size_t kPanels, size_t kUnroll, size_t kPref
         Kind::template add<kUnroll != 1>(acc[r][v], x, weights[v]);
     }
   };
+  if constexpr (Kind::kStepsOfRows > 1 && kUnroll == Kind::kStepsOfRows) {
+    const size_t end = length / kUnroll * kUnroll;
+    for (size_t k = 0; k < end; k += kUnroll, panels += kUnroll * kPanelWidth) {
+      typename Kind::RowSteps x[kRows];
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; ++r) x[r] = Kind::load_rows(rows[r] + k);
+      const auto part = [&]<size_t kStep>() __attribute__((always_inline)) {
+        if (kPrefetchInterval != 0 && kStep % kPrefetchInterval == 0) {
+          __builtin_prefetch(prefetch.next, 0, 2);
+          prefetch.next += prefetch.bytes;
+        }
+#pragma GCC unroll 16
+        for (size_t v = 0; v < kVectors; ++v) {
+          const Sums weights = weights_at(panels + kStep * kPanelWidth, v);
+#pragma GCC unroll 16
+          for (size_t r = 0; r < kRows; ++r)
+            Kind::template add_of_rows<kStep>(acc[r][v], x[r], weights);
+        }
+      };
+      static_assert(kUnroll == 4);
+      part.template operator()<0>();
+      part.template operator()<1>();
+      part.template operator()<2>();
+      part.template operator()<3>();
+    }
+    for (size_t k = end; k < length; ++k, panels += kPanelWidth) step(k, panels);
+    return;
+  }
   constexpr size_t kFullRows = Kind::kTile.mr * Kind::kPlanes;
   constexpr bool kIsFullButLow =
       kRows < kFullRows && kRows * kPanels == kFullRows * Kind::kTile.nr_panels;
@@ -164,7 +196,9 @@ struct TileContext {
 template <class Kind, class Rows, bool kSiluInRegisters, size_t kRows, size_t kPanels>
 void compute_tile(const Rows& rows, const typename Kind::Weight* panels,
                   const TileContext<Kind>& context, size_t row, size_t column) {
-  constexpr size_t kUnroll = kPanels == 1 ? Kind::kTile.unroll : 1;
+  constexpr size_t kUnroll = Kind::kStepsOfRows > 1 ? Kind::kStepsOfRows
+                             : kPanels == 1         ? Kind::kTile.unroll
+                                                    : 1;
   constexpr size_t kElementRows = kRows * Kind::kPlanes;
   const size_t panel_stride = context.panel_stride;
   Prefetch prefetch = {context.prefetch.next, context.prefetch.bytes, context.prefetch.interval};

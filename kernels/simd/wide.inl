@@ -78,9 +78,7 @@ struct WideProduct : QuadProduct {
   using Output = WideResults;
   static constexpr size_t kPlanes = 2;
   static constexpr bool kHasStreams = true;
-  static constexpr TileShape kTile = {.mr = Primitives::kTile.mr / kPlanes,
-                                      .nr_panels = Primitives::kTile.nr_panels,
-                                      .unroll = Primitives::kTile.unroll};
+  static constexpr TileShape kTile = quad_tile(kPlanes);
 
   // Bytes are 128 more than what they stand for.
   template <size_t kRows, size_t kVectors>
