@@ -35,7 +35,9 @@
  * all defaults. A smaller size is that of an older caller: fields beyond it have their defaults, or
  * are not filled in. A larger size is that of a newer one: options that this library does not know
  * must be zero, else LIGHTCAP_ERROR_USAGE; it fills the unknown end of a result with zeros. Sizes
- * are checked before any work is done.
+ * are checked before any work is done. Elements of arrays may grow too: a result says how far apart
+ * they are, and lightcap_concept_at() finds one. docs/abi.md has what is promised from version to
+ * version.
  */
 #ifndef LIGHTCAP_H_
 #define LIGHTCAP_H_
@@ -67,7 +69,7 @@ typedef enum lightcap_status {
   LIGHTCAP_ERROR_MISMATCH = 9  /* command lines only: --verify found a difference */
 } lightcap_status;
 
-/* "0.1.0"; never freed. */
+/* "0.2.0"; never freed. */
 LIGHTCAP_API const char* lightcap_version(void);
 /* The last failure on this thread in words, one line; empty before one. Belongs to the thread,
  * and is valid until its next failure. */
@@ -193,8 +195,8 @@ typedef struct lightcap_concept {
   float box[4]; /* x1 y1 x2 y2, pixels of the (upright) image */
 } lightcap_concept;
 
-/* Milliseconds of wall-clock time. read_image is the reading and decoding of an image, 0 for
- * pixels; total is the whole call, read_image included. */
+/* Milliseconds of wall-clock time. Has these fields for ever. read_image is the reading and
+ * decoding of an image, 0 for pixels; total is the whole call, read_image included. */
 typedef struct lightcap_timings {
   double read_image, preprocess, detector, image_encoder, concepts, fusion_prefix, decoding, total;
 } lightcap_timings;
@@ -210,13 +212,17 @@ typedef struct lightcap_result {
       concepts; /* one for each proposal, best proposal first; labels may repeat */
   size_t concept_count;
   lightcap_timings timings_ms;
+  size_t concept_bytes; /* from one of the concepts to the next, see lightcap_concept_at() */
 } lightcap_result;
-#define LIGHTCAP_RESULT_INIT                                \
-  {                                                         \
-    sizeof(lightcap_result), NULL, 0.0, NULL, 0, NULL, 0, { \
-      0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0                \
-    }                                                       \
-  }
+#define LIGHTCAP_TIMINGS_INIT \
+  { 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0 }
+#define LIGHTCAP_RESULT_INIT \
+  { sizeof(lightcap_result), NULL, 0.0, NULL, 0, NULL, 0, LIGHTCAP_TIMINGS_INIT, 0 }
+
+/* The concept at `index`, right for a library whose concepts have more fields than this header
+ * knows. NULL beyond the last one, and of a NULL result. */
+LIGHTCAP_API const lightcap_concept* lightcap_concept_at(const lightcap_result* result,
+                                                         size_t index);
 
 /* The three functions below caption one picture. Beside the statuses that any function may return
  * there is LIGHTCAP_ERROR_INPUT: the picture is missing, unreadable, malformed or over a limit.

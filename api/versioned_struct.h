@@ -55,7 +55,8 @@ struct StructFields<lightcap_result> {
       LIGHTCAP_FIELD_END(struct_size),   LIGHTCAP_FIELD_END(caption),
       LIGHTCAP_FIELD_END(score),         LIGHTCAP_FIELD_END(tokens),
       LIGHTCAP_FIELD_END(token_count),   LIGHTCAP_FIELD_END(concepts),
-      LIGHTCAP_FIELD_END(concept_count), LIGHTCAP_FIELD_END(timings_ms)};
+      LIGHTCAP_FIELD_END(concept_count), LIGHTCAP_FIELD_END(timings_ms),
+      LIGHTCAP_FIELD_END(concept_bytes)};
 };
 
 #undef LIGHTCAP_FIELD_END
@@ -110,6 +111,17 @@ void give_result(const Result& result, Result& out) {
   if (size > sizeof result) {
     std::memset(reinterpret_cast<uint8_t*>(&out) + sizeof result, 0, size - sizeof result);
   }
+}
+
+// The fields that give_result() filled in, with zeros for fields that the caller's version lacks; all zeros of
+// a size that cannot be meant.
+template <class Result>
+Result known_part(const Result& given) {
+  Result result = {};
+  if (given.struct_size < sizeof given.struct_size || given.struct_size > kMaxStructSize)
+    return result;
+  std::memcpy(&result, &given, known_bytes(given));
+  return result;
 }
 
 }  // namespace lightcap::internal

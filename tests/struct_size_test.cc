@@ -19,7 +19,9 @@ struct Newer {
   Struct known;
   unsigned char unknown[32];
 
-  explicit Newer(const Struct& from) : known(from), unknown{} { known.struct_size = sizeof *this; }
+  explicit Newer(const Struct& from) : known(from), unknown{} {
+    if constexpr (requires { known.struct_size; }) known.struct_size = sizeof *this;
+  }
 };
 
 // A caller's struct that ends after `size` bytes of an _INIT: the rest is not its memory.
@@ -165,6 +167,35 @@ TEST_F(StructSize, AnOlderCallersResultIsFilledAsFarAsItGoes) {
   EXPECT_EQ(result.concepts, nullptr);
   EXPECT_EQ(result.concept_count, 0u);
   EXPECT_EQ(result.timings_ms.total, 0);
+}
+
+TEST_F(StructSize, ConceptsAreFoundByTheirDistance) {
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
+  ASSERT_EQ(caption_pixels(session_.get(), result), LIGHTCAP_OK);
+  EXPECT_EQ(result.concept_bytes, sizeof(lightcap_concept));
+  ASSERT_GT(result.concept_count, 0u);
+  for (size_t i = 0; i < result.concept_count; ++i)
+    EXPECT_EQ(lightcap_concept_at(&result, i), result.concepts + i);
+  EXPECT_EQ(lightcap_concept_at(&result, result.concept_count), nullptr);
+  EXPECT_EQ(lightcap_concept_at(nullptr, 0), nullptr);
+
+  // As a library would give them whose concepts have more fields.
+  const Newer<lightcap_concept> larger[2] = {Newer<lightcap_concept>(result.concepts[0]),
+                                             Newer<lightcap_concept>(result.concepts[0])};
+  result.concepts = &larger[0].known;
+  result.concept_count = 2;
+  result.concept_bytes = sizeof larger[0];
+  EXPECT_EQ(lightcap_concept_at(&result, 1), &larger[1].known);
+}
+
+TEST_F(StructSize, AnOlderCallersConceptsAreFoundToo) {
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
+  result.struct_size = offsetof(lightcap_result, concept_bytes);
+  result.concept_bytes = 12345;  // not a field that it has
+  ASSERT_EQ(caption_pixels(session_.get(), result), LIGHTCAP_OK);
+  EXPECT_EQ(lightcap_concept_at(&result, 0), result.concepts);
+  result.struct_size = 0;
+  EXPECT_EQ(lightcap_concept_at(&result, 0), nullptr);
 }
 
 TEST_F(StructSize, ANewerCallersResultEndsInZeros) {

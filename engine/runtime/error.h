@@ -1,5 +1,5 @@
 // How the library reports failure inside: one exception type, turned into a lightcap_status and a
-// message at the C boundary (api/c_api.cc) and into an exit code by the command lines.
+// message at the C boundary (api/handles.h) and into an exit code by the command lines.
 #ifndef LIGHTCAP_ENGINE_RUNTIME_ERROR_H_
 #define LIGHTCAP_ENGINE_RUNTIME_ERROR_H_
 
