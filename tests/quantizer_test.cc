@@ -7,12 +7,14 @@
 #include <random>
 #include <set>
 
+#include "kernels/dispatch.h"
 #include "kernels/pack.h"
 #include "models/lightcap.h"
 #include "tests/expect_error.h"
 #include "tests/lcw_file.h"
 #include "weights_converter/quantizer/activation_grid.h"
 #include "weights_converter/quantizer/calibration.h"
+#include "weights_converter/quantizer/compensation.h"
 #include "weights_converter/quantizer/int8_model.h"
 #include "weights_converter/quantizer/simulation.h"
 #include "weights_converter/quantizer/synthetic.h"
@@ -133,6 +135,127 @@ TEST(ActivationGrid, SeesWhatIsNotFinite) {
     ValueRange range;
     EXPECT_FALSE(range.add({values.data(), 3, 1, 1, 1, 1}));
   }
+}
+
+// ---- Compensation ----
+
+// A convolution over a picture of numbers that go together: channels are mixtures of a few.
+struct Convolution {
+  size_t side = 20, channels = 8, kernel = 3;
+  std::vector<float> input, weights, panels, output;
+  Conv conv;
+
+  Convolution() : input(side * side * channels), output(side * side) {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    std::vector<float> mixture(2 * channels);
+    for (float& x : mixture) x = normal(random);
+    for (size_t pixel = 0; pixel < side * side; ++pixel) {
+      const float a = normal(random), b = normal(random);
+      for (size_t c = 0; c < channels; ++c) {
+        input[pixel * channels + c] =
+            0.5f + a * mixture[c] + b * mixture[channels + c] + 0.1f * normal(random);
+      }
+    }
+    conv.in = channels, conv.kernel = kernel, conv.padding = 1;
+    conv.weights.outputs = 1, conv.weights.depth = kernel * kernel * channels;
+    for (size_t k = 0; k < conv.weights.depth; ++k) weights.push_back(normal(random));
+  }
+  Tensor view() { return {input.data(), side, side, channels, side * channels, channels}; }
+  Tensor result() { return {output.data(), side, side, 1, side, 1}; }
+  TappedOperation operation() {
+    return {
+        .kind = TappedOperation::Kind::kConv, .input = view(), .output = result(), .conv = &conv};
+  }
+  // The sum of squares of what weights in the order of depth, and a bias, make of the picture.
+  double energy(std::span<const double> row, double bias) {
+    std::vector<float> by_channel(row.size());
+    for (size_t k = 0; k < row.size(); ++k) {
+      const size_t tap = k / channels, c = k % channels;
+      by_channel[c * kernel * kernel + tap] = static_cast<float>(row[k]);
+    }
+    panels.assign(panel_elements(1, row.size()) + 16, 0);
+    auto* const aligned =
+        reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(panels.data()) + 63) / 64 * 64);
+    pack_conv_panels(by_channel.data(), 1, channels, kernel, kernel, aligned);
+    conv.weights.data = aligned;
+    const auto float_bias = static_cast<float>(bias);
+    conv.bias = &float_bias;
+    ThreadPool pool(1);
+    Arena arena;
+    arena.allocate();
+    conv2d({.kernels = best_kernels(), .pool = pool, .arena = arena}, conv, view(), result());
+    double sum = 0;
+    for (const float y : output) sum += double{y} * double{y};
+    return sum;
+  }
+};
+
+TEST(InputMoments, AreOfTheWindowsThatAConvolutionReads) {
+  Convolution convolution;
+  InputMoments moments;
+  moments.add(convolution.operation(), SIZE_MAX);
+  std::vector<double> row(convolution.weights.begin(), convolution.weights.end());
+  const double expected = convolution.energy(row, 0.75);
+  row.push_back(0.75);
+  double sum = 0;
+  for (size_t i = 0; i < row.size(); ++i) {
+    for (size_t j = i; j < row.size(); ++j)
+      sum += (i == j ? 1 : 2) * row[i] * row[j] * moments.at(i, j);
+  }
+  EXPECT_NEAR(sum, expected, 1e-4 * expected);
+}
+
+TEST(Compensation, LosesLessThanRoundingAndKeepsPairs) {
+  Convolution convolution;
+  InputMoments moments;
+  moments.add(convolution.operation(), SIZE_MAX);
+  const size_t depth = moments.depth();
+  std::vector<size_t> places(depth);
+  for (size_t k = 0; k < depth; ++k) places[k] = k;
+  const Compensation compensation(moments, places, depth);
+  std::mt19937 random(4);
+  std::normal_distribution<double> normal;
+  double lost_plain = 0, lost_compensated = 0;
+  for (int run = 0; run < 50; ++run) {
+    std::vector<double> row(depth);
+    for (double& weight : row) weight = normal(random);
+    const float scale = weight_scale(row);
+    std::vector<int8_t> plain(depth), compensated(depth);
+    EXPECT_EQ(quantize_row(row, scale, plain), scale);
+    const double bias = compensation.round(row, 0.5, scale, compensated);
+    const auto lost = [&](const std::vector<int8_t>& values, double bias_lost) {
+      std::vector<double> difference(depth);
+      for (size_t k = 0; k < depth; ++k) difference[k] = row[k] - double{scale} * values[k];
+      return convolution.energy(difference, bias_lost);
+    };
+    lost_plain += lost(plain, 0);
+    lost_compensated += lost(compensated, 0.5 - bias);
+    for (size_t k = 0; k + 1 < depth; k += 2) {
+      if ((compensated[k] < 0) == (compensated[k + 1] < 0)) {
+        EXPECT_LE(std::abs(compensated[k] + compensated[k + 1]), kLargestPair);
+      }
+    }
+  }
+  EXPECT_LT(lost_compensated, lost_plain / 2);
+}
+
+// A channel that the checkpoint lacks keeps a weight of 0, and nothing is moved to it.
+TEST(Compensation, LeavesPaddingAlone) {
+  Convolution convolution;
+  InputMoments moments;
+  moments.add(convolution.operation(), SIZE_MAX);
+  const size_t depth = moments.depth();
+  std::vector<size_t> places(depth);
+  std::vector<double> row(2 * depth);
+  for (size_t k = 0; k < depth; ++k) {
+    places[k] = 2 * k;
+    row[2 * k] = double{convolution.weights[k]};
+  }
+  const Compensation compensation(moments, places, 2 * depth);
+  std::vector<int8_t> values(2 * depth);
+  EXPECT_TRUE(std::isfinite(compensation.round(row, 0, weight_scale(row), values)));
+  for (size_t k = 0; k < depth; ++k) EXPECT_EQ(values[2 * k + 1], 0);
 }
 
 // ---- Models ----

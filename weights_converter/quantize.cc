@@ -182,8 +182,9 @@ void quantize(const Arguments& arguments) {
   }
   Calibration calibration;
   {
-    Progress progress("calibrating", 2 * pictures.calibration.count, run);
-    calibration = calibrate(model, pictures.calibration, threads, std::ref(progress));
+    Progress progress("calibrating", 100, run);
+    calibration = calibrate(model, pictures.calibration, threads,
+                            [&](size_t done, size_t total) { progress(100 * done / total); });
   }
   if (!arguments.report.empty())
     write_report(arguments, model, calibration, pictures, threads, run);

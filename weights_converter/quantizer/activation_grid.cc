@@ -34,18 +34,6 @@ double squared_error(const Histogram& histogram, const ActivationGrid& grid) {
   return sum;
 }
 
-// The grid whose steps come nearest to `scale`.
-ActivationGrid grid_of_scale(double scale, bool has_silu) {
-  ActivationGrid grid;
-  if (has_silu) {
-    const double factor = std::clamp(std::nearbyint(kSiluScale / scale), 1.0, kLargestSiluFactor);
-    grid.silu_factor = static_cast<int>(factor);
-    scale = kSiluScale / factor;
-  }
-  grid.scale = static_cast<float>(scale);
-  return grid;
-}
-
 template <class Round>
 void round_values(const ActivationGrid& grid, const Tensor& x, Round&& round) {
   const float lowest = static_cast<float>(-grid.zero);
@@ -57,6 +45,17 @@ void round_values(const ActivationGrid& grid, const Tensor& x, Round&& round) {
 }
 
 }  // namespace
+
+ActivationGrid grid_of_scale(double scale, bool has_silu) {
+  ActivationGrid grid;
+  if (has_silu) {
+    const double factor = std::clamp(std::nearbyint(kSiluScale / scale), 1.0, kLargestSiluFactor);
+    grid.silu_factor = static_cast<int>(factor);
+    scale = kSiluScale / factor;
+  }
+  grid.scale = static_cast<float>(scale);
+  return grid;
+}
 
 bool ValueRange::add(const Tensor& x) {
   bool finite = true;

@@ -19,6 +19,10 @@ struct ActivationGrid {
   int silu_factor = 0;
 };
 
+// The grid whose steps come nearest to `scale`, with zero 0; where `has_silu`, one that SiLU's
+// integers can write.
+ActivationGrid grid_of_scale(double scale, bool has_silu);
+
 struct ValueRange {
   float lowest = 0, highest = 0;  // 0 belongs to each range
 
@@ -49,8 +53,8 @@ class Histogram {
 };
 
 // The grid with the least squared error over the histogram, among those that reach to some part of
-// the largest value: cutting off few large values makes all others finer. Where `has_silu`, the
-// grid is one that SiLU's integers can write.
+// the largest value: cutting off few large values makes all others finer. `has_silu` is for
+// grid_of_scale().
 ActivationGrid choose_grid(const Histogram& histogram, bool has_silu);
 
 // x = what bytes of this grid stand for, nearest to x.

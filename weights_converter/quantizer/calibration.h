@@ -10,6 +10,7 @@
 #include "engine/image/image.h"
 #include "models/model.h"
 #include "weights_converter/quantizer/activation_grid.h"
+#include "weights_converter/quantizer/compensation.h"
 #include "weights_converter/quantizer/data_flow.h"
 
 namespace lightcap::internal {
@@ -23,16 +24,18 @@ struct PictureSet {
 struct Calibration {
   DataFlow flow;
   std::vector<ActivationGrid> grids;  // by the flow's numbers
+  // By the flow's convolutions; empty for those that are rounded as they are.
+  std::vector<InputMoments> moments;
 };
 
-// Called after each picture with the number of those seen so far; each is seen twice.
-using CalibrationProgress = std::function<void(size_t done)>;
+// Called now and then with how much of the work is done.
+using CalibrationProgress = std::function<void(size_t done, size_t total)>;
 
 // How values flow through the detector and the image encoder of a float model.
 DataFlow trace_flow(const std::shared_ptr<const Model>& model, int threads);
 
-// The grids for a float model, from at least one picture: the same for any number of threads and
-// any order of the pictures. Throws Error(kModel) where activations are not finite, and what
+// The grids for a float model, from at least one picture: the same for any number of threads.
+// Throws Error(kModel) where activations are not finite, and what
 // reading a picture throws.
 Calibration calibrate(const std::shared_ptr<const Model>& model, const PictureSet& pictures,
                       int threads, const CalibrationProgress& progress = {});

@@ -70,7 +70,7 @@ void check_quantizable(const Weights& model) {
 
 Int8Model::Int8Model(const Weights& model, const Calibration& calibration,
                      const std::vector<std::string>& sources)
-    : model_(model), layers_(model, calibration.flow, calibration.grids) {
+    : model_(model), layers_(model, calibration) {
   const Config config = int8_config(model.config());
   plan_.key_values = key_values(model.file(), config, sources);
   for (const TensorSpec& spec : schema(config))

@@ -38,12 +38,11 @@ Config int8_config(const Config& config) {
   return result;
 }
 
-LayerQuantizer::LayerQuantizer(const Weights& model, const DataFlow& flow,
-                               const std::vector<ActivationGrid>& grids)
-    : model_(model), flow_(flow), grids_(grids) {
+LayerQuantizer::LayerQuantizer(const Weights& model, const Calibration& calibration)
+    : model_(model), calibration_(calibration), grids_(calibration.grids) {
   for (TensorSpec& spec : schema(int8_config(model.config())))
     shapes_[std::move(spec.name)] = std::move(spec.shape);
-  for (const ConvFlow& conv : flow_.convs) {
+  for (const ConvFlow& conv : calibration.flow.convs) {
     convs_[conv.name] = &conv;
     if (!conv.shortcut.empty()) joined_[conv.shortcut] = &conv;
   }
@@ -162,11 +161,25 @@ LayerQuantizer::FoldedRows LayerQuantizer::rows_of(const ConvFlow& conv) const {
   return result;
 }
 
+// None where the calibration kept no moments of what the convolution reads.
+std::optional<Compensation> LayerQuantizer::compensation_of(const ConvFlow& conv,
+                                                            const FoldedRows& rows) const {
+  const auto index = static_cast<size_t>(&conv - calibration_.flow.convs.data());
+  if (index >= calibration_.moments.size() || calibration_.moments[index].empty()) return {};
+  const std::vector<size_t> channels = channel_places(conv);
+  std::vector<size_t> places;
+  for (size_t tap = 0; tap < rows.taps; ++tap) {
+    for (size_t c = 0; c + 1 < channels.size(); ++c)
+      places.push_back(tap * rows.channels + channels[c]);
+  }
+  return Compensation(calibration_.moments[index], places, rows.taps * rows.channels);
+}
+
 // Appends an output whose sums, times input_scale * s_w * to_output, are rounded to integers. The
 // weights' scale grows where the bias, which is in units of the sums, would else leave int32.
 void LayerQuantizer::append_output(const std::string& name, std::span<const double> row,
                                    double bias, double to_output, int input_zero,
-                                   Int8Conv& conv) const {
+                                   const Compensation* compensation, Int8Conv& conv) const {
   const double input_scale = conv.input_scale;
   const double largest_sum = kLargestByte * kLargestWeight * static_cast<double>(row.size());
   float scale = weight_scale(row);
@@ -175,9 +188,16 @@ void LayerQuantizer::append_output(const std::string& name, std::span<const doub
   double integer = 0;
   while (true) {
     Int8Rows one;
-    append_row(row, scale, one);
+    double own_bias = bias;
+    if (compensation == nullptr) {
+      append_row(row, scale, one);
+    } else {
+      std::vector<int8_t> values(row.size());
+      own_bias = compensation->round(row, bias, scale, values);
+      append_values(values, scale, one);
+    }
     scale = one.scales[0];
-    integer = std::nearbyint(bias / (input_scale * double{scale})) -
+    integer = std::nearbyint(own_bias / (input_scale * double{scale})) -
               static_cast<double>(input_zero) * one.sums[0];
     if (largest_sum + std::abs(integer) <= kMostSum) {
       conv.weights.values.insert(conv.weights.values.end(), one.values.begin(), one.values.end());
@@ -229,8 +249,11 @@ Int8Conv LayerQuantizer::conv(const std::string& name) const {
     conv.numbers[4] = static_cast<float>(residual.zero);
   }
   if (is_silu) conv.numbers[5] = static_cast<float>(output->silu_factor);
-  for (size_t i = 0; i < rows.rows.size(); ++i)
-    append_output(name, rows.rows[i], rows.bias[i], to_output, input_zero, conv);
+  const std::optional<Compensation> compensation = compensation_of(flow, rows);
+  for (size_t i = 0; i < rows.rows.size(); ++i) {
+    append_output(name, rows.rows[i], rows.bias[i], to_output, input_zero,
+                  compensation ? &*compensation : nullptr, conv);
+  }
   return conv;
 }
 

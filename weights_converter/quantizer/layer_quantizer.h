@@ -5,13 +5,13 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/schema.h"
 #include "models/weights.h"
-#include "weights_converter/quantizer/activation_grid.h"
-#include "weights_converter/quantizer/data_flow.h"
+#include "weights_converter/quantizer/calibration.h"
 #include "weights_converter/quantizer/weight_rows.h"
 
 namespace lightcap::internal {
@@ -34,11 +34,10 @@ struct Int8Conv {
 // detector's are others it becomes a little wider, with channels that are 0 and read by nobody.
 Config int8_config(const Config& config);
 
-// `model`, `flow` and `grids` outlive it.
+// `model` and `calibration` outlive it.
 class LayerQuantizer {
  public:
-  LayerQuantizer(const Weights& model, const DataFlow& flow,
-                 const std::vector<ActivationGrid>& grids);
+  LayerQuantizer(const Weights& model, const Calibration& calibration);
 
   // Both throw Error(kModel) for weights that are not finite, or that integers cannot express.
   Int8Conv conv(const std::string& name) const;
@@ -73,10 +72,12 @@ class LayerQuantizer {
   std::vector<float> finite_values(const std::string& tensor, size_t count) const;
   float input_scale(const ConvFlow& conv) const;
   void append_output(const std::string& name, std::span<const double> row, double bias,
-                     double to_output, int input_zero, Int8Conv& conv) const;
+                     double to_output, int input_zero, const Compensation* compensation,
+                     Int8Conv& conv) const;
+  std::optional<Compensation> compensation_of(const ConvFlow& conv, const FoldedRows& rows) const;
 
   const Weights& model_;
-  const DataFlow& flow_;
+  const Calibration& calibration_;
   const std::vector<ActivationGrid>& grids_;
   std::map<std::string, std::vector<uint64_t>> shapes_;  // of the int8 model's tensors
   std::map<std::string, const ConvFlow*> convs_;

@@ -252,7 +252,7 @@ SimulationReport simulate(const std::shared_ptr<const Model>& model, const Calib
                           const PictureSet& pictures, int threads,
                           const std::function<void(size_t done)>& progress) {
   SimulationReport report;
-  const LayerQuantizer layers(model->weights(), calibration.flow, calibration.grids);
+  const LayerQuantizer layers(model->weights(), calibration);
   const std::shared_ptr<const Model> rounded = dequantized(model->weights(), layers);
   const KernelTable& kernels = choose_kernels(nullptr);
   FloatTap float_tap(calibration, rounded->weights(), threads, report.layers);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <numeric>
 
 namespace lightcap::internal {
 namespace {
@@ -51,14 +52,16 @@ void append_row(std::span<const double> row, Int8Rows& rows) {
 }
 
 void append_row(std::span<const double> row, float scale, Int8Rows& rows) {
-  rows.depth = row.size();
-  const size_t begin = rows.values.size();
-  rows.values.resize(begin + row.size());
-  const auto out = std::span(rows.values).subspan(begin);
-  rows.scales.push_back(quantize_row(row, scale, out));
-  int32_t sum = 0;
-  for (const int8_t value : out) sum += value;
-  rows.sums.push_back(sum);
+  std::vector<int8_t> values(row.size());
+  scale = quantize_row(row, scale, values);
+  append_values(values, scale, rows);
+}
+
+void append_values(std::span<const int8_t> values, float scale, Int8Rows& rows) {
+  rows.depth = values.size();
+  rows.values.insert(rows.values.end(), values.begin(), values.end());
+  rows.scales.push_back(scale);
+  rows.sums.push_back(std::accumulate(values.begin(), values.end(), int32_t{0}));
 }
 
 }  // namespace lightcap::internal

@@ -37,6 +37,8 @@ float quantize_row(std::span<const double> row, float scale, std::span<int8_t> o
 void append_row(std::span<const double> row, Int8Rows& rows);
 // Appends a row in a scale that is large enough.
 void append_row(std::span<const double> row, float scale, Int8Rows& rows);
+// Appends integers as they are.
+void append_values(std::span<const int8_t> values, float scale, Int8Rows& rows);
 
 }  // namespace lightcap::internal
 
