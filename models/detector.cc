@@ -38,6 +38,11 @@ Detector::Detector(const Weights& weights) {
   max_proposals_ = config.max_proposals;
   confidence_threshold_ = static_cast<float>(config.confidence_threshold);
   iou_threshold_ = static_cast<float>(config.iou_threshold);
+  // Nearly all cells fall below, and their exponentials would take longer than the rest of this.
+  const double threshold = config.confidence_threshold;
+  constexpr double kSlack = 1e-3;  // thousands of roundings of a sigmoid
+  const double logit = std::log(threshold / (1 - threshold));
+  lowest_objectness_ = static_cast<float>(logit - kSlack * (1 + std::abs(logit)));
 }
 
 // Widths and heights in pixels of yolov5n.yaml, for strides 8, 16, 32, in units of the stride.
@@ -181,6 +186,7 @@ bool Detector::decode(const float* cell, float column, float row, float stride, 
                       Box& box) const {
   // Infinite too: a sum that ran over says nothing about the picture.
   if (!(cell[4] < std::numeric_limits<float>::infinity())) throw not_finite();
+  if (cell[4] < lowest_objectness_) return false;
   const float objectness = sigmoid(cell[4]);
   if (!(objectness > confidence_threshold_)) return false;
   const float score = objectness * sigmoid(*std::max_element(cell + 5, cell + 5 + classes_));

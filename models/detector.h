@@ -67,6 +67,7 @@ class Detector {
   const float* anchor_sizes_ = nullptr;  // [kScales][anchors][2], in units of the stride
   size_t anchors_ = 0, classes_ = 0, max_proposals_ = 0;
   float confidence_threshold_ = 0, iou_threshold_ = 0;
+  float lowest_objectness_ = 0;  // below which no sigmoid passes the threshold
 };
 
 inline void Detector::describe(ModuleVisitor& visitor, Config& config) {

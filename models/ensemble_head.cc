@@ -26,7 +26,8 @@ LayerWork head_work(std::string_view kernel, size_t rows, const PackedMatrix& em
           .out = words,
           .macs = static_cast<double>(rows * d * words),
           .bytes = static_cast<double>((rows * d + floats * words) * sizeof(float) +
-                                       d * words * data_type_bytes(embeddings.type))};
+                                       d * words * data_type_bytes(embeddings.type)),
+          .integer_passes = embeddings.type == DataType::kI8 ? 2 : 0};
 }
 
 // A chunk's likeliest word of a branch has at least its share of that branch's probability, and no
@@ -104,12 +105,14 @@ void EnsembleHead::average_branches(const Runtime& runtime, size_t beams, Matrix
 // words are still in the cache.
 void EnsembleHead::multiply(const Runtime& runtime, const Scratch& s, bool last_words_first) const {
   const size_t rows = s.rows();
-  const Observed observed(
-      runtime, [&] { return head_work("head_logits", rows, word_embedding_.matrix, rows + 1); });
+  const bool is_int8 = word_embedding_.matrix.type == DataType::kI8;
+  const Observed observed(runtime, [&] {
+    return head_work(is_int8 ? "wide_head_logits" : "head_logits", rows, word_embedding_.matrix,
+                     rows + 1);
+  });
   constexpr size_t kWordSteps = 48;  // a word's exponentials, and finding the best
   runtime.plan_steps(static_cast<double>(rows * words()) *
                      static_cast<double>(word_embedding_.width() + kWordSteps));
-  const bool is_int8 = word_embedding_.matrix.type == DataType::kI8;
   const Arena::Scope scope(runtime.arena);
   const WideRows wide = is_int8 ? quantize_rows(runtime, s.z.first_rows(rows)) : WideRows{};
   runtime.parallel_for(chunks(), [&](size_t task) {

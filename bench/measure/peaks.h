@@ -13,9 +13,6 @@ struct Peaks {
   double flops = 0;        // fp32 operations a second; a multiply-add is two
   double integer_ops = 0;  // the same of bytes by int8 weights
   double bytes = 0;        // read from memory a second
-
-  // Operations a byte from which on arithmetic takes longer than reading.
-  double balance() const { return flops / bytes; }
 };
 
 // fp32 operations a second of all the pool's threads together: the rate at which `kernels`, which

@@ -131,44 +131,52 @@ void Profile::task_end() {
   task.us = now() - task.begin;
 }
 
+// Seconds that these operations take at the machine's peak.
+double at_peak(const LayerWork& work, double flops, const Peaks& peaks) {
+  if (work.integer_passes == 0) return flops / peaks.flops;
+  return work.integer_passes * flops / peaks.integer_ops;
+}
+
 ordered_json Profile::layer_report(const Layer& layer, const Peaks& peaks) const {
   const auto calls = static_cast<double>(layer.us.size());
   const double runs = static_cast<double>(std::max<size_t>(stages_[layer.stage].us.size(), 1));
   const double us = median(layer.us);
   const double flops = 2 * layer.macs / calls, bytes = layer.bytes / calls;
   const double rate = flops / us * 1e6;
-  return {{"stage", stages_[layer.stage].name},
-          {"name", layer.name},
-          {"kernel", layer.kernel},
-          {"height", layer.work.height},
-          {"width", layer.work.width},
-          {"channels", layer.work.channels},
-          {"kernel_size", layer.work.kernel_size},
-          {"stride", layer.work.stride},
-          {"out", layer.work.out},
-          {"calls", calls / runs},
-          {"median_us", us},
-          {"flops", flops},
-          {"bytes", bytes},
-          {"gflop_s", rate / 1e9},
-          {"gb_s", bytes / us / 1e3},
-          {"percent_of_peak", 100 * rate / peaks.flops},
-          {"bound", flops / bytes < peaks.balance() ? "memory" : "compute"}};
+  return {
+      {"stage", stages_[layer.stage].name},
+      {"name", layer.name},
+      {"kernel", layer.kernel},
+      {"height", layer.work.height},
+      {"width", layer.work.width},
+      {"channels", layer.work.channels},
+      {"kernel_size", layer.work.kernel_size},
+      {"stride", layer.work.stride},
+      {"out", layer.work.out},
+      {"calls", calls / runs},
+      {"median_us", us},
+      {"flops", flops},
+      {"bytes", bytes},
+      {"gflop_s", rate / 1e9},
+      {"gb_s", bytes / us / 1e3},
+      {"percent_of_peak", 100 * at_peak(layer.work, flops, peaks) / (us / 1e6)},
+      {"bound", at_peak(layer.work, flops, peaks) < bytes / peaks.bytes ? "memory" : "compute"}};
 }
 
 ordered_json Profile::stage_report(size_t stage, const Peaks& peaks) const {
   const double us = median(stages_[stage].us);
   const auto runs = static_cast<double>(stages_[stage].us.size());
-  double layers_us = 0, flops = 0;
+  double layers_us = 0, flops = 0, best_us = 0;
   for (const Layer& layer : layers_) {
     if (layer.stage != stage) continue;
     layers_us += median(layer.us) * static_cast<double>(layer.us.size()) / runs;
     flops += 2 * layer.macs / runs;
+    best_us += at_peak(layer.work, 2 * layer.macs / runs, peaks) * 1e6;
   }
   const double rate = flops / us * 1e6;
   return {{"stage", stages_[stage].name}, {"median_us", us},
           {"layers_us", layers_us},       {"flops", flops},
-          {"gflop_s", rate / 1e9},        {"percent_of_peak", 100 * rate / peaks.flops}};
+          {"gflop_s", rate / 1e9},        {"percent_of_peak", 100 * best_us / us}};
 }
 
 ordered_json Profile::report(const Peaks& peaks) const {
@@ -180,6 +188,7 @@ ordered_json Profile::report(const Peaks& peaks) const {
     stages.push_back(stage_report(stage, peaks));
   }
   return {{"peak_gflop_s", peaks.flops / 1e9},
+          {"peak_integer_gop_s", peaks.integer_ops / 1e9},
           {"peak_gb_s", peaks.bytes / 1e9},
           {"layers", std::move(layers)},
           {"stages", std::move(stages)}};
@@ -235,7 +244,8 @@ void print_layer(const ordered_json& layer) {
 
 void print_profile(const ordered_json& report) {
   std::cout << text_of(report["isa"]) << ", " << report["threads"] << " threads; measured peaks: "
-            << format("%.1f GFLOP/s, %.1f GB/s\n", number_of(report["peak_gflop_s"]),
+            << format("%.1f GFLOP/s, %.1f integer Gop/s, %.1f GB/s\n",
+                      number_of(report["peak_gflop_s"]), number_of(report["peak_integer_gop_s"]),
                       number_of(report["peak_gb_s"]));
   for (const ordered_json& stage : report["stages"]) {
     std::cout << "\n"

@@ -24,7 +24,8 @@ LayerWork integer_conv_work(const Conv& conv, const char* kernel, const ByteTens
           .out = conv.out(),
           .macs = static_cast<double>(pixels * conv.weights.depth * conv.out()),
           .bytes = bytes_of(input) + bytes_of(output) + residual +
-                   static_cast<double>(conv.weights.depth * conv.out())};
+                   static_cast<double>(conv.weights.depth * conv.out()),
+          .integer_passes = 1};
 }
 
 IntegerEpilogue epilogue_of(const Conv& conv, const ByteFused& fused) {

@@ -17,7 +17,8 @@ LayerWork linear_work(std::string_view name, const Linear& linear, size_t rows, 
           .channels = linear.in(),
           .out = out,
           .macs = static_cast<double>(rows * linear.in() * out),
-          .bytes = static_cast<double>(floats * sizeof(float) + weights)};
+          .bytes = static_cast<double>(floats * sizeof(float) + weights),
+          .integer_passes = is_int8(linear) ? 2 : 0};
 }
 
 // A product as tasks, of which each computes a part of the rows and columns.

@@ -19,6 +19,9 @@ struct LayerWork {
   size_t out = 0;
   double macs = 0;   // multiply-adds, of direct convolution where it is one
   double bytes = 0;  // of inputs, weights and outputs, each once
+  // Products of bytes that a multiply-add takes: 1 for activations of a byte, 2 for 16-bit rows, 0
+  // where it is one of fp32.
+  int integer_passes = 0;
 };
 
 // Must outlive the sessions that it observes, and must not throw.
