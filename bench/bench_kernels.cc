@@ -3,7 +3,7 @@
 //     every kernel of kernels.def alone, on shapes of its own cases
 //   layer/ISA/STAGE/NAME/KERNEL/SHAPE
 //     every convolution and product of bench/shapes, as the graph runs it; what Winograd's
-//     filtering does, direct convolution does as well
+//     filtering does, direct convolution does as well, and `int8` what int8 models do
 // Between runs the caches are cold, as they are for weights in inference: a run does not find the
 // previous run's weights there. Peaks are measured first, with loops that do nothing else: the
 // roofline of a layer is what they allow its arithmetic and its bytes.
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/integer_layers.h"
 #include "bench/layers.h"
 #include "bench/measure/peaks.h"
 #include "kernels/dispatch.h"
@@ -110,6 +111,23 @@ void bench_layer(benchmark::State& state, const LayerShape& shape, const std::st
   if (error != 0) state.counters["error/rms"] = error;  // against direct convolution
 }
 
+void bench_integer_layer(benchmark::State& state, const LayerShape& shape, const IsaInfo& isa) {
+  const Peaks peaks = peaks_of(isa);
+  static std::unique_ptr<IntegerLayerProblem> problem;
+  static std::string made_for;
+  const std::string wanted = name_of(shape, "int8");
+  if (made_for != wanted) {
+    problem.reset();
+    problem = std::make_unique<IntegerLayerProblem>(shape);
+    made_for = wanted;
+  }
+  for (auto _ : state) {
+    problem->run(*isa.table);
+    benchmark::ClobberMemory();
+  }
+  count(state, problem->operations(), problem->bytes(), peaks.integer_ops, peaks);
+}
+
 void register_cases(const IsaInfo& isa) {
   for (const KernelRow& row : testing::kernel_rows()) {
     if (!row.is_in(*isa.own)) continue;  // the parent's kernel is timed under the parent's name
@@ -130,6 +148,13 @@ void register_layer(const LayerShape& shape, const std::string& kernel, const Is
   });
 }
 
+void register_integer_layer(const LayerShape& shape, const IsaInfo& isa) {
+  const std::string name = std::string("layer/") + isa.name + "/" + name_of(shape, "int8");
+  benchmark::RegisterBenchmark(name.c_str(), [shape, &isa](benchmark::State& state) {
+    bench_integer_layer(state, shape, isa);
+  });
+}
+
 void register_all() {
   const std::vector<LayerShape> shapes = read_layer_shapes(LIGHTCAP_SHAPES);
   for (size_t i = 0; i < isa_count(); ++i) {
@@ -138,6 +163,8 @@ void register_all() {
     register_cases(isa);
     for (const LayerShape& shape : shapes) {
       if (!LayerProblem::handles(shape.kernel)) continue;
+      if (IntegerLayerProblem::handles(shape)) register_integer_layer(shape, isa);
+      if (isa.own->gemm == nullptr) continue;  // floats are timed under the parent's name
       register_layer(shape, shape.kernel, isa);
       if (shape.kernel.starts_with("winograd")) register_layer(shape, "conv", isa);
     }

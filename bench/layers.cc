@@ -16,11 +16,6 @@ namespace {
 
 constexpr size_t kMiB = size_t{1} << 20;
 
-// Weights that no cache holds, and no machine lacks.
-size_t cold_bytes() {
-  return std::clamp(2 * platform::last_level_cache_bytes(), 64 * kMiB, 512 * kMiB);
-}
-
 size_t winograd_tile(const std::string& kernel) {
   if (kernel.starts_with("winograd2")) return 2;
   return kernel.starts_with("winograd4") ? 4 : 0;
@@ -62,6 +57,10 @@ void fill(float* data, size_t count) {
 }
 
 }  // namespace
+
+size_t cold_bytes() {
+  return std::clamp(2 * platform::last_level_cache_bytes(), 64 * kMiB, 512 * kMiB);
+}
 
 std::vector<LayerShape> read_layer_shapes(const std::string& folder) {
   std::vector<std::filesystem::path> paths;

@@ -20,6 +20,9 @@ struct LayerShape {
 // Reads the shapes of every file in `folder`. Throws Error(kInput) for a line that is not one.
 std::vector<LayerShape> read_layer_shapes(const std::string& folder);
 
+// Weights that no cache holds, and no machine lacks.
+size_t cold_bytes();
+
 // Convolutions and products, as the graph runs them on one thread. Inputs may be in the cache,
 // where the layer before would have left them; weights are not: each run takes the next of so many
 // copies that the last-level cache can't hold them.

@@ -35,7 +35,7 @@ namespace plain {
 // load_half, load_bfloat, to_integers and add_dots.
 struct Primitives {
   // static constexpr TileShape kTile: the largest register tile of a product. Its sums, a step's
-  // weights and one factor should fit into the vector registers (gemm.inl).
+  // weights and one factor should fit into the vector registers (product.inl).
 
   // Vector registers.
   static constexpr size_t kRegisters = 16;

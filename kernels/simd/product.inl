@@ -20,8 +20,9 @@ namespace lightcap::internal {
 namespace {
 
 // A kind of product says what is multiplied and what becomes of the sums. gemm.inl has that of
-// floats, integer_gemm.inl those of bytes; `Kind` in templates is one of these. A step of k takes
-// one element of each row and one weight of each output: a float, or a quad of bytes.
+// floats, integer_product.inl and wide.inl those of bytes; `Kind` in templates is one of these. A
+// step of k takes one element of each row and one weight of each output: a float, or a quad of
+// bytes.
 //
 //   Element, Weight   of the rows and of the panels
 //   Sums              a vector of kLanes sums
