@@ -191,10 +191,21 @@ class IntegerShortcut(nn.Module):
         return self.cv2(self.cv1(x), Residual(x, after=True))
 
 
+class ByteMaxPool(nn.Module):
+    """Through floats: PyTorch takes few bytes at a time."""
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x.float()).to(torch.uint8)
+
+
 def integer_detector(model: LcwModel, config: Config) -> Detector:
     """The float detector's graph with integer convolutions; takes bytes with their border.
 
-    Concatenation, maximum and upsampling are the same for bytes as for numbers.
+    Concatenation and upsampling are the same for bytes as for numbers.
     """
     c = config.detector
     detector = Detector(c.widths, c.depths, c.classes, c.anchors)
@@ -212,6 +223,8 @@ def integer_detector(model: LcwModel, config: Config) -> Detector:
                 setattr(parent, name, integer)
             elif isinstance(child, nn.Conv2d):
                 setattr(parent, name, IntegerConv(model, path, "none"))
+            elif isinstance(child, nn.MaxPool2d):
+                setattr(parent, name, ByteMaxPool(child))
             else:
                 convert(child, path)
             if isinstance(child, float_detector.Bottleneck) and child.shortcut:
