@@ -7,6 +7,7 @@ once for all branches: the work is that of LightCap's own stages, or less.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from models.reference.config import Config
 from models.reference.detector import STRIDES, Conv, Detector
 from models.reference.fusion import Layer
-from models.reference.image_encoder import ImageEncoder
 from models.reference.lightcap import LightCap
 from models.reference.modulator import mean_concept
+from models.reference.preprocess import detector_input, encoder_input, read_image
 
 BLOCKS = ("image_encoder", "detector", "fusion_prefix", "step", "head")
 MASK = 103  # [MASK] in BERT's vocabulary
@@ -176,6 +177,7 @@ class Block:
     module: nn.Module
     inputs: tuple[Tensor, ...]
     expected: tuple[Tensor, ...]  # by models/reference
+    calibration: list[tuple[Tensor, ...]]  # inputs of other pictures, for int8
 
 
 def random_model(seed: int) -> LightCap:
@@ -233,42 +235,92 @@ def expected_fusion(
     return hidden, [x.unflatten(2, (heads, -1)).transpose(1, 2) for x in found]
 
 
-@torch.no_grad()
-def make_blocks(seed: int, concept_tokens: int, slot: int, sdpa: bool) -> list[Block]:
-    """`slot`: the one that the step predicts. `sdpa`: attention as one operator."""
-    model = random_model(seed)
-    config = model.config
-    size, (height, width) = config.image_encoder.image_size, DETECTOR_INPUT
-    picture, board = torch.randn(1, 3, size, size), torch.rand(1, 3, height, width)
+Pictures = list[tuple[Tensor, Tensor]]  # inputs of the image encoder and of the detector
+
+
+def network_inputs(paths: list[Path]) -> Pictures:
+    """The inputs that picture files make, whose letterbox must be DETECTOR_INPUT."""
+    size, found = Config().image_encoder, []
+    for path in paths:
+        pixels = read_image(path)
+        picture, _ = encoder_input(pixels, size.image_size, size.resize, size.mean, size.std)
+        board, _ = detector_input(pixels, max(DETECTOR_INPUT))
+        if board.shape[1:] != DETECTOR_INPUT:
+            raise ValueError(f"{path} has another shape than 4 to 3")
+        found.append((picture[None], board[None]))
+    return found
+
+
+class Shapes:
+    """The rows of a decoding step that predicts `slot`."""
+
+    def __init__(self, config: Config, concept_tokens: int, slot: int) -> None:
+        self.concept_tokens, self.slot = concept_tokens, slot
+        self.prefix = concept_tokens + config.image_encoder.grid**2
+        self.cached = self.prefix + slot - 1
+
+
+def inputs_and_results(
+    model: LightCap, picture: Tensor, board: Tensor, shapes: Shapes
+) -> dict[str, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+    """By the names of BLOCKS, computed by the reference from a picture and random words."""
     features = model.image_encoder(picture)
     boxes = expected_boxes(model.detector, board)
-    tokens = torch.randint(1000, 30000, (1, concept_tokens))
-    caption = torch.randint(1000, 30000, (1, slot))
+    tokens = torch.randint(1000, 30000, (1, shapes.concept_tokens))
+    caption = torch.randint(1000, 30000, (1, shapes.slot))
     mean = mean_concept(model.word_embeddings, tokens, torch.ones_like(tokens))
     hidden, keys_and_values = expected_fusion(model, features, tokens, caption, mean)
-    prefix_rows = concept_tokens + config.image_encoder.grid**2
-    cached = prefix_rows + slot - 1
-    log_probabilities = model.head(hidden, model.word_embeddings, config.head.ensemble)
-
-    encoder: ImageEncoder = model.image_encoder
-    fold_batch_norms(encoder)
-    flat = FlatDetector(model.detector, height, width).eval()
-    fold_batch_norms(flat)
-    layers = [FastLayer(layer, sdpa) for layer in model.bert.encoder.layer]
-    prefix = Prefix(model, layers).eval()
-    prefix_inputs = (features, model.bert.embed_concepts(tokens), mean[None])
-    step = Step(layers, cached).eval()
+    cached = shapes.cached
     last = torch.cat((caption[:, -1:], torch.tensor([[MASK]])), 1)
     step_inputs = (
-        model.bert.embed_caption(last, slot - 1),
+        model.bert.embed_caption(last, shapes.slot - 1),
         *(x[:, :, :cached].contiguous() for x in keys_and_values),
     )
-    step_expected = (hidden, *(x[:, :, cached : cached + 1] for x in keys_and_values))
-    prefix_expected = tuple(x[:, :, :prefix_rows] for x in keys_and_values)
+    return {
+        "image_encoder": ((picture,), (features,)),
+        "detector": ((board,), boxes),
+        "fusion_prefix": (
+            (features, model.bert.embed_concepts(tokens), mean[None]),
+            tuple(x[:, :, : shapes.prefix] for x in keys_and_values),
+        ),
+        "step": (
+            step_inputs,
+            (hidden, *(x[:, :, cached : cached + 1] for x in keys_and_values)),
+        ),
+        "head": (
+            (hidden[None],),
+            (model.head(hidden, model.word_embeddings, model.config.head.ensemble),),
+        ),
+    }
+
+
+@torch.no_grad()
+def make_blocks(
+    seed: int, concept_tokens: int, slot: int, sdpa: bool, pictures: Pictures
+) -> list[Block]:
+    """`slot`: the one that the step predicts. `sdpa`: attention as one operator.
+
+    The first picture, noise where there is none, gives inputs and results, the others calibrate.
+    """
+    model = random_model(seed)
+    config = model.config
+    shapes = Shapes(config, concept_tokens, slot)
+    size, (height, width) = config.image_encoder.image_size, DETECTOR_INPUT
+    pictures = pictures or [(torch.randn(1, 3, size, size), torch.rand(1, 3, height, width))]
+    first, *others = (inputs_and_results(model, *picture, shapes) for picture in pictures)
+
+    fold_batch_norms(model.image_encoder)
+    flat = FlatDetector(model.detector, height, width)
+    fold_batch_norms(flat)
+    layers = [FastLayer(layer, sdpa) for layer in model.bert.encoder.layer]
+    modules = {
+        "image_encoder": model.image_encoder,
+        "detector": flat,
+        "fusion_prefix": Prefix(model, layers),
+        "step": Step(layers, shapes.cached),
+        "head": Head(model),
+    }
     return [
-        Block("image_encoder", encoder, (picture,), (features,)),
-        Block("detector", flat, (board,), boxes),
-        Block("fusion_prefix", prefix, prefix_inputs, prefix_expected),
-        Block("step", step, step_inputs, step_expected),
-        Block("head", Head(model).eval(), (hidden[None],), (log_probabilities,)),
+        Block(name, modules[name].eval(), *first[name], [other[name][0] for other in others])
+        for name in BLOCKS
     ]

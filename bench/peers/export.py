@@ -1,7 +1,8 @@
 """Writes every block for every peer: ONNX, TorchScript, ncnn, and what must come out of them.
 
 The folder gets NAME.onnx, NAME.pt, NAME.ncnn.{param,bin} and NAME.npz with inputs in0, in1... and
-expected results out0, out1...
+expected results out0, out1... With --pictures, for int8, it gets NAME.onnx, NAME.npz of the first
+picture and NAME.calibration.npz with the inputs of all others, in0 [n, ...], in1 [n, ...]...
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ import onnx
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from blocks import Block, make_blocks  # noqa: E402
+from blocks import Block, make_blocks, network_inputs  # noqa: E402
 
 
 def save_expected(block: Block, folder: Path) -> None:
     arrays = {f"in{i}": x.detach().numpy() for i, x in enumerate(block.inputs)}
     arrays |= {f"out{i}": x.detach().numpy() for i, x in enumerate(block.expected)}
     np.savez(folder / f"{block.name}.npz", **arrays)
+
+
+def save_calibration(block: Block, folder: Path) -> None:
+    each = zip(*block.calibration)
+    arrays = {f"in{i}": np.stack([x.detach().numpy() for x in xs]) for i, xs in enumerate(each)}
+    np.savez(folder / f"{block.name}.calibration.npz", **arrays)
 
 
 def save_onnx(block: Block, folder: Path) -> None:
@@ -73,18 +80,27 @@ def main() -> None:
     parser.add_argument("--concept-tokens", type=int, default=40, help="with [SEP]")
     parser.add_argument("--slot", type=int, default=9, help="that the decoding step predicts")
     parser.add_argument("--pnnx", default="", help="ncnn's converter")
+    parser.add_argument("--pictures", type=Path, help="a folder of pictures, for int8")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
+    shapes = args.seed, args.concept_tokens, args.slot
     with torch.no_grad():
-        for block in make_blocks(args.seed, args.concept_tokens, args.slot, sdpa=False):
+        if args.pictures:
+            pictures = network_inputs(sorted(args.pictures.iterdir()))
+            for block in make_blocks(*shapes, sdpa=False, pictures=pictures):
+                save_expected(block, args.out)
+                save_calibration(block, args.out)
+                save_onnx(block, args.out)
+            return
+        for block in make_blocks(*shapes, sdpa=False, pictures=[]):
             save_expected(block, args.out)
             save_onnx(block, args.out)
             if args.pnnx:
                 trouble = save_ncnn(block, args.out, args.pnnx)
                 if trouble:
                     print(f"ncnn does not get {block.name}: {trouble}", flush=True)
-        for block in make_blocks(args.seed, args.concept_tokens, args.slot, sdpa=True):
+        for block in make_blocks(*shapes, sdpa=True, pictures=[]):
             save_torchscript(block, args.out)
 
 

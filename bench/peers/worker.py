@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -20,9 +21,14 @@ Arrays = list[np.ndarray]
 WARM_UP = 2
 # How far a result may be from the reference's, relative to the largest value expected.
 TOLERANCE = 1e-3
+# In int8: the smallest signal-to-noise ratio of a result, in dB. Random weights keep less of it than
+# trained ones.
+INT8_RATIO = 15
 
 
 class OnnxRuntime:
+    suffix = ""
+
     def __init__(self, threads: int) -> None:
         import onnxruntime
 
@@ -37,22 +43,34 @@ class OnnxRuntime:
         # As PyTorch below; random weights may make numbers that small.
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         session = self.ort.InferenceSession(
-            f"{path}.onnx", options, providers=["CPUExecutionProvider"]
+            f"{path}{self.suffix}.onnx", options, providers=["CPUExecutionProvider"]
         )
         feed = {f"in{i}": x for i, x in enumerate(inputs)}
         names = [f"out{i}" for i in range(outputs)]
         return lambda: session.run(names, feed)
 
 
+class OnnxRuntimeInt8(OnnxRuntime):
+    suffix = ".int8"
+
+
 class OpenVino:
+    suffix = ".onnx"
+
     def __init__(self, threads: int) -> None:
         import openvino
 
         self.ov, self.threads, self.core = openvino, threads, openvino.Core()
 
     def load(self, path: Path, inputs: Arrays, outputs: int) -> Callable[[], Arrays]:
+        # bf16 otherwise, where the machine has it.
+        return self.compiled(path, inputs, outputs, "f32")
+
+    def compiled(
+        self, path: Path, inputs: Arrays, outputs: int, precision: str
+    ) -> Callable[[], Arrays]:
         compiled = self.core.compile_model(
-            f"{path}.onnx",
+            f"{path}{self.suffix}",
             "CPU",
             {
                 "PERFORMANCE_HINT": "LATENCY",
@@ -60,7 +78,7 @@ class OpenVino:
                 "INFERENCE_NUM_THREADS": self.threads,
                 # Pinned threads could share a core with what else runs; the others do not pin.
                 "ENABLE_CPU_PINNING": False,
-                "INFERENCE_PRECISION_HINT": "f32",  # bf16 otherwise, where the machine has it
+                "INFERENCE_PRECISION_HINT": precision,
             },
         )
         request = compiled.create_infer_request()
@@ -73,6 +91,17 @@ class OpenVino:
 
         run.inputs = inputs  # type: ignore[attr-defined]  # whose memory the request reads
         return run
+
+
+class OpenVinoInt8(OpenVino):
+    suffix = ".int8.xml"
+
+    def load(self, path: Path, inputs: Arrays, outputs: int) -> Callable[[], Arrays]:
+        """The parts that are not int8 in fp32 or in bf16: what is faster."""
+        ways = [self.compiled(path, inputs, outputs, "f32")]
+        if "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            ways.append(self.compiled(path, inputs, outputs, "bf16"))
+        return min(ways, key=lambda run: min(milliseconds(run, 3)))
 
 
 class Ncnn:
@@ -141,6 +170,7 @@ class PyTorch:
 
 
 PEERS = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "ncnn": Ncnn, "pytorch": PyTorch}
+INT8_PEERS = {"onnxruntime int8": OnnxRuntimeInt8, "openvino int8": OpenVinoInt8}
 
 
 def milliseconds(run: Callable[[], Arrays], repeat: int) -> list[float]:
@@ -154,9 +184,10 @@ def milliseconds(run: Callable[[], Arrays], repeat: int) -> list[float]:
     return times
 
 
-def check(got: Arrays, expected: Arrays) -> dict[str, float | bool]:
-    """Largest difference, and the same relative to its array's largest value."""
+def check(got: Arrays, expected: Arrays, is_int8: bool) -> dict[str, float | bool]:
+    """Largest difference, and the same relative to its array's largest value; the lowest ratio."""
     absolute = relative = 0.0
+    ratio = math.inf
     for g, e in zip(got, expected, strict=True):
         if g.size != e.size:
             raise RuntimeError(f"shape {g.shape}, expected {e.shape}")
@@ -165,10 +196,17 @@ def check(got: Arrays, expected: Arrays) -> dict[str, float | bool]:
         difference = float(np.abs(g.reshape(e.shape) - e).max())
         absolute = max(absolute, difference)
         relative = max(relative, difference / float(np.abs(e).max()))
+        noise = np.square(g.reshape(e.shape) - e, dtype=np.float64).sum()
+        if noise > 0:
+            ratio = min(ratio, 10 * math.log10(np.square(e, dtype=np.float64).sum() / noise))
+    if is_int8:
+        return {"ratio": ratio, "ok": ratio >= INT8_RATIO}
     return {"absolute": absolute, "relative": relative, "ok": relative <= TOLERANCE}
 
 
-def load_blocks(peer: object, folder: Path, names: list[str]) -> tuple[dict, dict]:
+def load_blocks(
+    peer: object, is_int8: bool, folder: Path, names: list[str]
+) -> tuple[dict, dict]:
     runs, checks = {}, {}
     for name in names:
         arrays = np.load(folder / f"{name}.npz")
@@ -176,7 +214,7 @@ def load_blocks(peer: object, folder: Path, names: list[str]) -> tuple[dict, dic
         expected = [arrays[f"out{i}"] for i in range(sum(k.startswith("out") for k in arrays))]
         try:
             run = peer.load(folder / name, inputs, len(expected))
-            checks[name] = check(run(), expected)
+            checks[name] = check(run(), expected, is_int8)
         except Exception as error:  # a peer may fail in its own ways: the report says so
             checks[name] = {"ok": False, "error": f"{type(error).__name__}: {error}"[:300]}
             continue
@@ -187,7 +225,7 @@ def load_blocks(peer: object, folder: Path, names: list[str]) -> tuple[dict, dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", choices=PEERS, required=True)
+    parser.add_argument("--peer", choices=PEERS | INT8_PEERS, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--repeat", type=int, required=True)
@@ -197,7 +235,8 @@ def main() -> None:
     # Answers have a way of their own: runtimes print what they like.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    runs, checks = load_blocks(PEERS[args.peer](args.threads), args.models, args.blocks)
+    peer = (PEERS | INT8_PEERS)[args.peer](args.threads)
+    runs, checks = load_blocks(peer, args.peer in INT8_PEERS, args.models, args.blocks)
     print(json.dumps(checks), file=answers, flush=True)
     for line in sys.stdin:
         times = milliseconds(runs[line.strip()], args.repeat)
