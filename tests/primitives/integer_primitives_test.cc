@@ -39,13 +39,13 @@ int32_t any_integer(Random& random) {
   return static_cast<int32_t>(random.bits()) >> random.bits() % 32;
 }
 
-// (1 + d)^2 - 1 is d^2 + 2 d exactly, and 2 d after the product was rounded.
+// (1 + d)^2 is 1 + 2 d + d^2, of which a product rounded to float has lost the last.
 TEST_P(IntegerPrimitivesTest, RoundedProductsAreNotFused) {
-  alignas(64) float x[kMaxLanes], minus_one[kMaxLanes], out[kMaxLanes];
-  std::fill_n(x, lanes_, 1 + 0x1p-23f);
-  std::fill_n(minus_one, lanes_, -1.0f);
-  table_.rounded_product_plus(x, x, minus_one, out);
-  for (size_t i = 0; i < lanes_; ++i) EXPECT_EQ(out[i], 0x1p-22f);
+  alignas(64) float x[kMaxLanes], z[kMaxLanes], out[kMaxLanes];
+  std::fill_n(x, lanes_, 1 + 0x1p-12f);
+  std::fill_n(z, lanes_, -(1 + 0x1p-11f));
+  table_.rounded_product_plus(x, x, z, out);
+  for (size_t i = 0; i < lanes_; ++i) EXPECT_EQ(out[i], 0.0f);
 }
 
 TEST_P(IntegerPrimitivesTest, ToIntegersRoundsHalvesToEven) {

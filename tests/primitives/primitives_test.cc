@@ -152,17 +152,16 @@ TEST_P(PrimitivesTest, FirstLanesOrReplacesTheOthersEvenIfTheyAreNaN) {
   }
 }
 
-// (1 + d)^2 - 1 is d^2 + 2 d exactly, which a product rounded to float has lost.
+// (1 + d)^2 is 1 + 2 d + d^2, of which a product rounded to float has lost the last.
 TEST_P(PrimitivesTest, MultiplyAddRoundsOnceWhereItIsFused) {
   const PrimitiveTable& table = *GetParam();
-  const float one_and_little = 1 + 0x1p-23f;
-  Vector x, minus_one, out;
+  Vector x, z, out;
   for (size_t i = 0; i < table.lanes; ++i) {
-    x[i] = one_and_little;
-    minus_one[i] = -1;
+    x[i] = 1 + 0x1p-12f;
+    z[i] = -(1 + 0x1p-11f);
   }
-  table.multiply_add(x.data(), x.data(), minus_one.data(), out.data());
-  EXPECT_EQ(out[0], table.is_fused ? 0x1p-22f + 0x1p-46f : 0x1p-22f) << table.isa;
+  table.multiply_add(x.data(), x.data(), z.data(), out.data());
+  EXPECT_EQ(out[0], table.is_fused ? 0x1p-24f : 0.0f) << table.isa;
 }
 
 TEST_P(PrimitivesTest, MultiplyAddAndAddProductHaveTheSameBits) {
