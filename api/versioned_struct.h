@@ -113,8 +113,8 @@ void give_result(const Result& result, Result& out) {
   }
 }
 
-// The fields that give_result() filled in, with zeros for fields that the caller's version lacks; all zeros of
-// a size that cannot be meant.
+// The fields that give_result() filled in, with zeros for fields that the caller's version lacks;
+// all zeros of a size that cannot be meant.
 template <class Result>
 Result known_part(const Result& given) {
   Result result = {};

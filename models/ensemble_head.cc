@@ -119,7 +119,7 @@ void EnsembleHead::multiply(const Runtime& runtime, const Scratch& s, bool last_
     const size_t chunk = last_words_first ? chunks() - 1 - task : task;
     const size_t first = chunk * kChunk;
     for (size_t row = 0; row < rows; row += kMaxHeadRows) {
-      // What both kernels are given.
+      // Fills in the arguments that both kernels share.
       const auto with_common = [&](auto& args) -> auto& {
         args.weights = word_embedding_.matrix.slice(first, chunk_words(chunk));
         args.bias = bias_ + first;

@@ -100,7 +100,7 @@ void ImageEncoder::forward(const Runtime& runtime, const ByteTensor& x,
   Arena& arena = runtime.arena;
   const Arena::Scope scope(arena);
   size_t side = features.height * 8;  // S/4, after the stem
-  // What the first block's conv3 reads, of which the stem writes the second part.
+  // The input of the first block's conv3; the stem writes its second part.
   const ByteTensor first = arena.tensor<uint8_t>(side, side, stages_[0][0].conv3.in);
   ByteTensor y = first.slice(stages_[0][0].conv2.out(), conv3_.out());
   {

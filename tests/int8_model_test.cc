@@ -43,7 +43,7 @@ Config int8_config() {
 
 using Stages = std::map<std::string, std::vector<float>>;
 
-// What a caption of a drawn picture computes, by the stages' names.
+// The results of a caption of a drawn picture, by the stages' names.
 Stages caption(const std::shared_ptr<const Model>& model, const KernelTable& kernels, int threads,
                size_t width = 50, size_t height = 30) {
   Session session(model, {.kernels = &kernels, .threads = threads});
@@ -84,7 +84,7 @@ TEST(Int8Model, ComputesTheSameIntegersOnEveryInstructionSet) {
           std::string(isa_at(i).name) + ", threads " + std::to_string(threads);
       for (const char* name : {"encoder_input", "detector_input", "image_features", "detections"})
         expect_same_bits(stages.at(name), expected.at(name), where + ", " + name);
-      // What follows is fp32 between its products.
+      // The stages from here on are fp32 between their products.
       const auto& logs = stages.at("log_probabilities");
       ASSERT_EQ(logs.size(), expected.at("log_probabilities").size()) << where;
       for (size_t k = 0; k < logs.size(); ++k)
