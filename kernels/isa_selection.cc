@@ -52,6 +52,8 @@ KernelTable complete_table(std::span<const IsaRow> rows, size_t index) noexcept 
        parent = find_row(rows, rows[parent].parent)) {
     const KernelTable& own = *rows[parent].own;
     if (table.gemm == nullptr) table.tile_rows = own.tile_rows;
+    if (table.integer_conv == nullptr)
+      table.prefers_integer_winograd = own.prefers_integer_winograd;
 #define LIGHTCAP_KERNEL(name, Args) \
   if (table.name == nullptr) table.name = own.name;
 #include "kernels/kernels.def"
@@ -79,6 +81,10 @@ SelectedKernels select_kernels(std::span<const IsaRow> rows, uint32_t features) 
   const size_t gemm =
       foremost(rows, features, [](const KernelTable& own) { return own.gemm != nullptr; });
   if (gemm != kNoRow) table.tile_rows = rows[gemm].own->tile_rows;
+  const size_t integer_conv =
+      foremost(rows, features, [](const KernelTable& own) { return own.integer_conv != nullptr; });
+  if (integer_conv != kNoRow)
+    table.prefers_integer_winograd = rows[integer_conv].own->prefers_integer_winograd;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (!includes(features, rows[i].features)) continue;
     if (!are_same_kernels(table, complete_table(rows, i))) continue;

@@ -350,6 +350,51 @@ struct IntegerConvArgs {
   IntegerEpilogue epilogue;
 };
 
+// 3x3 convolutions of bytes with stride 1 and padding 1 by Winograd's filtering, exactly, in tiles
+// of 2 x 2: integer_winograd_input, then a pair_gemm for each of winograd_components(2) components,
+// then integer_winograd_output. The transformed inputs are within +-1020; the transformed weights,
+// which pack.h makes four times as large so that they are integers, within +-1143. What is
+// transformed back is four times a sum of integer_conv. It must not leave int32, so channels are at
+// most kMaxIntegerWinogradChannels; sums on the way there may, since they wrap around.
+inline constexpr size_t kMaxIntegerWinogradChannels = 2048;
+
+// WinogradInputArgs for bytes. Pixels outside the input count as `input_zero`.
+struct IntegerWinogradInputArgs {
+  const uint8_t* input;  // [height][width][channels]; channels are a multiple of kQuad
+  size_t input_row_stride, input_pixel_stride;
+  size_t height, width, channels;
+  uint8_t input_zero;
+  int16_t* output;  // [components][tiles][channels], as WinogradInputArgs::output
+  size_t component_stride, tile_stride;
+  size_t first_tile, tiles;
+};
+
+// c[i][j] = sum over k of a[i][k] * weights[j][k], modulo 2^32.
+struct PairGemmArgs {
+  const int16_t* a;  // [rows][depth]; depth, a_stride and a's address are multiples of kPair
+  size_t a_stride;
+  const int16_t* weights;  // panels [ceil(columns / 16)][depth / kPair][16][kPair], 64-byte aligned
+  size_t depth, columns;
+  int32_t* c;  // [rows][columns]
+  size_t c_stride;
+  size_t rows;
+  // Panels of the same size that are likely to be multiplied next, to prefetch; or null.
+  const int16_t* next_weights = nullptr;
+};
+
+// Writes the output's pixels under tiles [first_tile, first_tile + tiles), from these tiles'
+// products, with integer_conv's epilogue.
+struct IntegerWinogradOutputArgs {
+  const int32_t* input;  // [components][tiles][weights.outputs], as WinogradOutputArgs::input
+  size_t component_stride, tile_stride;
+  PackedMatrix weights;  // the convolution's, of which the scales are read
+  IntegerOutput output;  // as ConvArgs::output
+  size_t output_pixel_stride;
+  size_t height, width;
+  size_t first_tile, tiles;
+  IntegerEpilogue epilogue;
+};
+
 // Pooling of bytes as PoolArgs has it. An average is over 2 x 2 pixels side by side (window = 2,
 // stride = 2, padding = 0) and rounds halves up: (a + b + c + d + 2) >> 2.
 using BytePoolArgs = PoolArgsOf<uint8_t>;
@@ -424,6 +469,9 @@ struct KernelTable {
   // MR, the rows of the tallest register tile of `gemm`: a product whose rows are cut into
   // multiples of it leaves no low tiles. At most kMaxTileRows.
   size_t tile_rows;
+  // True if integer_conv takes so much longer for a multiply-add than pair_gemm that Winograd's
+  // filtering is the faster way to a 3x3 convolution of bytes.
+  bool prefers_integer_winograd;
 #define LIGHTCAP_KERNEL(name, Args) void (*name)(const Args& args);
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL

@@ -88,6 +88,46 @@ void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t
   }
 }
 
+namespace {
+
+// Transforms 3 taps along one axis, twice as large as transform_taps() does.
+void double_transform(const int (&g)[3], int (&u)[4]) {
+  u[0] = 2 * g[0];
+  u[1] = g[0] + g[1] + g[2];
+  u[2] = g[0] - g[1] + g[2];
+  u[3] = 2 * g[2];
+}
+
+}  // namespace
+
+void pack_integer_winograd_panels(const IntegerWinogradPanels& args, size_t first_panel,
+                                  size_t panels) {
+  const auto* weights = static_cast<const int8_t*>(args.weights.data);
+  const size_t depth = args.weights.depth, channels = depth / 9;
+  for (size_t output = first_panel * kPanelWidth; output < (first_panel + panels) * kPanelWidth;
+       ++output) {
+    for (size_t channel = 0; channel < channels; ++channel) {
+      int half[4][3];  // the rows of taps are transformed, the columns not yet
+      for (size_t ky = 0; ky < 3; ++ky) {
+        int g[3], u[4];
+        for (size_t kx = 0; kx < 3; ++kx)
+          g[kx] = weights[quad_panel_index(output, (ky * 3 + kx) * channels + channel, depth)];
+        double_transform(g, u);
+        for (size_t j = 0; j < 4; ++j) half[j][ky] = u[j];
+      }
+      const size_t pair = output / kPanelWidth * (channels / kPair) + channel / kPair;
+      int16_t* out =
+          args.output + (pair * kPanelWidth + output % kPanelWidth) * kPair + channel % kPair;
+      for (size_t j = 0; j < 4; ++j) {
+        int u[4];
+        double_transform(half[j], u);
+        for (size_t i = 0; i < 4; ++i)
+          out[(i * 4 + j) * args.component_stride] = static_cast<int16_t>(u[i]);
+      }
+    }
+  }
+}
+
 void unpack_row(const PackedMatrix& weights, size_t output, float* out) {
   if (weights.type == DataType::kI8) {
     const auto* panels = static_cast<const int8_t*>(weights.data);

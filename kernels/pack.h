@@ -35,6 +35,15 @@ struct WinogradPanels {
 };
 void pack_winograd_panels(const WinogradPanels& args, size_t first_panel, size_t panels);
 
+// The same for int8 weights in tiles of 2, four times as large: those are integers, exactly.
+struct IntegerWinogradPanels {
+  PackedMatrix weights;  // int8, of depth 9 * channels; channels are a multiple of kQuad
+  int16_t* output;       // [components] of panels of pairs [ceil(outputs/16)][channels/2][16][2]
+  size_t component_stride;
+};
+void pack_integer_winograd_panels(const IntegerWinogradPanels& args, size_t first_panel,
+                                  size_t panels);
+
 // Packs int8 weights [outputs][channels][taps], row-major, into panels of quads (packed_matrix.h)
 // of depth taps * channels, channels innermost. Missing outputs and the end of the last quad are
 // zeros. `panels` has panel_elements(outputs, taps * channels, DataType::kI8) bytes.

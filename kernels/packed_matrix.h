@@ -18,6 +18,8 @@ constexpr size_t panel_count(size_t outputs) { return (outputs + kPanelWidth - 1
 // The consecutive elements of a row that integer panels keep together: what one instruction
 // multiplies and adds up for each of its lanes (VNNI's vpdpbusd, NEON's sdot).
 inline constexpr size_t kQuad = 4;
+// The same of 16-bit integers (SSE2's pmaddwd).
+inline constexpr size_t kPair = 2;
 
 // A row's depth as panels of this type store it.
 constexpr size_t panel_depth(size_t depth, DataType type) {

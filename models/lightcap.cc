@@ -25,6 +25,15 @@ std::string supported_isas() {
 // then stays under 64 MiB beside the file, whatever the type of the weights. Larger models may take
 // as many bytes as they have weights.
 constexpr size_t kWinogradBudget = size_t{44} << 20;
+// The same for an int8 model, whose session then stays under 72 MiB with the file, and larger ones.
+constexpr size_t kIntegerWinogradBudget = size_t{16} << 20;
+
+size_t winograd_budget(const Model& model) {
+  const size_t weights = model.weights().values();
+  return model.config().quantization == Quantization::kInt8
+             ? std::max(kIntegerWinogradBudget, weights / 3)
+             : std::max(kWinogradBudget, weights);
+}
 
 ThreadPool make_pool(const SessionOptions& options) {
   return options.executor.parallel_for != nullptr ? ThreadPool(options.executor, options.threads)
@@ -84,7 +93,7 @@ void Session::plan() {
   if (runtime_.convs != nullptr) {
     plan_within_limits();  // before weights are transformed
     arena_.restart();
-    convs_.choose(model_->winograd_cache(), std::max(kWinogradBudget, model_->weights().values()));
+    convs_.choose(model_->winograd_cache(), winograd_budget(*model_));
     convs_.prepare(pool_);
   }
   plan_within_limits();

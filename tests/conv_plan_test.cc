@@ -19,15 +19,16 @@ constexpr size_t kAnyBudget = size_t{1} << 40;
 // 3x3 convolutions with weights of their own, each seen by a plan over square pictures.
 class ConvPlanTest : public ::testing::Test {
  protected:
-  const Conv& see(size_t side, size_t stride = 1, size_t kernel = 3) {
-    memory_.emplace_back(panel_elements(kChannels, kernel * kernel * kChannels));
-    convs_.push_back(
-        {.weights = {memory_.back().data(), kChannels, kernel * kernel * kChannels, DataType::kF32},
-         .in = kChannels,
-         .kernel = kernel,
-         .stride = stride,
-         .padding = kernel / 2});
-    plan_.see(convs_.back(), {nullptr, side, side, kChannels, side * kChannels, kChannels});
+  const Conv& see(size_t side, size_t stride = 1, size_t kernel = 3, DataType type = DataType::kF32,
+                  size_t channels = kChannels) {
+    const size_t depth = kernel * kernel * channels;
+    memory_.emplace_back(panel_elements(channels, depth));
+    convs_.push_back({.weights = {memory_.back().data(), channels, depth, type},
+                      .in = channels,
+                      .kernel = kernel,
+                      .stride = stride,
+                      .padding = kernel / 2});
+    plan_.see(convs_.back(), side, side);
     return convs_.back();
   }
   size_t tile(const Conv& conv) const {
@@ -55,6 +56,20 @@ TEST_F(ConvPlanTest, OthersThan3x3OfStride1AreDirect) {
   plan_.choose(cache_, kAnyBudget);
   for (const Conv* conv : {&strided, &pointwise, &large}) EXPECT_EQ(tile(*conv), 0u);
   EXPECT_EQ(plan_.extra_bytes(), 0u);
+}
+
+TEST_F(ConvPlanTest, IntegersAreInTilesOf2AndNeedChannels) {
+  const auto see_integers = [&](size_t side, size_t channels) -> const Conv& {
+    return see(side, 1, 3, DataType::kI8, channels);
+  };
+  const Conv &at13 = see_integers(13, 32), &at14 = see_integers(14, 32),
+             &at56 = see_integers(56, 32), &few = see_integers(56, 28);
+  plan_.choose(cache_, kAnyBudget);
+  EXPECT_EQ(tile(at13), 0u);
+  EXPECT_EQ(tile(at14), 2u);
+  EXPECT_EQ(tile(at56), 2u);
+  EXPECT_EQ(tile(few), 0u);
+  EXPECT_EQ(plan_.extra_bytes(), 2 * 16 * 32 * 32 * sizeof(int16_t));
 }
 
 TEST_F(ConvPlanTest, ABudgetGoesToThoseThatSaveMostForAByte) {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <set>
+#include <string>
 
 #include "kernels/dispatch.h"
 #include "models/lightcap.h"
@@ -45,8 +47,10 @@ using Stages = std::map<std::string, std::vector<float>>;
 
 // The results of a caption of a drawn picture, by the stages' names.
 Stages caption(const std::shared_ptr<const Model>& model, const KernelTable& kernels, int threads,
-               size_t width = 50, size_t height = 30) {
-  Session session(model, {.kernels = &kernels, .threads = threads});
+               size_t width = 50, size_t height = 30, SessionOptions options = {}) {
+  options.kernels = &kernels;
+  options.threads = threads;
+  Session session(model, options);
   std::vector<uint8_t> pixels(3 * width * height);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i / 7 + i / 11);
   Stages stages;
@@ -100,6 +104,43 @@ TEST(Int8Model, ComputesTheSameForAnyNumberOfThreads) {
     const Stages stages = caption(model, best_kernels(), threads, 31, 64);
     for (const auto& [name, values] : expected)
       expect_same_bits(stages.at(name), values, name + ", threads " + std::to_string(threads));
+  }
+}
+
+// Collects the layers that Winograd's filtering computes.
+class WinogradLayers : public Observer {
+ public:
+  void begin(const LayerWork& work) override {
+    if (work.kernel == "integer_winograd") names.insert(std::string(work.name));
+  }
+  void end() override {}
+  void task_begin() override {}
+  void task_end() override {}
+  std::set<std::string> names;
+};
+
+TEST(Int8Model, WinogradsFilteringGivesTheBytesOfDirectConvolutions) {
+  Config config = int8_config();
+  config.image_encoder.width = 64;
+  config.detector.widths[1] = 64;
+  const auto model = open_model(LcwFile::of(config));
+  const Stages expected = caption(model, best_kernels(), 1, 50, 30, {.low_memory = true});
+  for (size_t i = 0; i < isa_count(); ++i) {
+    const KernelTable& kernels = *isa_at(i).table;
+    if (!isa_supported(isa_at(i))) continue;
+    for (const int threads : {1, 3}) {
+      WinogradLayers direct, filtered;
+      caption(model, kernels, threads, 50, 30, {.low_memory = true, .observer = &direct});
+      const Stages stages = caption(model, kernels, threads, 50, 30, {.observer = &filtered});
+      EXPECT_TRUE(direct.names.empty()) << kernels.isa;
+      const std::set<std::string> layers = {"detector.model.2.m.0.cv2.conv", "image_encoder.conv2",
+                                            "image_encoder.conv3", "image_encoder.layer1.0.conv2",
+                                            "image_encoder.layer2.0.conv2"};
+      EXPECT_EQ(filtered.names, kernels.prefers_integer_winograd ? layers : std::set<std::string>())
+          << kernels.isa;
+      for (const char* name : {"image_features", "detections"})
+        expect_same_bits(stages.at(name), expected.at(name), std::string(kernels.isa) + name);
+    }
   }
 }
 

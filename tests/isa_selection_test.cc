@@ -117,6 +117,24 @@ TEST(IsaSelection, TakesTheTileHeightOfTheRowThatGemmComesFrom) {
   EXPECT_EQ(select_kernels(rows, kWide | kHuge).table.tile_rows, 3u);
 }
 
+TEST(IsaSelection, PrefersIntegerWinogradWhereTheRowOfIntegerConvDoes) {
+  const auto with_integer_conv = [](KernelTable table, bool prefers) {
+    table.integer_conv = [](const IntegerConvArgs&) {};
+    table.prefers_integer_winograd = prefers;
+    return table;
+  };
+  const KernelTable wide = with_integer_conv(kWideTable, true);
+  const KernelTable fast = with_integer_conv(kDotTable, false);
+  const std::vector<IsaRow> rows = {{"wide", "none", 0, kWide, &wide},
+                                    {"dot", "wide", 0, kWide | kDot, &kDotTable},
+                                    {"fast", "wide", 1, kWide | kHuge, &fast}};
+  EXPECT_TRUE(complete_table(rows, 0).prefers_integer_winograd);
+  EXPECT_TRUE(complete_table(rows, 1).prefers_integer_winograd);
+  EXPECT_FALSE(complete_table(rows, 2).prefers_integer_winograd);
+  EXPECT_TRUE(select_kernels(rows, kWide | kDot).table.prefers_integer_winograd);
+  EXPECT_FALSE(select_kernels(rows, kWide | kHuge).table.prefers_integer_winograd);
+}
+
 TEST(IsaSelection, LetsThePreferenceDecideForEachKernelByItself) {
   const uint32_t all = kWide | kDot | kHuge;
   const SelectedKernels dot =

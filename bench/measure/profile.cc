@@ -41,7 +41,7 @@ std::string format(const char* pattern, Values... values) {
 std::string text_of(const ordered_json& value) { return value.get<std::string>(); }
 double number_of(const ordered_json& value) { return value.get<double>(); }
 
-constexpr const char* kRow = "%-48s %-12s %-26s %6s %10s %8s %6s %7s\n";
+constexpr const char* kRow = "%-48s %-16s %-26s %6s %10s %8s %6s %7s\n";
 
 // One of Chrome's "complete" events, in microseconds.
 ordered_json chrome_event(const std::string& name, const char* category, size_t row, double begin,

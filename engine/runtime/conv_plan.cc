@@ -19,14 +19,25 @@ size_t winograd_tile(size_t height, size_t width) {
   return side < 16 ? 2 : 4;
 }
 
+// The same for int8 weights, of which there are the smaller tiles only. With fewer than 32 channels
+// the transforms take as long as is saved, and 7x7 is too few tiles for the memory here, too.
+size_t integer_winograd_tile(size_t height, size_t width, const PackedMatrix& weights) {
+  constexpr size_t kFewestChannels = 32;
+  const size_t channels = weights.depth / 9;
+  const bool pays = std::min(height, width) >= 14 &&
+                    std::min(channels, weights.outputs) >= kFewestChannels &&
+                    channels <= kMaxIntegerWinogradChannels;
+  return pays ? 2 : 0;
+}
+
 }  // namespace
 
-void ConvPlan::see(const Conv& conv, const Tensor& input) {
+void ConvPlan::see(const Conv& conv, size_t height, size_t width) {
   if (conv.kernel != 3 || conv.stride != 1 || conv.padding != 1) return;
   Seen& seen = seen_[conv.weights.data];
   seen.weights = conv.weights;
-  seen.height = std::max(seen.height, input.height);
-  seen.width = std::max(seen.width, input.width);
+  seen.height = std::max(seen.height, height);
+  seen.width = std::max(seen.width, width);
 }
 
 void ConvPlan::choose(WinogradCache& cache, size_t budget) {
@@ -38,7 +49,9 @@ void ConvPlan::choose(WinogradCache& cache, size_t budget) {
   };
   std::vector<Candidate> candidates;
   for (const auto& [key, seen] : seen_) {
-    const size_t tile = winograd_tile(seen.height, seen.width);
+    const size_t tile = seen.weights.type == DataType::kI8
+                            ? integer_winograd_tile(seen.height, seen.width, seen.weights)
+                            : winograd_tile(seen.height, seen.width);
     if (tile == 0) continue;
     auto weights = cache.get(seen.weights, tile);
     const size_t extra = weights->extra_bytes();

@@ -21,8 +21,8 @@ struct Conv;
 class ConvPlan {
  public:
   // Remembers that `conv` runs over inputs of this size; of several sizes the largest counts. Only
-  // before choose(). `input.data` is not read.
-  void see(const Conv& conv, const Tensor& input);
+  // before choose().
+  void see(const Conv& conv, size_t height, size_t width);
   // Gives Winograd's filtering to the 3x3 convolutions of stride 1 where it pays, those first that
   // save most arithmetic for a byte, until their transformed weights take `budget` bytes more than
   // the weights that they replace. The weights come from `cache`, not yet transformed.

@@ -42,14 +42,6 @@ LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& outp
                                winograd == nullptr ? weights.weights : winograd->all())};
 }
 
-// The session's choice for a convolution: null for a direct one. While the session is still to
-// choose, the convolution is shown to its plan and counts as direct.
-const WinogradWeights* winograd_for(const Runtime& runtime, const Conv& conv, const Tensor& input) {
-  if (runtime.convs == nullptr) return nullptr;
-  if (!runtime.convs->is_chosen()) runtime.convs->see(conv, input);
-  return runtime.convs->winograd(conv);
-}
-
 void convolve(const Runtime& runtime, const Conv& weights, const Tensor& input,
               const Tensor& output, const Fused& fused) {
   if (weights.kernel == 1 && weights.stride == 1 && input.rows_are_dense()) {

@@ -1,5 +1,6 @@
 // Convolutions in integers, of int8 models.
 #include "engine/runtime/op_tasks.h"
+#include "engine/runtime/winograd_conv.h"
 
 namespace lightcap::internal {
 namespace {
@@ -11,7 +12,8 @@ double bytes_of(const TensorOf<T>& x) {
 
 template <class T>
 LayerWork integer_conv_work(const Conv& conv, const char* kernel, const ByteTensor& input,
-                            const TensorOf<T>& output, bool has_residual) {
+                            const TensorOf<T>& output, bool has_residual,
+                            const WinogradWeights* winograd) {
   const size_t pixels = output.height * output.width;
   const double residual = has_residual ? static_cast<double>(pixels * output.channels) : 0;
   return {.name = conv.name,
@@ -24,7 +26,8 @@ LayerWork integer_conv_work(const Conv& conv, const char* kernel, const ByteTens
           .out = conv.out(),
           .macs = static_cast<double>(pixels * conv.weights.depth * conv.out()),
           .bytes = bytes_of(input) + bytes_of(output) + residual +
-                   static_cast<double>(conv.weights.depth * conv.out()),
+                   static_cast<double>(winograd == nullptr ? conv.weights.depth * conv.out()
+                                                           : winograd->bytes()),
           .integer_passes = 1};
 }
 
@@ -102,12 +105,21 @@ template <class T>
 void integer_conv2d(const Runtime& runtime, const Conv& conv, const ByteTensor& input,
                     const TensorOf<T>& output, const ByteFused& fused) {
   const bool is_pointwise = conv.kernel == 1 && conv.stride == 1 && input.rows_are_dense();
+  const WinogradWeights* winograd =
+      runtime.kernels.prefers_integer_winograd ? winograd_for(runtime, conv, input) : nullptr;
+  const char* kernel = is_pointwise          ? "integer_gemm"
+                       : winograd == nullptr ? "integer_conv"
+                                             : "integer_winograd";
   const Observed observed(runtime, [&] {
-    return integer_conv_work(conv, is_pointwise ? "integer_gemm" : "integer_conv", input, output,
-                             fused.residual != nullptr);
+    return integer_conv_work(conv, kernel, input, output, fused.residual != nullptr, winograd);
   });
   runtime.plan_steps(product_steps(output.height * output.width, conv.weights.depth, conv.out()));
   const IntegerEpilogue epilogue = epilogue_of(conv, fused);
+  if (winograd != nullptr) {
+    winograd_conv2d(runtime, IntegerWinogradConv{conv, *winograd, input, at(output.data),
+                                                 output.pixel_stride, epilogue});
+    return;
+  }
   is_pointwise ? pointwise(runtime, conv, input, output, epilogue)
                : windowed(runtime, conv, input, output, epilogue);
 }

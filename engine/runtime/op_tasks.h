@@ -77,6 +77,16 @@ inline Epilogue shifted(Epilogue epilogue, size_t row, size_t column) {
   return epilogue;
 }
 
+// The session's choice for a convolution: null for a direct one. While the session is still to
+// choose, the convolution is shown to its plan and counts as direct.
+template <class T>
+const WinogradWeights* winograd_for(const Runtime& runtime, const Conv& conv,
+                                    const TensorOf<T>& input) {
+  if (runtime.convs == nullptr) return nullptr;
+  if (!runtime.convs->is_chosen()) runtime.convs->see(conv, input.height, input.width);
+  return runtime.convs->winograd(conv);
+}
+
 // Runs an operation under the runtime's tap; describe() -> TappedOperation is called only if there
 // is one.
 template <class Describe, class Run>

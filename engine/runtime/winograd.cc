@@ -18,7 +18,8 @@ WinogradWeights::WinogradWeights(const PackedMatrix& weights, size_t tile,
       memory_(allocate_block(bytes())) {}
 
 size_t WinogradWeights::bytes() const {
-  return winograd_components(tile_) * component_stride_ * sizeof(float);
+  const size_t element = is_integer() ? sizeof(int16_t) : sizeof(float);
+  return winograd_components(tile_) * component_stride_ * element;
 }
 
 size_t WinogradWeights::freed_bytes() const {
@@ -45,6 +46,11 @@ PackedMatrix WinogradWeights::component(size_t index) const {
   return {first, weights_.outputs, channels_, DataType::kF32};
 }
 
+const int16_t* WinogradWeights::integer_component(size_t index) const {
+  if (index >= winograd_components(tile_)) return nullptr;
+  return static_cast<const int16_t*>(memory_.get()) + index * component_stride_;
+}
+
 void WinogradWeights::prepare(ThreadPool& pool) {
   uint64_t state = state_.load(std::memory_order_acquire);
   while (state != kFilled) {
@@ -69,10 +75,15 @@ void WinogradWeights::fill(ThreadPool& pool) {
       state.notify_all();
     }
   } outcome{state_};
-  const WinogradPanels args = {weights_, tile_, static_cast<float*>(memory_.get()),
-                               component_stride_};
-  pool.parallel_for(panel_count(weights_.outputs),
-                    [&](size_t panel) { pack_winograd_panels(args, panel, 1); });
+  pool.parallel_for(panel_count(weights_.outputs), [&](size_t panel) {
+    if (is_integer()) {
+      pack_integer_winograd_panels(
+          {weights_, static_cast<int16_t*>(memory_.get()), component_stride_}, panel, 1);
+    } else {
+      pack_winograd_panels({weights_, tile_, static_cast<float*>(memory_.get()), component_stride_},
+                           panel, 1);
+    }
+  });
   if (file_ != nullptr) file_->release(weights_.data, weights_.bytes());
   outcome.value = kFilled;
 }

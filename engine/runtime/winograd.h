@@ -20,8 +20,9 @@ namespace lightcap::internal {
 // before prepare() writes it.
 class WinogradWeights {
  public:
-  // Tiles of `tile` x `tile` outputs. `weights`, of depth 9 * channels, lie in `file`, a mapped
-  // file, unless that is null: then they are resident in any case. Both must outlive this.
+  // Tiles of `tile` x `tile` outputs, 2 x 2 of int8 weights. `weights`, of depth 9 * channels, lie
+  // in `file`, a mapped file, unless that is null: then they are resident in any case. Both must
+  // outlive this.
   WinogradWeights(const PackedMatrix& weights, size_t tile, const ReloadableMemory* file);
 
   size_t tile() const { return tile_; }
@@ -30,18 +31,22 @@ class WinogradWeights {
   void prepare(ThreadPool& pool);
   // Component `index`, after prepare(): [outputs][channels].
   PackedMatrix component(size_t index) const;
+  // That of int8 weights, as panels of pairs; null from the last component on.
+  const int16_t* integer_component(size_t index) const;
   // The components one after the other, as one matrix of fp32: [components * outputs][channels].
   PackedMatrix all() const;
 
+  // Memory of all components.
+  size_t bytes() const;
   // Memory that this takes, less what it gives back of the file.
   size_t extra_bytes() const { return bytes() - freed_bytes(); }
 
  private:
-  size_t bytes() const;
+  bool is_integer() const { return weights_.type == DataType::kI8; }
   size_t freed_bytes() const;
 
   PackedMatrix weights_;
-  size_t channels_, tile_, component_stride_;  // in floats
+  size_t channels_, tile_, component_stride_;  // in floats, or 16-bit integers of int8 weights
   const ReloadableMemory* file_;
   Block memory_;
   void fill(ThreadPool& pool);

@@ -10,43 +10,53 @@ namespace {
 // [component][row][column]. The same element of all components is what a transform reads or writes
 // at once, so components lie an odd number of cache lines apart: by a multiple of 4 KiB, as many
 // would, all those lines fall into one set of L1.
+template <class T>
 struct Components {
-  Matrix first;
+  MatrixOf<T> first;
   size_t stride;
 
   Components(Arena& arena, size_t count, size_t rows, size_t columns)
-      : stride((ceil_div(rows * columns, kLineFloats) | 1) * kLineFloats) {
-    first = {arena.floats(count * stride), rows, columns, columns};
+      : stride((ceil_div(rows * columns, kLine) | 1) * kLine) {
+    first = {arena.elements<T>(count * stride), rows, columns, columns};
   }
-  Matrix operator[](size_t i) const {
+  MatrixOf<T> operator[](size_t i) const {
     return {first.data + i * stride, first.rows, first.columns, first.stride};
   }
 
-  static constexpr size_t kLineFloats = 16;
+  static constexpr size_t kLine = 64 / sizeof(T);
+};
+
+// The sizes of a convolution by tiles.
+struct Sizes {
+  size_t tile, components, tiles, in, out;
+
+  template <class AnyConv>
+  explicit Sizes(const AnyConv& conv)
+      : tile(conv.winograd.tile()),
+        components(winograd_components(tile)),
+        tiles(winograd_tiles(conv.input.height, conv.input.width, tile)),
+        in(conv.weights.in),
+        out(conv.weights.out()) {}
 };
 
 // The three steps: a chunk's input to components, each of these to a product, products to pixels.
-struct Filtering {
+// `Component` and `Product` are the numbers between them.
+struct FloatFiltering {
+  using Component = float;
+  using Product = float;
   const Runtime& runtime;
   const WinogradConv& conv;
-  size_t tile, components, tiles;
-
-  Filtering(const Runtime& run, const WinogradConv& what)
-      : runtime(run),
-        conv(what),
-        tile(what.winograd.tile()),
-        components(winograd_components(tile)),
-        tiles(winograd_tiles(what.input.height, what.input.width, tile)) {}
+  Sizes sizes;
 
   // The part's tiles become rows of `to` from `row` on.
-  void transform_input(Piece part, const Components& to, size_t row) const {
+  void transform_input(Piece part, const Components<float>& to, size_t row) const {
     runtime.kernels.winograd_input({.input = conv.input.data,
                                     .input_row_stride = conv.input.row_stride,
                                     .input_pixel_stride = conv.input.pixel_stride,
                                     .height = conv.input.height,
                                     .width = conv.input.width,
-                                    .channels = conv.weights.in,
-                                    .tile = tile,
+                                    .channels = sizes.in,
+                                    .tile = sizes.tile,
                                     .output = to.first.row(row),
                                     .component_stride = to.stride,
                                     .tile_stride = to.first.stride,
@@ -55,8 +65,8 @@ struct Filtering {
   }
 
   // `next` is the component whose weights this thread is likely to need next.
-  void multiply(size_t component, size_t rows, const Components& from, const Components& to,
-                size_t next) const {
+  void multiply(size_t component, size_t rows, const Components<float>& from,
+                const Components<float>& to, size_t next) const {
     const Matrix a = from[component], c = to[component];
     runtime.kernels.gemm(
         {.a = a.data,
@@ -66,62 +76,116 @@ struct Filtering {
          .c_stride = c.stride,
          .rows = rows,
          .epilogue = {},
-         .next_panels = next < components ? conv.winograd.component(next).data : nullptr});
+         .next_panels = next < sizes.components ? conv.winograd.component(next).data : nullptr});
   }
 
-  void transform_output(Piece part, const Components& from, size_t row) const {
+  void transform_output(Piece part, const Components<float>& from, size_t row) const {
     runtime.kernels.winograd_output({.input = from.first.row(row),
                                      .component_stride = from.stride,
                                      .tile_stride = from.first.stride,
-                                     .tile = tile,
+                                     .tile = sizes.tile,
                                      .output = conv.output.data,
                                      .output_pixel_stride = conv.output.pixel_stride,
                                      .height = conv.input.height,
                                      .width = conv.input.width,
                                      .first_tile = part.begin,
                                      .tiles = part.count,
-                                     .columns = conv.weights.out(),
+                                     .columns = sizes.out,
                                      .epilogue = conv.epilogue,
                                      .pooled = conv.pooled});
   }
-
-  size_t tile_floats() const { return components * (conv.weights.in + conv.weights.out()); }
 };
 
-// Components and products that are under way at a time, some 768 KiB: caches hold them between the
+struct IntegerFiltering {
+  using Component = int16_t;
+  using Product = int32_t;
+  const Runtime& runtime;
+  const IntegerWinogradConv& conv;
+  Sizes sizes;
+
+  void transform_input(Piece part, const Components<int16_t>& to, size_t row) const {
+    runtime.kernels.integer_winograd_input({.input = conv.input.data,
+                                            .input_row_stride = conv.input.row_stride,
+                                            .input_pixel_stride = conv.input.pixel_stride,
+                                            .height = conv.input.height,
+                                            .width = conv.input.width,
+                                            .channels = sizes.in,
+                                            .input_zero = conv.weights.quantization.input_zero,
+                                            .output = to.first.row(row),
+                                            .component_stride = to.stride,
+                                            .tile_stride = to.first.stride,
+                                            .first_tile = part.begin,
+                                            .tiles = part.count});
+  }
+
+  void multiply(size_t component, size_t rows, const Components<int16_t>& from,
+                const Components<int32_t>& to, size_t next) const {
+    const MatrixOf<int16_t> a = from[component];
+    const MatrixOf<int32_t> c = to[component];
+    runtime.kernels.pair_gemm({.a = a.data,
+                               .a_stride = a.stride,
+                               .weights = conv.winograd.integer_component(component),
+                               .depth = sizes.in,
+                               .columns = sizes.out,
+                               .c = c.data,
+                               .c_stride = c.stride,
+                               .rows = rows,
+                               .next_weights = conv.winograd.integer_component(next)});
+  }
+
+  void transform_output(Piece part, const Components<int32_t>& from, size_t row) const {
+    runtime.kernels.integer_winograd_output({.input = from.first.row(row),
+                                             .component_stride = from.stride,
+                                             .tile_stride = from.first.stride,
+                                             .weights = conv.weights.weights,
+                                             .output = conv.output,
+                                             .output_pixel_stride = conv.output_pixel_stride,
+                                             .height = conv.input.height,
+                                             .width = conv.input.width,
+                                             .first_tile = part.begin,
+                                             .tiles = part.count,
+                                             .epilogue = conv.epilogue});
+  }
+};
+
+// Components and products that are under way at a time: caches hold them between the
 // steps. But not so few tiles that the weights, read once a chunk, are what it mostly reads.
-constexpr size_t kChunkFloats = 192 * 1024;
+constexpr size_t kChunkBytes = 768 * 1024;
 constexpr size_t kChunkTiles = 24;
 
-size_t chunk_tiles(const Filtering& filtering) {
-  const Conv& weights = filtering.conv.weights;
-  const size_t worth_weights = weights.in * weights.out() * 3 / 8 / (weights.in + weights.out());
-  return std::max({kChunkTiles, kChunkFloats / filtering.tile_floats(), worth_weights});
+template <class Filtering>
+size_t chunk_tiles(const Sizes& sizes) {
+  using Component = typename Filtering::Component;
+  const size_t tile_bytes =
+      sizes.in * sizeof(Component) + sizes.out * sizeof(typename Filtering::Product);
+  const size_t worth_weights = sizes.in * sizes.out * sizeof(Component) * 3 / 8 / tile_bytes;
+  return std::max({kChunkTiles, kChunkBytes / (sizes.components * tile_bytes), worth_weights});
 }
 
-// Floats of components that a task of a transform reads or writes: 64 KiB.
-constexpr size_t kTransformFloats = 16 * 1024;
-
-}  // namespace
+// Bytes of components that a task of a transform reads or writes.
+constexpr size_t kTransformBytes = 64 * 1024;
 
 // All threads take part in each step of a chunk, so that a component of the weights is read once a
 // chunk, by one task. The last step of a chunk and the first of the next share a loop.
-void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
+template <class Filtering>
+void filter(const Runtime& runtime, const Filtering& filtering) {
+  using Component = typename Filtering::Component;
+  using Product = typename Filtering::Product;
   const Arena::Scope scope(runtime.arena);
-  const Conv& weights = conv.weights;
-  const Filtering filtering(runtime, conv);
-  const size_t components = filtering.components, tiles = filtering.tiles;
+  const Sizes& sizes = filtering.sizes;
+  const size_t components = sizes.components, tiles = sizes.tiles;
   const Split chunks =
-      split(tiles, runtime.kernels.tile_rows, ceil_div(tiles, chunk_tiles(filtering)));
-  const Components inputs(runtime.arena, components, chunks.largest(), weights.in);
-  const Components outputs(runtime.arena, components, chunks.largest(), weights.out());
+      split(tiles, runtime.kernels.tile_rows, ceil_div(tiles, chunk_tiles<Filtering>(sizes)));
+  const Components<Component> inputs(runtime.arena, components, chunks.largest(), sizes.in);
+  const Components<Product> outputs(runtime.arena, components, chunks.largest(), sizes.out);
   Piece done = {0, 0};
   for (size_t i = 0; i <= chunks.pieces; ++i) {
     const Piece chunk = i < chunks.pieces ? chunks[i] : Piece{tiles, 0};
-    const auto tasks = [&](Piece of, size_t channels) {
-      return split(of.count, 1, components * of.count * channels / kTransformFloats);
+    const auto tasks = [&](Piece of, size_t row_bytes) {
+      return split(of.count, 1, components * of.count * row_bytes / kTransformBytes);
     };
-    const Split output_tasks = tasks(done, weights.out()), input_tasks = tasks(chunk, weights.in);
+    const Split output_tasks = tasks(done, sizes.out * sizeof(Product));
+    const Split input_tasks = tasks(chunk, sizes.in * sizeof(Component));
     runtime.parallel_for(output_tasks.pieces + input_tasks.pieces, [&](size_t task) {
       if (task < output_tasks.pieces) {
         const Piece part = output_tasks[task];
@@ -138,6 +202,16 @@ void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
     });
     done = chunk;
   }
+}
+
+}  // namespace
+
+void winograd_conv2d(const Runtime& runtime, const WinogradConv& conv) {
+  filter(runtime, FloatFiltering{runtime, conv, Sizes(conv)});
+}
+
+void winograd_conv2d(const Runtime& runtime, const IntegerWinogradConv& conv) {
+  filter(runtime, IntegerFiltering{runtime, conv, Sizes(conv)});
 }
 
 }  // namespace lightcap::internal

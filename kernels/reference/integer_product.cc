@@ -1,42 +1,8 @@
-#include "kernels/integer_silu.h"
 #include "kernels/reference/integer.h"
 #include "kernels/reference/reference.h"
 
 namespace lightcap::internal::reference {
-
 namespace {
-
-struct Place {
-  const IntegerOutput& output;
-  size_t stride;
-};
-
-// Stores one element of the output, whose sum of products is `sum_of_products`.
-void finish(const Place& place, const PackedMatrix& weights, const IntegerEpilogue& epilogue,
-            int32_t sum_of_products, size_t row, size_t column) {
-  const int64_t biased = int64_t{sum_of_products} + epilogue.bias[column];
-  float t = static_cast<float>(biased) * weights.scales[column];
-  int64_t after = epilogue.zero;
-  if (epilogue.residual != nullptr) {
-    const uint8_t r = epilogue.residual[row * epilogue.residual_stride + column];
-    if (epilogue.residual_after) {
-      after = r;
-    } else {
-      const auto centred = static_cast<float>(r - epilogue.residual_zero);
-      t = t + centred * epilogue.residual_scale;
-    }
-  }
-  const size_t i = row * place.stride + column;
-  if (place.output.floats != nullptr) {
-    place.output.floats[i] = epilogue.activation == Activation::kRelu ? std::max(t, 0.0f) : t;
-    return;
-  }
-  int64_t y = nearest(t);
-  if (epilogue.activation == Activation::kRelu) y = std::max<int64_t>(y, 0);
-  if (epilogue.activation == Activation::kSilu)
-    y = multiply_high_rounded(integer_silu(saturated_s16(y)), epilogue.silu_factor);
-  place.output.bytes[i] = saturated_u8(y + after);
-}
 
 int32_t sum_at(const IntegerConvArgs& args, size_t pixel, size_t column) {
   int32_t sum = 0;

@@ -78,6 +78,13 @@ struct Primitives : plain::Primitives {
     asm("vpaddd %1, %0, %0" : "+x"(in_place) : "x"(pairs));
     sum = in_place;
   }
+  static constexpr bool kPrefersIntegerWinograd = true;
+  static void add_pairs(Integers& sum, Integers row, Integers weights) {
+    const __m256i products = _mm256_madd_epi16(row, weights);
+    __m256i in_place = sum;
+    asm("vpaddd %1, %0, %0" : "+x"(in_place) : "x"(products));
+    sum = in_place;
+  }
 
   using Shorts = __m256i;
   using Bytes = __m256i;

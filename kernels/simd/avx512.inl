@@ -39,6 +39,10 @@ struct Primitives : plain::Primitives {
     const __m512i pairs = _mm512_maddubs_epi16(row, weights);
     sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
+  static constexpr bool kPrefersIntegerWinograd = true;
+  static void add_pairs(Integers& sum, Integers row, Integers weights) {
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(row, weights));
+  }
 
   using Shorts = __m512i;
   using Bytes = __m512i;

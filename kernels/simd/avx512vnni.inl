@@ -16,6 +16,7 @@ struct Primitives : avx512::Primitives {
     asm("vpdpbusd %2, %1, %0" : "+v"(in_place) : "v"(x), "v"(y));
     sum = in_place;
   }
+  static constexpr bool kPrefersIntegerWinograd = false;
 };
 
 }  // namespace avx512vnni

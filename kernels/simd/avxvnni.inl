@@ -17,6 +17,7 @@ struct Primitives : avx2::Primitives {
     asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(in_place) : "x"(x), "x"(y));
     sum = in_place;
   }
+  static constexpr bool kPrefersIntegerWinograd = false;
 };
 
 }  // namespace avxvnni

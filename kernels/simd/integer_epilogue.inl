@@ -140,7 +140,7 @@ struct ByteFinisher {
   }
 };
 
-// Finishes sums [rows][kTileVectors * kLanes] in memory.
+// Finishes sums [rows][kTileVectors * kLanes] in memory to bytes of whole panels.
 template <ByteEnd kEnd, size_t kTileVectors>
 [[gnu::noinline]] void finish_bytes(const int32_t* sums, size_t rows, const IntegerResults& out,
                                     size_t row, size_t column) {
@@ -236,6 +236,16 @@ template <size_t kTileVectors>
   }
 }
 
+// Finishes sums [rows][kTileVectors * kLanes] in memory, of at most kMaxTileRows rows.
+template <size_t kTileVectors>
+void finish_sums(const int32_t* sums, size_t rows, const IntegerResults& out, size_t row,
+                 size_t column) {
+  if (out.c.bytes == nullptr) return finish_floats<kTileVectors>(sums, rows, out, row, column);
+  const bool is_whole = column + kTileVectors * kLanes <= out.columns;
+  is_whole ? finish_to_bytes<kTileVectors>(sums, rows, out, row, column)
+           : finish_last_bytes<kTileVectors>(sums, rows, out, row, column);
+}
+
 // Finishes a tile of whole panels in registers.
 template <ByteEnd kEnd, size_t kRows, size_t kVectors>
 [[gnu::always_inline]] inline void finish_in_registers(Integers (&acc)[kRows][kVectors],
@@ -303,9 +313,7 @@ template <size_t kRows, size_t kVectors>
 #pragma GCC unroll 64
   for (size_t i = 0; i < kRows * kVectors; ++i)
     acc[i / kVectors][i % kVectors].store_aligned(sums + i * kLanes);
-  if (out.c.bytes == nullptr) return finish_floats<kVectors>(sums, kRows, out, row, column);
-  is_whole ? finish_to_bytes<kVectors>(sums, kRows, out, row, column)
-           : finish_last_bytes<kVectors>(sums, kRows, out, row, column);
+  finish_sums<kVectors>(sums, kRows, out, row, column);
 }
 
 }  // namespace

@@ -37,6 +37,11 @@ struct Primitives : plain::Primitives {
     const int16x8_t high = vmull_high_s8(x, y);
     sum = vpadalq_s16(sum, vpaddq_s16(low, high));
   }
+  static void add_pairs(Integers& sum, Integers row, Integers weights) {
+    const int16x8_t x = vreinterpretq_s16_s32(row), y = vreinterpretq_s16_s32(weights);
+    const int32x4_t low = vmull_s16(vget_low_s16(x), vget_low_s16(y));
+    sum = vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(x, y)));
+  }
 
   using Shorts = int16x8_t;
   using Bytes = uint8x16_t;

@@ -29,10 +29,15 @@ struct WeightQuad {
   int8_t weights[kQuad];
 };
 
+// The same of 16-bit integers.
+struct Pair {
+  int16_t shorts[kPair];
+};
+
 namespace plain {
 
 // Primitives that xsimd and the compiler have for any architecture. A row must add kTile,
-// load_half, load_bfloat, to_integers and add_dots.
+// load_half, load_bfloat, to_integers, add_dots and add_pairs.
 struct Primitives {
   // static constexpr TileShape kTile: the largest register tile of a product. Its sums, a step's
   // weights and one factor should fit into the vector registers (product.inl).
@@ -117,6 +122,12 @@ struct Primitives {
   static RowQuads load_quads(const Quad* p) { return broadcast(*p); }
   template <size_t kQuadOfRow>
   static void add_dots_of(Integers&, RowQuads, Integers) {}
+
+  // static void add_pairs(Integers& sum, Integers row, Integers weights): adds to each lane the sum
+  // over k < 2 of row[k] * weights[k], which are the lane's 16-bit halves, modulo 2^32.
+
+  // True if add_dots takes about as long for 4 products as add_pairs for 2, or longer.
+  static constexpr bool kPrefersIntegerWinograd = false;
 
   // Vectors of 4 * kLanes bytes and of 2 * kLanes 16-bit numbers, which take as much room as a
   // vector of floats. An instruction set has its own types, Bytes and Shorts, and these:

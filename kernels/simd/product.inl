@@ -306,7 +306,8 @@ template <class Kind, class RowSource>
   if (schedule.is_streaming) return multiply_streaming<Kind>(source, rows, depth, panels, out);
   const RowTiles& row_tiles = schedule.row_tiles;
   const size_t prefetches = depth / schedule.prefetch_interval;
-  const bool silu = Kind::kHasSiluTiles && out.epilogue.activation == Activation::kSilu;
+  bool silu = false;
+  if constexpr (Kind::kHasSiluTiles) silu = out.epilogue.activation == Activation::kSilu;
   TileContext<Kind> context = {
       out, panel_stride, kPanelWidth, {nullptr, 0, schedule.prefetch_interval}};
   for (size_t first = 0; first < panel_end; first += schedule.block_panels) {

@@ -51,6 +51,10 @@ struct Primitives : plain::Primitives {
     sum = _mm_add_epi32(
         sum, _mm_add_epi32(_mm_madd_epi16(even, even_weights), _mm_madd_epi16(odd, odd_weights)));
   }
+  static constexpr bool kPrefersIntegerWinograd = true;
+  static void add_pairs(Integers& sum, Integers row, Integers weights) {
+    sum = _mm_add_epi32(sum, _mm_madd_epi16(row, weights));
+  }
 
   using Shorts = __m128i;
   using Bytes = __m128i;

@@ -12,6 +12,7 @@
 #include "kernels/simd/gemm.inl"
 #include "kernels/simd/head.inl"
 #include "kernels/simd/integer_product.inl"
+#include "kernels/simd/integer_winograd.inl"
 #include "kernels/simd/norm.inl"
 #include "kernels/simd/pool.inl"
 #include "kernels/simd/resize.inl"
@@ -64,6 +65,7 @@ extern const KernelTable LIGHTCAP_ISA_NAME;
 const KernelTable LIGHTCAP_ISA_NAME = {
     LIGHTCAP_STRING(LIGHTCAP_ISA_NAME),
     is_own("gemm") ? Primitives::kTile.mr : 0,
+    is_own("integer_conv") && Primitives::kPrefersIntegerWinograd,
 #define LIGHTCAP_KERNEL(name, Args) is_own(#name) ? lightcap::internal::name : nullptr,
 #include "kernels/kernels.def"
 #undef LIGHTCAP_KERNEL

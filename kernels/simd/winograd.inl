@@ -19,17 +19,20 @@ namespace {
 template <size_t kTile>
 struct Transform;
 
+// That of tiles of 2 x 2 is for integers, too.
 template <>
 struct Transform<2> {
   static constexpr size_t kSide = 4;
 
-  static void input(const Floats (&d)[kSide], Floats (&v)[kSide]) {
+  template <class Vector>
+  static void input(const Vector (&d)[kSide], Vector (&v)[kSide]) {
     v[0] = d[0] - d[2];
     v[1] = d[2] + d[1];
     v[2] = d[2] - d[1];
     v[3] = d[3] - d[1];
   }
-  static void output(const Floats (&m)[kSide], Floats (&y)[2]) {
+  template <class Vector>
+  static void output(const Vector (&m)[kSide], Vector (&y)[2]) {
     y[0] = m[0] + (m[1] + m[2]);
     y[1] = (m[1] - m[2]) + m[3];
   }
@@ -72,24 +75,37 @@ struct TilePlace {
       : y(index / across * tile), x(index % across * tile) {}
 };
 
-// Pointers to a tile's input pixels; those outside the picture point to zeros.
-template <size_t kSide>
-using TileInputs = const float* [kSide][kSide];
+// Pointers to a tile's input pixels; those outside the picture point to what counts there.
+template <class Element, size_t kSide>
+using TileInputs = const Element* [kSide][kSide];
+
+// The vectors that floats are transformed in.
+struct FloatInputs {
+  using Element = float;
+  using Component = float;
+  using Vector = Floats;
+  static constexpr size_t kSize = kLanes;
+  static Floats load_some(const float* p, size_t count) { return load_partial(p, count); }
+  static Floats load_all(const float* p) { return load(p); }
+  static void store_some(float* p, Floats x, size_t count) { store_partial(p, x, count); }
+  static void store_all(float* p, Floats x) { store(p, x); }
+};
 
 // Writes the components of `lanes` channels of one tile, from `channel` on.
-template <size_t kTile, bool kWhole>
+template <size_t kTile, class Inputs, bool kWhole>
 [[gnu::always_inline]] inline void transform_input(
-    const TileInputs<Transform<kTile>::kSide>& inputs, size_t channel, size_t lanes, float* out,
-    size_t component_stride) {
+    const TileInputs<typename Inputs::Element, Transform<kTile>::kSide>& inputs, size_t channel,
+    size_t lanes, typename Inputs::Component* out, size_t component_stride) {
   constexpr size_t kSide = Transform<kTile>::kSide;
-  Floats half[kSide][kSide];  // the columns are transformed, the rows not yet
+  using Vector = typename Inputs::Vector;
+  Vector half[kSide][kSide];  // the columns are transformed, the rows not yet
 #pragma GCC unroll 6
   for (size_t x = 0; x < kSide; ++x) {
-    Floats d[kSide], v[kSide];
+    Vector d[kSide], v[kSide];
 #pragma GCC unroll 6
     for (size_t y = 0; y < kSide; ++y) {
-      const float* at = inputs[y][x] + channel;
-      d[y] = kWhole ? load(at) : load_partial(at, lanes);
+      const auto* at = inputs[y][x] + channel;
+      d[y] = kWhole ? Inputs::load_all(at) : Inputs::load_some(at, lanes);
     }
     Transform<kTile>::input(d, v);
 #pragma GCC unroll 6
@@ -97,18 +113,22 @@ template <size_t kTile, bool kWhole>
   }
 #pragma GCC unroll 6
   for (size_t y = 0; y < kSide; ++y) {
-    Floats v[kSide];
+    Vector v[kSide];
     Transform<kTile>::input(half[y], v);
 #pragma GCC unroll 6
     for (size_t x = 0; x < kSide; ++x) {
-      float* at = out + (y * kSide + x) * component_stride;
-      kWhole ? store(at, v[x]) : store_partial(at, v[x], lanes);
+      auto* at = out + (y * kSide + x) * component_stride;
+      kWhole ? Inputs::store_all(at, v[x]) : Inputs::store_some(at, v[x], lanes);
     }
   }
 }
 
-template <size_t kTile>
-void winograd_input_with(const WinogradInputArgs& args) {
+// `outside` is kMaxOutside elements of what counts outside the picture.
+template <size_t kTile, class Inputs, class Args>
+[[gnu::always_inline]] inline void winograd_input_with(const Args& args,
+                                                       const typename Inputs::Element* outside) {
+  using Element = typename Inputs::Element;
+  constexpr size_t kStep = Inputs::kSize;
   constexpr size_t kSide = Transform<kTile>::kSide;
   const size_t across = (args.width + kTile - 1) / kTile;
   for (size_t tile = 0; tile < args.tiles; ++tile) {
@@ -116,7 +136,7 @@ void winograd_input_with(const WinogradInputArgs& args) {
     // Coordinates left of or above the picture wrap around to very large ones.
     const size_t top = place.y - 1, left = place.x - 1;
     for (size_t first = 0; first < args.channels; first += kMaxOutside) {
-      TileInputs<kSide> inputs;
+      TileInputs<Element, kSide> inputs;
 #pragma GCC unroll 6
       for (size_t y = 0; y < kSide; ++y) {
 #pragma GCC unroll 6
@@ -124,40 +144,43 @@ void winograd_input_with(const WinogradInputArgs& args) {
           const bool inside = top + y < args.height && left + x < args.width;
           const size_t offset =
               (top + y) * args.input_row_stride + (left + x) * args.input_pixel_stride + first;
-          inputs[y][x] = inside ? args.input + offset : kZeros;
+          inputs[y][x] = inside ? args.input + offset : outside;
         }
       }
-      float* out = args.output + tile * args.tile_stride + first;
+      auto* out = args.output + tile * args.tile_stride + first;
       const size_t channels = min_size(kMaxOutside, args.channels - first);
       size_t channel = 0;
-      for (; channel + kLanes <= channels; channel += kLanes) {
-        transform_input<kTile, true>(inputs, channel, kLanes, out + channel, args.component_stride);
+      for (; channel + kStep <= channels; channel += kStep) {
+        transform_input<kTile, Inputs, true>(inputs, channel, kStep, out + channel,
+                                             args.component_stride);
       }
       if (channel < channels) {
-        transform_input<kTile, false>(inputs, channel, channels - channel, out + channel,
-                                      args.component_stride);
+        transform_input<kTile, Inputs, false>(inputs, channel, channels - channel, out + channel,
+                                              args.component_stride);
       }
     }
   }
 }
 
 void winograd_input(const WinogradInputArgs& args) {
-  args.tile == 2 ? winograd_input_with<2>(args) : winograd_input_with<4>(args);
+  args.tile == 2 ? winograd_input_with<2, FloatInputs>(args, kZeros)
+                 : winograd_input_with<4, FloatInputs>(args, kZeros);
 }
 
 constexpr size_t kWinogradColumns = 16;
 
 // The products of one tile and `lanes` channels after the transform of the tile's columns. row()
 // applies the transform of a row.
-template <size_t kTile>
+template <size_t kTile, class Vector = Floats>
 struct HalfOutput {
   static constexpr size_t kSide = Transform<kTile>::kSide;
-  Floats half[kTile][kSide];
+  Vector half[kTile][kSide];
 
-  [[gnu::always_inline]] HalfOutput(const float* products, size_t component_stride, size_t lanes) {
+  [[gnu::always_inline]] HalfOutput(const typename Vector::value_type* products,
+                                    size_t component_stride, size_t lanes) {
 #pragma GCC unroll 6
     for (size_t x = 0; x < kSide; ++x) {
-      Floats m[kSide], y[kTile];
+      Vector m[kSide], y[kTile];
 #pragma GCC unroll 6
       for (size_t i = 0; i < kSide; ++i)
         m[i] = load_partial(products + (i * kSide + x) * component_stride, lanes);
@@ -166,7 +189,7 @@ struct HalfOutput {
       for (size_t i = 0; i < kTile; ++i) half[i][x] = y[i];
     }
   }
-  [[gnu::always_inline]] void row(size_t i, Floats (&y)[kTile]) const {
+  [[gnu::always_inline]] void row(size_t i, Vector (&y)[kTile]) const {
     Transform<kTile>::output(half[i], y);
   }
 };
