@@ -1,18 +1,23 @@
 """Cycle counts of the NEON kernels on 64-bit ARM cores, without such a core: llvm-mca on inner loops.
 
-    python bench/arm64_cycles.py [--cpu cortex-a76 neoverse-n1] [--compiler aarch64-linux-gnu-g++]
-        [--llvm-mca llvm-mca-19] [--profile PROFILE.json --cores 4 --ghz 2.6 --gb-s 14]
+    python bench/arm64_cycles.py [--cpu cortex-a76 neoverse-n1] [--isa neon neondot]
+        [--compiler aarch64-linux-gnu-g++] [--llvm-mca llvm-mca-19]
+        [--profile PROFILE.json --cores 4 --ghz 2.6 --gb-s 14]
 
-Compiles kernels/simd/table.cc as the build does, finds the innermost loops with vector multiply-adds and
-has llvm-mca count their cycles. The bound is what the core's FMA pipes allow in llvm-mca's own view,
-from a loop of nothing else. With --profile, which `lightcap bench --profile --json` writes on any
-machine, it adds up a caption's time: for each layer the longer of its multiply-adds, at the cycles found
-for GEMM's tallest tile, and its bytes at the memory's rate.
+Compiles kernels/simd/table.cc as the build does for each of ARM's rows of kernels/isa.def, finds the
+innermost loops with vector multiply-adds and has llvm-mca count their cycles. The bound is what the core
+allows in llvm-mca's own view, from a loop of such multiply-adds and nothing else: fmla for floats, sdot
+(or usdot) for bytes, and without dot products smull, smull2, addp and sadalp, four instructions for 16.
+With --profile, which `lightcap bench --profile --json` writes on any machine, it adds up a caption's time
+for each row of isa.def: for each layer the longer of its multiply-adds, at the cycles found for the
+tallest tile of its kind, and its bytes at the memory's rate. An int8 model's linear layers multiply
+twice, the high bytes and the low ones. What is neither, as a tile's epilogue, is not counted.
 
 Needs a cross compiler, llvm-mca and xsimd's headers (Debian: crossbuild-essential-arm64, llvm-19,
-libxsimd-dev). Both cores issue two multiply-adds of four floats a cycle. LLVM 19 knows that of the
-Neoverse N1; the Cortex-A76, whose pipes are the same, and with older LLVMs both, it describes by the
-Cortex-A57's schedule, which has one a cycle: take the N1's row for the A76's.
+libxsimd-dev). The Cortex-A76 issues two multiply-adds a cycle, of four floats or sixteen bytes. LLVM 19
+knows that of the Neoverse N1, whose pipes are the same; the A76 itself, and with older LLVMs both, it
+describes by the Cortex-A57's schedule, which has one of floats: take the N1's row for the A76's. So it is
+with the Cortex-X1 and the Neoverse V1, which issue four, and with the Cortex-X3 and the Neoverse V2.
 """
 
 from __future__ import annotations
@@ -24,11 +29,43 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOATS_A_FMA = 4
-MIN_FMAS = 4  # of a loop worth a look
+MIN_PRODUCTS = 4  # instructions of a loop worth a look
+FEATURES = "+dotprod,+i8mm"  # that llvm-mca may meet
+
+
+@dataclass(frozen=True)
+class Product:
+    """A way to multiply and add: its instructions, what each multiplies, a stream of nothing else."""
+
+    name: str
+    pattern: str
+    macs: int
+    stream: tuple[str, ...]
+
+
+def _long_products() -> tuple[str, ...]:
+    """Six sums of 16 products each."""
+    lines = []
+    for i in range(6):
+        lines += [f"smull v{i}.8h, v31.8b, v30.8b", f"smull2 v{i + 6}.8h, v31.16b, v30.16b"]
+        lines += [f"addp v{i}.8h, v{i}.8h, v{i + 6}.8h", f"sadalp v{i + 12}.4s, v{i}.8h"]
+    return tuple(lines)
+
+
+def _stream(form: str) -> tuple[str, ...]:
+    return tuple(form.format(i) for i in range(24))
+
+
+PRODUCTS = (
+    Product("fmla", r"fml[as]\s+v", 4, _stream("fmla v{}.4s, v31.4s, v30.4s")),
+    Product("smull", r"smull2?\s+v", 8, _long_products()),
+    Product("sdot", r"(?:s|us|su)dot\s+v", 16, _stream("sdot v{}.4s, v31.16b, v30.16b")),
+    Product("smmla", r"(?:s|us)mmla\s+v", 32, _stream("smmla v{}.4s, v31.16b, v30.16b")),
+)
 
 
 @dataclass
@@ -36,22 +73,50 @@ class Loop:
     function: str
     body: list[str]
 
+    def count(self, product: Product) -> int:
+        return sum(bool(re.match(product.pattern, line)) for line in self.body)
+
     @property
-    def fmas(self) -> int:
-        return sum(bool(re.match(r"fml[as]\s+v", line)) for line in self.body)
+    def product(self) -> Product:
+        return max(PRODUCTS, key=lambda product: product.macs * self.count(product))
+
+    @property
+    def macs(self) -> int:
+        return self.product.macs * self.count(self.product)
 
     @property
     def calls(self) -> int:
         return sum(bool(re.match(r"blr?\s", line)) for line in self.body)
 
 
-def assembly(compiler: str, headers: Path) -> str:
-    """The NEON unit as the release build compiles it. Only xsimd is taken of the host's headers."""
+@dataclass
+class Row:
+    """A row of isa.def."""
+
+    name: str
+    arch: str
+    flags: list[str]
+    kernels: str
+
+
+def rows() -> list[Row]:
+    pattern = r'^LIGHTCAP_ISA\((\w+), aarch64, \w+, -?\d+, ([^,]+), [^,]+, "([^"]*)", ([\w, ]+)\)$'
+    text = (ROOT / "kernels/isa.def").read_text()
+    return [
+        Row(name, arch, flags.split(), kernels)
+        for name, arch, flags, kernels in re.findall(pattern, text, re.MULTILINE)
+    ]
+
+
+def assembly(row: Row, compiler: str, headers: Path) -> str:
+    """The row's unit as the release build compiles it. Only xsimd is taken of the host's headers."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "xsimd").symlink_to(headers / "xsimd")
         flags = ["-std=c++20", "-O3", "-DNDEBUG", "-fno-schedule-insns", "-fPIC", "-fvisibility=hidden"]
-        command = [compiler, *flags, "-S", f"-I{ROOT}", f"-I{folder}",
-                   "-DLIGHTCAP_ISA_NAME=neon", "-DLIGHTCAP_ISA_ARCH=xsimd::neon64",
+        command = [compiler, *flags, *row.flags, "-S", f"-I{ROOT}", f"-I{folder}",
+                   f"-DLIGHTCAP_ISA_NAME={row.name}", f"-DLIGHTCAP_ISA_ARCH={row.arch}",
+                   f'-DLIGHTCAP_ISA_PRIMITIVES="kernels/simd/{row.name}.inl"',
+                   f'-DLIGHTCAP_ISA_KERNELS="{row.kernels}"',
                    str(ROOT / "kernels/simd/table.cc"), "-o", "-"]  # fmt: skip
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -72,7 +137,7 @@ def innermost_loops(text: str) -> list[Loop]:
                 loops.append(Loop(function, lines[labels[target[1]] :]))
                 # A loop around this one is not innermost.
                 labels = {name: at for name, at in labels.items() if at > labels[target[1]]}
-    return [loop for loop in loops if loop.fmas >= MIN_FMAS]
+    return [loop for loop in loops if loop.count(loop.product) >= MIN_PRODUCTS]
 
 
 def demangled(names: list[str]) -> list[str]:
@@ -89,34 +154,79 @@ def newest_llvm_mca() -> str:
 
 def cycles(body: list[str], cpu: str, llvm_mca: str) -> float:
     """Cycles of one pass through the loop, from a hundred of them."""
-    body = "\n".join(re.sub(r"\.L\w+", "0", line) for line in body)
-    command = [llvm_mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={cpu}", "-iterations=100", "--json"]
-    done = subprocess.run(command, input=body, check=True, capture_output=True, text=True)
+    # LLVM takes no negative bytes, as GCC writes them.
+    text = re.sub(r"\b0xf{14}(?=[0-9a-f]{2}\b)", "0x", "\n".join(body))
+    text = re.sub(r"\.L\w+", "0", text)
+    command = [llvm_mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={cpu}", f"-mattr={FEATURES}"]
+    command += ["-iterations=100", "--json"]
+    done = subprocess.run(command, input=text, check=True, capture_output=True, text=True)
     report = json.loads(done.stdout[done.stdout.index("{") :])
     regions = report.get("CodeRegions", [report])
     return regions[0]["SummaryView"]["TotalCycles"] / 100
 
 
-def fmas_a_cycle(cpu: str, llvm_mca: str) -> float:
-    independent = [f"fmla v{i}.4s, v31.4s, v30.4s" for i in range(24)]
-    return round(len(independent) / cycles(independent, cpu, llvm_mca))
+@cache
+def bound(product: Product, cpu: str, llvm_mca: str) -> float:
+    """Multiply-adds a cycle."""
+    macs = product.macs * sum(bool(re.match(product.pattern, line)) for line in product.stream)
+    return macs / cycles(list(product.stream), cpu, llvm_mca)
 
 
-def predict(profile: dict, fma_rate: float, cores: int, ghz: float, gb_s: float) -> dict[str, float]:
-    """Milliseconds of a caption by stage, and in total; `fma_rate` a cycle and core."""
-    flops_a_second = cores * ghz * 1e9 * fma_rate * FLOATS_A_FMA * 2
+def kind_of(name: str) -> str:
+    """The kind of product whose tile over dense rows a function is, or nothing."""
+    match = re.match(r"compute_tile<(Float|Integer|Wide)Product(<float>)?, DenseRows", name)
+    return match[1].lower() if match else ""
+
+
+Rates = dict[str, dict[str, float]]  # [kind][CPU]: multiply-adds a cycle
+
+
+def report_row(row: Row, options: argparse.Namespace) -> Rates:
+    """Prints a line for each loop; returns the rates of the tallest tiles."""
+    loops = innermost_loops(assembly(row, options.compiler, options.headers))
+    names = demangled([loop.function for loop in loops])
+    tallest: dict[str, int] = {}
+    rates: Rates = {}
+    for loop, name in sorted(zip(loops, names), key=lambda pair: (pair[1], -pair[0].macs)):
+        found = {cpu: cycles(loop.body, cpu, options.llvm_mca) for cpu in options.cpu}
+        reached = {cpu: loop.macs / n for cpu, n in found.items()}
+        cells = [
+            f"{found[cpu]:.1f} ({100 * reached[cpu] / bound(loop.product, cpu, options.llvm_mca):.0f} %)"
+            for cpu in options.cpu
+        ]
+        # llvm-mca takes a call for one instruction: what is called, and spilled around it, comes on top.
+        calls = f", {loop.calls} calls" if loop.calls else ""
+        count = f"{loop.count(loop.product)} {loop.product.name}"
+        print(f"| {row.name} | {name}{calls} | {len(loop.body)} | {count} | {' | '.join(cells)} |")
+        kind = kind_of(name)
+        if kind and loop.macs > tallest.get(kind, 0):
+            tallest[kind], rates[kind] = loop.macs, reached
+    return rates
+
+
+def kind_of_layer(kernel: str) -> str:
+    name = kernel.partition("_")[0]
+    return name if name in ("integer", "wide") else "float"
+
+
+def predict(profile: dict, rates: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds of a caption by stage, and in total; `rates` by kind, a cycle and core."""
     winograd = {"winograd2": 16 / (4 * 9), "winograd4": 36 / (16 * 9)}  # of the direct products
     times: dict[str, float] = {}
     for layer in profile["layers"]:
-        flops = layer["flops"] * winograd.get(layer["kernel"].removesuffix("+pool"), 1)
-        seconds = max(flops / flops_a_second, layer["bytes"] / (gb_s * 1e9))
+        kind = kind_of_layer(layer["kernel"])
+        macs = layer["flops"] / 2 * (2 if kind == "wide" else 1)
+        macs *= winograd.get(layer["kernel"].removesuffix("+pool"), 1)
+        rate = options.cores * options.ghz * 1e9 * rates[kind]
+        seconds = max(macs / rate, layer["bytes"] / (options.gb_s * 1e9))
         times[layer["stage"]] = times.get(layer["stage"], 0) + 1e3 * seconds * layer["calls"]
     return times | {"caption": sum(times.values())}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cpu", nargs="+", default=["cortex-a76", "neoverse-n1"])
+    parser.add_argument("--cpu", nargs="+", default=["cortex-a76", "neoverse-n1", "neoverse-v1"])
+    parser.add_argument("--isa", nargs="+", help="rows of isa.def, the first `neon` [all of ARM's]")
     parser.add_argument("--compiler", default="aarch64-linux-gnu-g++")
     parser.add_argument("--llvm-mca", default=newest_llvm_mca())
     parser.add_argument("--headers", type=Path, default=Path("/usr/include"), help="that hold xsimd/")
@@ -125,29 +235,29 @@ def main() -> None:
     parser.add_argument("--ghz", type=float, default=2.6)
     parser.add_argument("--gb-s", type=float, default=14, help="what the cores get of the memory's rate")
     options = parser.parse_args()
-    loops = innermost_loops(assembly(options.compiler, options.headers))
-    names = demangled([loop.function for loop in loops])
-    rates = {cpu: fmas_a_cycle(cpu, options.llvm_mca) for cpu in options.cpu}
-    columns = [f"{cpu}, {rate} FMAs a cycle" for cpu, rate in rates.items()]
-    print("| loop | instructions | FMAs | cycles (of the bound): " + " | ".join(columns) + " |")
-    print("|---|" + "---:|" * (2 + len(columns)))
-    most = max(loop.fmas for loop, name in zip(loops, names) if name.startswith("tile<GemmRuns"))
-    reached: dict[str, float] = {}
-    for loop, name in sorted(zip(loops, names), key=lambda pair: (pair[1], -pair[0].fmas)):
-        found = {cpu: cycles(loop.body, cpu, options.llvm_mca) for cpu in options.cpu}
-        cells = [f"{n:.1f} ({100 * loop.fmas / rates[cpu] / n:.0f} %)" for cpu, n in found.items()]
-        # llvm-mca takes a call for one instruction: what is called, and spilled around it, comes on top.
-        if loop.calls:
-            name += f", {loop.calls} calls"
-        print(f"| {name} | {len(loop.body)} | {loop.fmas} | {' | '.join(cells)} |")
-        if name.startswith("tile<GemmRuns") and loop.fmas == most:
-            reached = {cpu: loop.fmas / n for cpu, n in found.items()}
-    if options.profile:
-        profile = json.loads(options.profile.read_text())
-        for cpu, rate in reached.items():
-            times = predict(profile, rate, options.cores, options.ghz, options.gb_s)
+    chosen = [row for row in rows() if not options.isa or row.name in options.isa]
+    print("| row | loop | instructions | products | cycles (of the bound): " + " | ".join(options.cpu) + " |")
+    print("|---|---|" + "---:|" * (2 + len(options.cpu)))
+    rates: dict[str, Rates] = {}
+    inherited: Rates = {}
+    for row in chosen:
+        # A row takes the kernels that it does not compile from the one before.
+        inherited = rates[row.name] = inherited | report_row(row, options)
+    print("\n| bound, multiply-adds a cycle | " + " | ".join(options.cpu) + " |")
+    print("|---|" + "---:|" * len(options.cpu))
+    for product in PRODUCTS:
+        cells = [f"{bound(product, cpu, options.llvm_mca):.1f}" for cpu in options.cpu]
+        print(f"| {product.name} | {' | '.join(cells)} |")
+    if not options.profile:
+        return
+    profile = json.loads(options.profile.read_text())
+    print()
+    for name, kinds in rates.items():
+        for cpu in options.cpu:
+            times = predict(profile, {kind: found[cpu] for kind, found in kinds.items()}, options)
             shown = ", ".join(f"{stage} {ms:.1f}" for stage, ms in times.items())
-            print(f"\n{options.cores} x {cpu} at {options.ghz} GHz, {options.gb_s} GB/s: {shown} ms")
+            where = f"{options.cores} x {cpu} at {options.ghz} GHz, {options.gb_s} GB/s, {name}"
+            print(f"{where}: {shown} ms")
 
 
 if __name__ == "__main__":
