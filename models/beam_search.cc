@@ -9,6 +9,11 @@ double length_penalized(double sum, size_t length, double alpha) {
   return sum / std::pow(static_cast<double>(length), alpha);
 }
 
+void reserve(Hypothesis& hypothesis, size_t slots) {
+  hypothesis.tokens.reserve(slots);
+  hypothesis.log_probabilities.reserve(slots);
+}
+
 BeamSearch::BeamSearch(size_t beams, size_t slots, uint32_t end, size_t vocabulary)
     : end_(end),
       vocabulary_(vocabulary),
@@ -17,9 +22,9 @@ BeamSearch::BeamSearch(size_t beams, size_t slots, uint32_t end, size_t vocabula
       pool_(beams + 1),
       parents_(beams) {
   for (auto* hypotheses : {&live_, &next_, &pool_}) {
-    for (Hypothesis& hypothesis : *hypotheses) hypothesis.tokens.reserve(slots);
+    for (Hypothesis& hypothesis : *hypotheses) reserve(hypothesis, slots);
   }
-  ended_.tokens.reserve(slots);
+  reserve(ended_, slots);
   candidates_.reserve(beams * 2 * beams);
 }
 
@@ -28,6 +33,7 @@ void BeamSearch::start(size_t beams, double length_penalty) {
   length_penalty_ = length_penalty;
   live_count_ = 1;
   live_[0].tokens.clear();
+  live_[0].log_probabilities.clear();
   live_[0].sum = 0;
   pool_count_ = 0;
 }
@@ -45,8 +51,8 @@ void BeamSearch::collect(const ScoredToken* words, size_t k) {
     for (size_t i = 0; i < k; ++i) {
       const ScoredToken& word = words[beam * k + i];
       if (!std::isfinite(word.log_probability) || word.token >= vocabulary_) continue;
-      candidates_.push_back(
-          {live_[beam].sum + static_cast<double>(word.log_probability), beam, word.token});
+      candidates_.push_back({live_[beam].sum + static_cast<double>(word.log_probability), beam,
+                             word.token, word.log_probability});
     }
   }
   const size_t best = std::min(2 * beams_, candidates_.size());
@@ -56,8 +62,11 @@ void BeamSearch::collect(const ScoredToken* words, size_t k) {
 }
 
 void BeamSearch::extend(const Candidate& candidate, Hypothesis& to) const {
-  to.tokens = live_[candidate.beam].tokens;
+  const Hypothesis& from = live_[candidate.beam];
+  to.tokens = from.tokens;
   to.tokens.push_back(candidate.token);
+  to.log_probabilities = from.log_probabilities;
+  to.log_probabilities.push_back(candidate.log_probability);
   to.sum = candidate.sum;
 }
 
@@ -65,6 +74,7 @@ void BeamSearch::extend(const Candidate& candidate, Hypothesis& to) const {
 void BeamSearch::add_to_pool(const Hypothesis& done) {
   Hypothesis& last = pool_[pool_count_];
   last.tokens = done.tokens;
+  last.log_probabilities = done.log_probabilities;
   last.sum = done.sum;
   last.score = length_penalized(done.sum, done.tokens.size(), length_penalty_);
   for (size_t i = pool_count_; i > 0 && pool_[i].score > pool_[i - 1].score; --i)

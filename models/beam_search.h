@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "models/ensemble_head.h"
@@ -16,9 +17,13 @@ inline constexpr size_t kMaxBeams = 32;
 // A caption under way or done, [CLS] left out, [SEP] included.
 struct Hypothesis {
   std::vector<uint32_t> tokens;
-  double sum = 0;    // of log-probabilities
-  double score = 0;  // sum / length^alpha, once it is done
+  std::vector<float> log_probabilities;  // of each token, given those before it
+  double sum = 0;                        // of log-probabilities
+  double score = 0;                      // sum / length^alpha, once it is done
 };
+
+// Takes memory for so many words, so that adding them takes none.
+void reserve(Hypothesis& hypothesis, size_t slots);
 
 // sum / length^alpha, the score of a caption of `length` words.
 double length_penalized(double sum, size_t length, double alpha);
@@ -53,11 +58,15 @@ class BeamSearch {
   // the one that was done first; valid until the next start(). The pool must not be empty, or a
   // beam under way.
   const Hypothesis& finish();
+  // The captions that are done, best first: after finish() all that are left. Valid until the next
+  // grow() or start().
+  std::span<const Hypothesis> done() const { return {pool_.data(), pool_count_}; }
 
  private:
   struct Candidate {
     double sum;
     uint32_t beam, token;
+    float log_probability;
   };
   static bool better(const Candidate& a, const Candidate& b);
   void collect(const ScoredToken* words, size_t k);

@@ -6,8 +6,9 @@ Captioner::Captioner(const Model& model, size_t beams)
     : decoder_(model.decoder()),
       word_piece_(model.word_piece()),
       slots_(model.config().fusion.caption_slots),
-      state_(decoder_, beams) {
-  text_.reserve(slots_ * (word_piece_.longest_token() + 1));
+      state_(decoder_, beams),
+      texts_(beams) {
+  for (std::string& text : texts_) text.reserve(room_for_text());
 }
 
 void Captioner::allocate(Arena& arena, Fusion::State& fusion) {
@@ -15,8 +16,8 @@ void Captioner::allocate(Arena& arena, Fusion::State& fusion) {
 }
 
 void Captioner::run(const Runtime& runtime, const DecodeOptions& options, StepObserver* observer) {
-  hypothesis_ = &decoder_.run(runtime, options, state_, observer);
-  word_piece_.decode(hypothesis_->tokens.data(), hypothesis_->tokens.size(), text_);
+  hypotheses_ = decoder_.run(runtime, options, state_, observer);
+  for (size_t i = 0; i < hypotheses_.size(); ++i) write_text(hypotheses_[i], texts_[i]);
 }
 
 }  // namespace lightcap::internal

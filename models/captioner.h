@@ -2,7 +2,9 @@
 #ifndef LIGHTCAP_MODELS_CAPTIONER_H_
 #define LIGHTCAP_MODELS_CAPTIONER_H_
 
+#include <span>
 #include <string>
+#include <vector>
 
 #include "models/model.h"
 
@@ -24,8 +26,16 @@ class Captioner {
   void run(const Runtime& runtime, const DecodeOptions& options, StepObserver* observer);
 
   // The last caption; valid until the next one.
-  const Hypothesis& hypothesis() const { return *hypothesis_; }
-  const std::string& text() const { return text_; }
+  const Hypothesis& hypothesis() const { return hypotheses_.front(); }
+  const std::string& text() const { return texts_.front(); }
+  // All captions that beam search found, best first, and their texts: up to DecodeOptions::beams.
+  std::span<const Hypothesis> hypotheses() const { return hypotheses_; }
+  const std::string& text(size_t i) const { return texts_[i]; }
+  // The text of any caption of this model, in `text`, which room_for_text() has room for.
+  void write_text(const Hypothesis& caption, std::string& text) const {
+    word_piece_.decode(caption.tokens.data(), caption.tokens.size(), text);
+  }
+  size_t room_for_text() const { return slots_ * (word_piece_.longest_token() + 1); }
   size_t steps() const { return state_.steps; }
 
   // The parts of a greedy step, for benchmarks after run(): the one at slot t, without its head;
@@ -38,8 +48,8 @@ class Captioner {
   const WordPiece& word_piece_;
   const size_t slots_;
   Decoder::State state_;
-  const Hypothesis* hypothesis_ = nullptr;
-  std::string text_;
+  std::span<const Hypothesis> hypotheses_;
+  std::vector<std::string> texts_;  // [beams]
 };
 
 }  // namespace lightcap::internal

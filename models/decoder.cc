@@ -22,7 +22,7 @@ Decoder::State::State(const Decoder& decoder, size_t beams)
     : search(beams, decoder.slots_, decoder.special_.sep, decoder.head_.words()),
       last(beams, decoder.special_.cls),
       step_tokens(beams * decoder.rows_per_beam_) {
-  greedy.tokens.reserve(decoder.slots_);
+  reserve(greedy, decoder.slots_);
 }
 
 void Decoder::allocate(Arena& arena, Fusion::State& fusion, State& state) const {
@@ -42,12 +42,16 @@ void Decoder::plan(const Runtime& runtime, State& state) const {
   find_words(runtime, state, beams, 1, words_per_beam(beams), nullptr);
 }
 
-const Hypothesis& Decoder::run(const Runtime& runtime, const DecodeOptions& options, State& state,
-                               StepObserver* observer) const {
+std::span<const Hypothesis> Decoder::run(const Runtime& runtime, const DecodeOptions& options,
+                                         State& state, StepObserver* observer) const {
   state.steps = 0;
   std::fill(state.last.begin(), state.last.end(), special_.cls);
-  return options.beams == 1 ? greedy(runtime, options, state, observer)
-                            : beam_search(runtime, options, state);
+  if (options.beams == 1) {
+    greedy(runtime, options, state, observer);
+    return {&state.greedy, 1};
+  }
+  beam_search(runtime, options, state);
+  return state.search.done();
 }
 
 void Decoder::step(const Runtime& runtime, State& state, size_t beams, size_t t) const {
@@ -88,37 +92,43 @@ void Decoder::advance(const Runtime& runtime, State& state, size_t live, size_t 
   }
 }
 
-const Hypothesis& Decoder::greedy(const Runtime& runtime, const DecodeOptions& options,
-                                  State& state, StepObserver* observer) const {
+void Decoder::greedy(const Runtime& runtime, const DecodeOptions& options, State& state,
+                     StepObserver* observer) const {
   Hypothesis& caption = state.greedy;
   caption.tokens.clear();
+  caption.log_probabilities.clear();
   caption.sum = 0;
   for (size_t t = 1; t < slots_; ++t) {
     advance(runtime, state, 1, t, 1, observer);
     const ScoredToken& word = state.best[0];
     caption.tokens.push_back(word.token);
+    caption.log_probabilities.push_back(word.log_probability);
     caption.sum += static_cast<double>(word.log_probability);
     state.last[0] = word.token;
+    if (options.listener != nullptr && !options.listener->word(caption)) break;
     if (word.token == special_.sep && !options.all_steps) break;
   }
   caption.score = length_penalized(caption.sum, caption.tokens.size(), options.length_penalty);
-  return caption;
 }
 
-const Hypothesis& Decoder::beam_search(const Runtime& runtime, const DecodeOptions& options,
-                                       State& state) const {
+void Decoder::beam_search(const Runtime& runtime, const DecodeOptions& options,
+                          State& state) const {
   BeamSearch& search = state.search;
   const size_t k = words_per_beam(options.beams);
   search.start(options.beams, options.length_penalty);
   for (size_t t = 1; t < slots_ && search.live() > 0; ++t) {
     advance(runtime, state, search.live(), t, k, nullptr);
     search.grow(state.best, k);
+    if (options.listener != nullptr) {
+      const Hypothesis& best = search.live() > 0 ? search.beam(0) : search.done().front();
+      if (!options.listener->word(best)) break;
+    }
     if (search.hopeless()) break;
     for (size_t beam = 0; beam < search.live(); ++beam)
       state.last[beam] = search.beam(beam).tokens.back();
     if (t + 1 < slots_) state.fusion->captions.reorder(runtime, search.parents(), search.live(), t);
   }
-  return search.finish();
+  search.finish();
 }
 
 }  // namespace lightcap::internal

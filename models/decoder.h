@@ -3,6 +3,7 @@
 #define LIGHTCAP_MODELS_DECODER_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/text/wordpiece.h"
@@ -12,10 +13,23 @@
 
 namespace lightcap::internal {
 
+// Is told of a caption while it is written.
+class WordListener {
+ public:
+  // After each step, on the thread that runs the graph: the best caption that is under way, or,
+  // when all have ended, the best of those. True goes on, false ends the search with what there is.
+  // What it throws ends the caption.
+  virtual bool word(const Hypothesis& so_far) = 0;
+
+ protected:
+  ~WordListener() = default;
+};
+
 struct DecodeOptions {
   size_t beams = 1;             // 1 is greedy search
   double length_penalty = 1.0;  // alpha: a caption's score is sum / length^alpha
   bool all_steps = false;  // greedy goes on after [SEP] until the slots are full, for benchmarks
+  WordListener* listener = nullptr;
 };
 
 // Sees the steps of greedy search from outside.
@@ -55,11 +69,12 @@ class Decoder {
 
   // Plans one step of as many beams as the state has room for.
   void plan(const Runtime& runtime, State& state) const;
-  // Writes a caption for the prefix in state.fusion. options.beams is at most the state's. The
-  // result lives in `state` until the next call. `observer` may be null; it sees greedy search
+  // Writes captions for the prefix in state.fusion, best first: one by greedy search, up to
+  // options.beams, which is at most the state's, by beam search. They live in `state` until the
+  // next call. `observer` may be null; it sees greedy search
   // alone. Throws Error(kModel) where damaged weights make NaN.
-  const Hypothesis& run(const Runtime& runtime, const DecodeOptions& options, State& state,
-                        StepObserver* observer) const;
+  std::span<const Hypothesis> run(const Runtime& runtime, const DecodeOptions& options,
+                                  State& state, StepObserver* observer) const;
 
   // The two parts of a step at slot t, also for benchmarks after `run`: hidden [beams][d] of the
   // captions that end with state.last, and of these the k best next words of each, state.best
@@ -69,10 +84,9 @@ class Decoder {
                   StepObserver* observer) const;
 
  private:
-  const Hypothesis& greedy(const Runtime& runtime, const DecodeOptions& options, State& state,
-                           StepObserver* observer) const;
-  const Hypothesis& beam_search(const Runtime& runtime, const DecodeOptions& options,
-                                State& state) const;
+  void greedy(const Runtime& runtime, const DecodeOptions& options, State& state,
+              StepObserver* observer) const;
+  void beam_search(const Runtime& runtime, const DecodeOptions& options, State& state) const;
   void advance(const Runtime& runtime, State& state, size_t live, size_t t, size_t k,
                StepObserver* observer) const;
   size_t words_per_beam(size_t beams) const;

@@ -79,7 +79,8 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
                .convs = options.low_memory || options.tap != nullptr ? nullptr : &convs_,
                .observer = options.observer,
                .planned_steps = &planned_steps_,
-               .tap = options.tap},
+               .tap = options.tap,
+               .interruption = &interruption_},
       max_beams_(options.max_beams),
       inputs_(model_->config()),
       pipeline_(*model_),
@@ -147,7 +148,7 @@ size_t Session::peak_bytes() const {
   return model_->weights().bytes() + convs_.extra_bytes() + arena_.peak_bytes();
 }
 
-void Session::run(Stage stage, const ImageView& image, const DecodeOptions& options,
+void Session::run(Stage stage, const Frame& image, const DecodeOptions& options,
                   StepObserver* step_observer) {
   switch (stage) {
     case Stage::kPreprocess:
@@ -167,21 +168,21 @@ void Session::run(Stage stage, const ImageView& image, const DecodeOptions& opti
   }
 }
 
-void Session::run_until(Stage last, const ImageView& image) {
+void Session::run_until(Stage last, const Frame& image) {
   pool_.after_fork();
   for (size_t i = 0; i <= static_cast<size_t>(last); ++i)
     run(static_cast<Stage>(i), image, DecodeOptions{}, nullptr);
 }
 
-void Session::caption(const ImageView& image, const DecodeOptions& options,
-                      std::span<StageObserver* const> observers) {
+void Session::caption(const Frame& image, const DecodeOptions& options,
+                      std::span<StageObserver* const> observers, std::span<const Stage> stages) {
   pool_.after_fork();
   StepObserver* step_observer = nullptr;
   for (StageObserver* observer : observers) {
     if (step_observer == nullptr) step_observer = observer->step_observer();
   }
-  for (size_t i = 0; i < kStages; ++i) {
-    const auto stage = static_cast<Stage>(i);
+  for (const Stage stage : stages) {
+    runtime_.check_interruption();
     for (StageObserver* observer : observers) observer->begin(stage);
     run(stage, image, options, step_observer);
     for (StageObserver* observer : observers) observer->end(stage, *this);

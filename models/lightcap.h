@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/image/image.h"
+#include "engine/image/frame.h"
 #include "engine/runtime/ops.h"
 #include "models/captioner.h"
 #include "models/model.h"
@@ -48,11 +48,20 @@ class Session {
   // All stages. options.beams is at most max_beams(). Observers see each of them, in their order;
   // at most one of them sees steps. The results last until the next call. Throws Error. In a forked
   // child it first starts the session's threads again, which is the one thing that takes memory.
-  void caption(const ImageView& image, const DecodeOptions& options,
-               std::span<StageObserver* const> observers = {});
+  // Of other `stages` than all, the results of those that are left out are not there.
+  void caption(const Frame& image, const DecodeOptions& options,
+               std::span<StageObserver* const> observers = {},
+               std::span<const Stage> stages = kCaptionStages);
+
+  // Ends captions that come, as interruption.h has it; none to begin with. They throw
+  // Error(kCancelled) then. Not to be called while the session captions.
+  void expect_interruption(const Interruption::Request& request) { interruption_.expect(request); }
+
+  // Throws Error(kCancelled) where the next caption would.
+  void check_interruption() const { interruption_.check(); }
 
   // The stages up to `last`, with greedy search if that is the last of all.
-  void run_until(Stage last, const ImageView& image);
+  void run_until(Stage last, const Frame& image);
 
   // The results: of the parts as they are documented there, and the same in short.
   const NetworkInputs& inputs() const { return inputs_; }
@@ -81,7 +90,7 @@ class Session {
   void plan_stages();
   void plan_within_limits();
   void check_plan() const;
-  void run(Stage stage, const ImageView& image, const DecodeOptions& options,
+  void run(Stage stage, const Frame& image, const DecodeOptions& options,
            StepObserver* step_observer);
 
   const std::shared_ptr<const Model> model_;
@@ -89,6 +98,7 @@ class Session {
   Arena arena_;
   ConvPlan convs_;
   double planned_steps_ = 0;
+  Interruption interruption_;
   const Runtime runtime_;
   const size_t max_beams_;
 

@@ -101,19 +101,17 @@ void NetworkInputs::place(size_t width, size_t height) {
   });
 }
 
-void NetworkInputs::resize(const Runtime& runtime, const ImageView& image) {
+void NetworkInputs::resize(const Runtime& runtime, const Frame& image) {
   const auto encoder_pixels = [](auto& inputs) {
     return inside(inputs.encoder, ImageEncoder::kInputPadding);
   };
   if (is_int8_) {
-    encoder_input(image, geometry_.encoder, runtime.kernels, runtime.arena, runtime.pool,
-                  encoder_pixels(bytes_));
+    encoder_input(runtime, image, geometry_.encoder, encoder_pixels(bytes_));
   } else {
-    encoder_input(image, geometry_.encoder, normalized_, runtime.kernels, runtime.arena,
-                  runtime.pool, encoder_pixels(floats_));
+    encoder_input(runtime, image, geometry_.encoder, normalized_, encoder_pixels(floats_));
   }
   visit([&](auto& inputs) {
-    detector_input(image, geometry_.detector, detector_size_, runtime.arena, runtime.pool,
+    detector_input(runtime, image, geometry_.detector, detector_size_,
                    inside(inputs.detector, Detector::kInputPadding));
   });
 }
@@ -121,11 +119,11 @@ void NetworkInputs::resize(const Runtime& runtime, const ImageView& image) {
 // The letterbox of a square is the largest one; the encoder's input takes the same for all.
 void NetworkInputs::plan(const Runtime& runtime) {
   place(detector_size_, detector_size_);
-  resize(runtime, {nullptr, detector_size_, detector_size_, 0});
+  resize(runtime, ImageView{nullptr, detector_size_, detector_size_, 0});
 }
 
-void NetworkInputs::run(const Runtime& runtime, const ImageView& image) {
-  place(image.width, image.height);
+void NetworkInputs::run(const Runtime& runtime, const Frame& image) {
+  place(image.width(), image.height());
   resize(runtime, image);
   // Its place depends on the picture's shape.
   visit([](auto& inputs) { clear_border(inputs.detector, Detector::kInputPadding); });

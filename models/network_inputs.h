@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "engine/image/image.h"
+#include "engine/image/frame.h"
 #include "engine/runtime/ops.h"
 #include "models/config.h"
 #include "models/preprocess.h"
@@ -36,8 +36,8 @@ class NetworkInputs {
 
   // Plans the largest picture there is.
   void plan(const Runtime& runtime);
-  // Computes everything below from 8-bit RGB. Takes scratch of the arena.
-  void run(const Runtime& runtime, const ImageView& image);
+  // Computes everything below from a picture. Takes scratch of the arena.
+  void run(const Runtime& runtime, const Frame& image);
 
   const PictureGeometry& geometry() const { return geometry_; }
   // [S + 2][S + 2][3] and [h + 4][w + 4][3], with the zero padding that the networks want around
@@ -71,7 +71,7 @@ class NetworkInputs {
     is_int8_ ? f(bytes_) : f(floats_);
   }
   void place(size_t width, size_t height);
-  void resize(const Runtime& runtime, const ImageView& image);
+  void resize(const Runtime& runtime, const Frame& image);
 
   const bool is_int8_;
   const size_t encoder_size_, detector_size_;

@@ -79,15 +79,14 @@ ValueTable normalization_table(const Config::ImageEncoder& config) {
   return table;
 }
 
-void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
-                   const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out) {
-  resize_bicubic(image, geometry.window, kernels, arena, pool, TableRows(out, table));
+void encoder_input(const Runtime& runtime, const Frame& image, const EncoderGeometry& geometry,
+                   const ValueTable& table, const Tensor& out) {
+  resize_bicubic(runtime, image, geometry.window, TableRows(out, table));
 }
 
-void encoder_input(const ImageView& image, const EncoderGeometry& geometry,
-                   const KernelTable& kernels, Arena& arena, ThreadPool& pool,
+void encoder_input(const Runtime& runtime, const Frame& image, const EncoderGeometry& geometry,
                    const ByteTensor& out) {
-  resize_bicubic(image, geometry.window, kernels, arena, pool, ByteRows(out, kInside));
+  resize_bicubic(runtime, image, geometry.window, ByteRows(out, kInside));
 }
 
 namespace {
@@ -122,16 +121,16 @@ void pad_letterbox(const TensorOf<T>& out, const LetterboxGeometry& geometry,
 
 }  // namespace
 
-void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
-                    Arena& arena, ThreadPool& pool, const Tensor& out) {
-  resize_bilinear(image, size, arena, pool, UnitRows(picture_of(out, geometry)));
-  if (!arena.planning()) pad_letterbox<float>(out, geometry, {kGrey, kGrey, kGrey});
+void detector_input(const Runtime& runtime, const Frame& image, const LetterboxGeometry& geometry,
+                    size_t size, const Tensor& out) {
+  resize_bilinear(runtime, image, size, UnitRows(picture_of(out, geometry)));
+  if (!runtime.arena.planning()) pad_letterbox<float>(out, geometry, {kGrey, kGrey, kGrey});
 }
 
-void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
-                    Arena& arena, ThreadPool& pool, const ByteTensor& out) {
-  resize_bilinear(image, size, arena, pool, ByteRows(picture_of(out, geometry), 0));
-  if (!arena.planning())
+void detector_input(const Runtime& runtime, const Frame& image, const LetterboxGeometry& geometry,
+                    size_t size, const ByteTensor& out) {
+  resize_bilinear(runtime, image, size, ByteRows(picture_of(out, geometry), 0));
+  if (!runtime.arena.planning())
     pad_letterbox<uint8_t>(out, geometry, {kGreyByte, kGreyByte, kGreyByte, 0});
 }
 

@@ -4,12 +4,10 @@
 
 #include <cstddef>
 
-#include "engine/image/image.h"
+#include "engine/image/frame.h"
 #include "engine/image/resize.h"
-#include "engine/runtime/arena.h"
+#include "engine/runtime/ops.h"
 #include "engine/runtime/tensor.h"
-#include "engine/runtime/thread_pool.h"
-#include "kernels/kernels.h"
 #include "models/config.h"
 #include "models/coordinates.h"
 
@@ -53,19 +51,18 @@ ValueTable normalization_table(const Config::ImageEncoder& config);
 
 // Fills out [size][size][3]: resize_bicubic(), whose promises hold here too, with the table's
 // values; or the bytes themselves, [size][size][kBytePixel].
-void encoder_input(const ImageView& image, const EncoderGeometry& geometry, const ValueTable& table,
-                   const KernelTable& kernels, Arena& arena, ThreadPool& pool, const Tensor& out);
-void encoder_input(const ImageView& image, const EncoderGeometry& geometry,
-                   const KernelTable& kernels, Arena& arena, ThreadPool& pool,
+void encoder_input(const Runtime& runtime, const Frame& image, const EncoderGeometry& geometry,
+                   const ValueTable& table, const Tensor& out);
+void encoder_input(const Runtime& runtime, const Frame& image, const EncoderGeometry& geometry,
                    const ByteTensor& out);
 
 // Fills out [height][width][3]: resize_bilinear(), divided by 255, with a padding of 114 / 255; or
 // the bytes themselves, [height][width][kBytePixel]. `size` is what the geometry was made with: it
 // alone decides the memory taken from the arena.
-void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
-                    Arena& arena, ThreadPool& pool, const Tensor& out);
-void detector_input(const ImageView& image, const LetterboxGeometry& geometry, size_t size,
-                    Arena& arena, ThreadPool& pool, const ByteTensor& out);
+void detector_input(const Runtime& runtime, const Frame& image, const LetterboxGeometry& geometry,
+                    size_t size, const Tensor& out);
+void detector_input(const Runtime& runtime, const Frame& image, const LetterboxGeometry& geometry,
+                    size_t size, const ByteTensor& out);
 
 }  // namespace lightcap::internal
 

@@ -24,6 +24,14 @@ enum class Stage {
 };
 inline constexpr size_t kStages = 7;
 
+// The stages of a caption; those that concepts need, and those that features do.
+inline constexpr std::array kCaptionStages = {
+    Stage::kPreprocess,  Stage::kDetect,    Stage::kEncodeImage, Stage::kFindConcepts,
+    Stage::kEmbedPrefix, Stage::kRunPrefix, Stage::kDecode};
+inline constexpr std::array kConceptStages = {Stage::kPreprocess, Stage::kDetect,
+                                              Stage::kEncodeImage, Stage::kFindConcepts};
+inline constexpr std::array kFeatureStages = {Stage::kPreprocess, Stage::kEncodeImage};
+
 // Is told of each stage of a caption, on the thread that captions. What it throws ends the caption.
 class StageObserver {
  public:

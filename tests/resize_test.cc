@@ -37,6 +37,8 @@ std::vector<uint8_t> checkered(size_t width, size_t height) {
   return pixels;
 }
 
+Runtime runtime(Arena& arena, ThreadPool& pool) { return {best_kernels(), pool, arena}; }
+
 // Runs f(arena, out) as a session does: once to plan, once for real. out is [height][width][3],
 // with columns of NaN around that must stay.
 template <class F>
@@ -99,8 +101,9 @@ TEST(Resize, BicubicIsPillows) {
       const EncoderGeometry geometry = encoder_geometry(c.width, c.height, c.size, c.center_crop);
       const std::vector<float> values =
           planned(c.size, c.size, [&](Arena& arena, const Tensor& out) {
-            encoder_input({pixels.data(), c.width, c.height, 3 * c.width}, geometry,
-                          identity_table(), best_kernels(), arena, pool, out);
+            encoder_input(runtime(arena, pool),
+                          ImageView{pixels.data(), c.width, c.height, 3 * c.width}, geometry,
+                          identity_table(), out);
           });
       EXPECT_EQ(crc_of(values, 1), c.crc) << c.width << " x " << c.height << " to " << c.size;
     }
@@ -130,8 +133,9 @@ TEST(Resize, LetterboxIsUltralytics) {
       EXPECT_EQ(geometry.top, c.top);
       const std::vector<float> values =
           planned(c.padded_height, c.padded_width, [&](Arena& arena, const Tensor& out) {
-            detector_input({pixels.data(), c.width, c.height, 3 * c.width}, geometry, c.size, arena,
-                           pool, out);
+            detector_input(runtime(arena, pool),
+                           ImageView{pixels.data(), c.width, c.height, 3 * c.width}, geometry,
+                           c.size, out);
           });
       EXPECT_EQ(crc_of(values, 255), c.crc) << c.width << " x " << c.height << " to " << c.size;
     }
@@ -149,13 +153,13 @@ TEST(Resize, RowBytesAreRespected) {
   ThreadPool pool(1);
   const auto both = [&](const ImageView& image) {
     std::vector<float> values = planned(64, 64, [&](Arena& arena, const Tensor& out) {
-      encoder_input(image, encoder_geometry(width, height, 64, false), identity_table(),
-                    best_kernels(), arena, pool, out);
+      encoder_input(runtime(arena, pool), image, encoder_geometry(width, height, 64, false),
+                    identity_table(), out);
     });
     const LetterboxGeometry letterbox = letterbox_geometry(width, height, 96);
     const std::vector<float> boxed =
         planned(letterbox.height, letterbox.width, [&](Arena& arena, const Tensor& out) {
-          detector_input(image, letterbox, 96, arena, pool, out);
+          detector_input(runtime(arena, pool), image, letterbox, 96, out);
         });
     values.insert(values.end(), boxed.begin(), boxed.end());
     return values;
@@ -216,14 +220,14 @@ TEST(Resize, ExtremeShapesStayInsideThePlan) {
     const ImageView image = {pixels.data(), width, height, 3 * width};
     for (const bool center_crop : {false, true}) {
       const std::vector<float> values = planned(96, 96, [&](Arena& arena, const Tensor& out) {
-        encoder_input(image, encoder_geometry(width, height, 96, center_crop), identity_table(),
-                      best_kernels(), arena, pool, out);
+        encoder_input(runtime(arena, pool), image, encoder_geometry(width, height, 96, center_crop),
+                      identity_table(), out);
       });
       for (const float value : values) ASSERT_EQ(value, 200.0f);
     }
     const LetterboxGeometry geometry = letterbox_geometry(width, height, 128);
     planned(geometry.height, geometry.width, [&](Arena& arena, const Tensor& out) {
-      detector_input(image, geometry, 128, arena, pool, out);
+      detector_input(runtime(arena, pool), image, geometry, 128, out);
     });
   }
 }

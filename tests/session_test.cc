@@ -4,9 +4,7 @@
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <thread>
 #include <vector>
 
@@ -14,34 +12,8 @@
 #include "models/lightcap.h"
 #include "models/schema.h"
 #include "models/trace.h"
+#include "tests/allocations.h"
 #include "tests/small_model.h"
-
-namespace {
-
-std::atomic<size_t> allocations{0};
-
-void* counted(size_t bytes, size_t alignment) {
-  allocations.fetch_add(1);
-  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  if (void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded))
-    return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-// Every operator new of the program passes here.
-void* operator new(size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
-void* operator new[](size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
-void* operator new(size_t bytes, std::align_val_t alignment) {
-  return counted(bytes, static_cast<size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace lightcap::internal {
 namespace {
@@ -124,9 +96,9 @@ void expect_no_allocation(const std::shared_ptr<const Model>& model) {
                               Picture(1500, 90)};
   for (const Picture& picture : pictures) {
     for (const DecodeOptions& options : {DecodeOptions{}, kBeams}) {
-      const size_t before = allocations.load();
+      const size_t before = testing::allocations();
       session.caption(picture.view(), options);
-      EXPECT_EQ(allocations.load(), before);
+      EXPECT_EQ(testing::allocations(), before);
     }
   }
 }

@@ -12,6 +12,16 @@ constexpr size_t kStrips = 8;
 
 size_t strip_begin(size_t rows, size_t strip) { return rows * strip / kStrips; }
 
+// Room for a row of any picture, to convert it in.
+uint8_t* row_memory(Arena& arena) {
+  return static_cast<uint8_t*>(arena.bytes(3 * ImageLimits::kMaxSide));
+}
+
+// True once the run is to end: what a strip has not done by then stays undone.
+bool is_interrupted(const Runtime& runtime) {
+  return runtime.is_interruptible() && runtime.interruption->requested();
+}
+
 // ---- Bicubic, as Pillow's Resample.c computes it ----
 
 constexpr double kSupport = 2.0;  // of the filter, in source pixels where nothing shrinks
@@ -93,12 +103,12 @@ void round_row(const int32_t* sum, size_t count, uint8_t* out) {
 // The order of the passes shows where a value was clipped to 0 or 255 between them. Pillow 13
 // begins with the vertical one where that removes more than twice as many rows as the other removes
 // columns (seen by trying 6000 sizes); before, the horizontal one was always first.
-bool resizes_down_first(const ImageView& image, const ResizedWindow& window) {
+bool resizes_down_first(const Frame& image, const ResizedWindow& window) {
   const auto removed = [](size_t from, size_t to) {
     return static_cast<int64_t>(from) - static_cast<int64_t>(to);
   };
-  const int64_t rows = removed(image.height, window.resized_height);
-  return rows > 0 && 2 * removed(image.width, window.resized_width) < rows;
+  const int64_t rows = removed(image.height(), window.resized_height);
+  return rows > 0 && 2 * removed(image.width(), window.resized_width) < rows;
 }
 
 // The widest picture that resizes_down_first() allows.
@@ -114,58 +124,59 @@ struct BicubicStrip {
   int32_t* sums = nullptr;      // [widest_down_first][3]
   uint8_t* wide = nullptr;      // [widest_down_first][3]
   uint8_t* row = nullptr;       // [size][3], the result
+  uint8_t* source = nullptr;    // [kMaxSide][3], for a source row that is converted
   int32_t* unpacked = nullptr;  // the kernel's scratch
-  const KernelTable* kernels = nullptr;
+  const Runtime* runtime = nullptr;
 
   BicubicStrip() = default;
-  BicubicStrip(const KernelTable& table, Arena& arena, size_t output_size, size_t largest_window)
+  BicubicStrip(const Runtime& graph, Arena& arena, size_t output_size, size_t largest_window)
       : size(output_size),
         window(largest_window),
         ring(static_cast<uint8_t*>(arena.bytes(largest_window * 3 * size))),
         sums(static_cast<int32_t*>(arena.bytes(widest_down_first(size) * 3 * sizeof(int32_t)))),
         wide(static_cast<uint8_t*>(arena.bytes(widest_down_first(size) * 3))),
         row(static_cast<uint8_t*>(arena.bytes(3 * size))),
+        source(row_memory(arena)),
         unpacked(static_cast<int32_t*>(
             arena.bytes((ImageLimits::kMaxSide + window) * 4 * sizeof(int32_t)))),
-        kernels(&table) {}
+        runtime(&graph) {}
 
   // One row of the square out of a source row.
-  void resize_across(const uint8_t* source, size_t pixels, const Windows& across,
+  void resize_across(const uint8_t* pixels, size_t count, const Windows& across,
                      uint8_t* out) const {
-    kernels->resize_row({.row = source,
-                         .pixels = pixels,
-                         .weights = across.weights,
-                         .window = across.window,
-                         .begins = across.begins,
-                         .unpacked = unpacked,
-                         .out = out,
-                         .size = size});
+    runtime->kernels.resize_row({.row = pixels,
+                                 .pixels = count,
+                                 .weights = across.weights,
+                                 .window = across.window,
+                                 .begins = across.begins,
+                                 .unpacked = unpacked,
+                                 .out = out,
+                                 .size = size});
   }
 
   // Each source row is resized once a strip: windows never begin before their predecessor.
-  void resize_across_then_down(const ImageView& image, const Windows& across, const Windows& down,
+  void resize_across_then_down(const Frame& image, const Windows& across, const Windows& down,
                                size_t y) {
     const size_t begin = down.begins[y], end = begin + down.lengths[y];
-    const auto ring_row = [&](size_t source) { return ring + source % window * 3 * size; };
-    for (next = std::max(next, begin); next < end; ++next) {
-      resize_across(image.data + next * image.row_bytes, image.width, across, ring_row(next));
-    }
+    const auto ring_row = [&](size_t i) { return ring + i % window * 3 * size; };
+    for (next = std::max(next, begin); next < end && !is_interrupted(*runtime); ++next)
+      resize_across(image.row(next, source), image.width(), across, ring_row(next));
     std::fill_n(sums, 3 * size, kHalf);
-    for (size_t source = begin; source < end; ++source) {
-      add_row(ring_row(source), down.weights[y * down.window + source - begin], 3 * size, sums);
-    }
+    for (size_t i = begin; i < end; ++i)
+      add_row(ring_row(i), down.weights[y * down.window + i - begin], 3 * size, sums);
     round_row(sums, 3 * size, row);
   }
 
-  void resize_down_then_across(const ImageView& image, const Windows& across, const Windows& down,
+  void resize_down_then_across(const Frame& image, const Windows& across, const Windows& down,
                                size_t y) {
-    std::fill_n(sums, 3 * image.width, kHalf);
-    for (size_t k = 0; k < down.lengths[y]; ++k) {
-      add_row(image.data + (down.begins[y] + k) * image.row_bytes,
-              down.weights[y * down.window + k], 3 * image.width, sums);
+    const size_t width = image.width();
+    std::fill_n(sums, 3 * width, kHalf);
+    for (size_t k = 0; k < down.lengths[y] && !is_interrupted(*runtime); ++k) {
+      add_row(image.row(down.begins[y] + k, source), down.weights[y * down.window + k], 3 * width,
+              sums);
     }
-    round_row(sums, 3 * image.width, wide);
-    resize_across(wide, image.width, across, row);
+    round_row(sums, 3 * width, wide);
+    resize_across(wide, width, across, row);
   }
 };
 
@@ -217,46 +228,59 @@ uint8_t linear_value(int16_t upper, int16_t lower, int16_t upper_weight, int16_t
   return static_cast<uint8_t>(std::clamp((sum + 2) >> 2, 0, 255));
 }
 
-// Rows [begin, end) of `out` by bilinear interpolation. `rows` has room for two of them, `row` for
-// the result.
-void linear_strip(const ImageView& image, const LinearTap* across, const LinearTap* down,
-                  size_t begin, size_t end, int16_t* rows, uint8_t* row, const ResizedRows& out) {
-  const size_t row_values = 3 * out.width;
-  // Source rows held in the two places, to resize each once.
-  size_t held[2] = {SIZE_MAX, SIZE_MAX};
-  const auto row_of = [&](size_t y) {
-    int16_t* place = rows + (y % 2) * row_values;
-    if (held[y % 2] != y) {
-      linear_row(image.data + y * image.row_bytes, across, out.width, place);
-      held[y % 2] = y;
-    }
-    return place;
-  };
-  for (size_t y = begin; y < end; ++y) {
+// A strip's scratch.
+struct LinearStrip {
+  int16_t* rows = nullptr;   // [2][longest][3]: source rows, already resized across
+  uint8_t* row = nullptr;    // [longest][3], the result
+  uint8_t* sources[2] = {};  // [kMaxSide][3], for source rows that are converted
+
+  LinearStrip() = default;
+  LinearStrip(Arena& arena, size_t longest)
+      : rows(static_cast<int16_t*>(arena.bytes(2 * 3 * longest * sizeof(int16_t)))),
+        row(static_cast<uint8_t*>(arena.bytes(3 * longest))),
+        sources{row_memory(arena), row_memory(arena)} {}
+
+  // Row y of `out` by bilinear interpolation.
+  void interpolate(const Frame& image, const LinearTap* across, const LinearTap* down, size_t y,
+                   const ResizedRows& out) {
+    const size_t values = 3 * out.width;
+    const auto row_of = [&](size_t i) {
+      int16_t* place = rows + (i % 2) * values;
+      if (held[i % 2] != i) {
+        linear_row(image.row(i, sources[0]), across, out.width, place);
+        held[i % 2] = i;
+      }
+      return place;
+    };
     const int16_t* upper = row_of(down[y].low);
     const int16_t* lower = row_of(down[y].high);  // the next row or the same
     const auto upper_weight = static_cast<int16_t>(down[y].low_weight);
     const auto lower_weight = static_cast<int16_t>(down[y].high_weight);
-    for (size_t i = 0; i < row_values; ++i)
+    for (size_t i = 0; i < values; ++i)
       row[i] = linear_value(upper[i], lower[i], upper_weight, lower_weight);
     out.write(y, row);
   }
-}
 
-// OpenCV averages 2x2 pixels where both sides are halved exactly, and copies where nothing changes.
-void half_or_copy_row(const ImageView& image, size_t y, uint8_t* row, const ResizedRows& out) {
-  if (image.width == out.width) return out.write(y, image.data + y * image.row_bytes);
-  const uint8_t* upper = image.data + 2 * y * image.row_bytes;
-  const uint8_t* lower = upper + image.row_bytes;
-  for (size_t x = 0; x < out.width; ++x) {
-    for (size_t c = 0; c < 3; ++c) {
-      const size_t at = 6 * x + c;
-      const int value = (upper[at] + upper[at + 3] + lower[at] + lower[at + 3] + 2) >> 2;
-      row[3 * x + c] = static_cast<uint8_t>(value);
+  // OpenCV averages 2x2 pixels where both sides are halved exactly, and copies where nothing
+  // changes.
+  void halve_or_copy(const Frame& image, size_t y, const ResizedRows& out) const {
+    if (image.width() == out.width) return out.write(y, image.row(y, sources[0]));
+    const uint8_t* upper = image.row(2 * y, sources[0]);
+    const uint8_t* lower = image.row(2 * y + 1, sources[1]);
+    for (size_t x = 0; x < out.width; ++x) {
+      for (size_t c = 0; c < 3; ++c) {
+        const size_t at = 6 * x + c;
+        const int value = (upper[at] + upper[at + 3] + lower[at] + lower[at + 3] + 2) >> 2;
+        row[3 * x + c] = static_cast<uint8_t>(value);
+      }
     }
+    out.write(y, row);
   }
-  out.write(y, row);
-}
+
+ private:
+  // The source rows in the two places of `rows`, to resize each once.
+  size_t held[2] = {SIZE_MAX, SIZE_MAX};
+};
 
 }  // namespace
 
@@ -279,21 +303,23 @@ void ByteRows::write(size_t y, const uint8_t* rgb) const {
   }
 }
 
-void resize_bicubic(const ImageView& image, const ResizedWindow& window, const KernelTable& kernels,
-                    Arena& arena, ThreadPool& pool, const ResizedRows& out) {
+void resize_bicubic(const Runtime& runtime, const Frame& image, const ResizedWindow& window,
+                    const ResizedRows& out) {
+  Arena& arena = runtime.arena;
   const Arena::Scope scope(arena);
   const size_t size = out.height;
   const size_t largest_window = window_size(ImageLimits::kMaxSide, size);
   Windows across(arena, size, largest_window, 4), down(arena, size, largest_window, 1);
   BicubicStrip strips[kStrips];
-  for (BicubicStrip& strip : strips) strip = BicubicStrip(kernels, arena, size, largest_window);
+  for (BicubicStrip& strip : strips) strip = BicubicStrip(runtime, arena, size, largest_window);
   if (arena.planning()) return;
-  across.fill(image.width, window.resized_width, window.left, size);
-  down.fill(image.height, window.resized_height, window.top, size);
+  across.fill(image.width(), window.resized_width, window.left, size);
+  down.fill(image.height(), window.resized_height, window.top, size);
   const bool down_first = resizes_down_first(image, window);
-  pool.parallel_for(kStrips, [&](size_t strip) {
+  runtime.pool.parallel_for(kStrips, [&](size_t strip) {
     BicubicStrip& work = strips[strip];
-    for (size_t y = strip_begin(size, strip); y < strip_begin(size, strip + 1); ++y) {
+    const size_t end = strip_begin(size, strip + 1);
+    for (size_t y = strip_begin(size, strip); y < end && !is_interrupted(runtime); ++y) {
       if (down_first) {
         work.resize_down_then_across(image, across, down, y);
       } else {
@@ -302,31 +328,36 @@ void resize_bicubic(const ImageView& image, const ResizedWindow& window, const K
       out.write(y, work.row);
     }
   });
+  runtime.check_interruption();
 }
 
-void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, ThreadPool& pool,
+void resize_bilinear(const Runtime& runtime, const Frame& image, size_t longest,
                      const ResizedRows& out) {
+  Arena& arena = runtime.arena;
   const Arena::Scope scope(arena);
   auto* across = static_cast<LinearTap*>(arena.bytes(longest * sizeof(LinearTap)));
   auto* down = static_cast<LinearTap*>(arena.bytes(longest * sizeof(LinearTap)));
-  auto* rows = static_cast<int16_t*>(arena.bytes(kStrips * 2 * 3 * longest * sizeof(int16_t)));
-  auto* results = static_cast<uint8_t*>(arena.bytes(kStrips * 3 * longest));
+  LinearStrip strips[kStrips];
+  for (LinearStrip& strip : strips) strip = LinearStrip(arena, longest);
   if (arena.planning()) return;
-  const bool special = (image.width == out.width && image.height == out.height) ||
-                       (image.width == 2 * out.width && image.height == 2 * out.height);
+  const size_t width = image.width(), height = image.height();
+  const bool special = (width == out.width && height == out.height) ||
+                       (width == 2 * out.width && height == 2 * out.height);
   if (!special) {
-    linear_taps(image.width, out.width, true, across);
-    linear_taps(image.height, out.height, false, down);
+    linear_taps(width, out.width, true, across);
+    linear_taps(height, out.height, false, down);
   }
-  pool.parallel_for(kStrips, [&](size_t strip) {
-    const size_t begin = strip_begin(out.height, strip), end = strip_begin(out.height, strip + 1);
-    uint8_t* const row = results + strip * 3 * longest;
-    if (special) {
-      for (size_t y = begin; y < end; ++y) half_or_copy_row(image, y, row, out);
-    } else {
-      linear_strip(image, across, down, begin, end, rows + strip * 2 * 3 * longest, row, out);
+  runtime.pool.parallel_for(kStrips, [&](size_t strip) {
+    const size_t end = strip_begin(out.height, strip + 1);
+    for (size_t y = strip_begin(out.height, strip); y < end && !is_interrupted(runtime); ++y) {
+      if (special) {
+        strips[strip].halve_or_copy(image, y, out);
+      } else {
+        strips[strip].interpolate(image, across, down, y, out);
+      }
     }
   });
+  runtime.check_interruption();
 }
 
 }  // namespace lightcap::internal

@@ -7,11 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/image/image.h"
-#include "engine/runtime/arena.h"
+#include "engine/image/frame.h"
+#include "engine/runtime/ops.h"
 #include "engine/runtime/tensor.h"
-#include "engine/runtime/thread_pool.h"
-#include "kernels/kernels.h"
 
 namespace lightcap::internal {
 
@@ -74,13 +72,15 @@ class ByteRows final : public ResizedRows {
 // Pillow's Image.resize(BICUBIC) (a = -0.5, antialiased; 22-bit fixed point and 8-bit results after
 // the horizontal and after the vertical pass) into the square `out`, which is the window. Takes its
 // working memory from the arena: the same amount for every picture whose sides are at most
-// ImageLimits::kMaxSide. While the arena is planning nothing else happens.
-void resize_bicubic(const ImageView& image, const ResizedWindow& window, const KernelTable& kernels,
-                    Arena& arena, ThreadPool& pool, const ResizedRows& out);
+// ImageLimits::kMaxSide. While the arena is planning nothing else happens. Rows of the picture
+// become RGB when they are asked for: no second picture is made. Throws Error(kCancelled) where the
+// run is to end.
+void resize_bicubic(const Runtime& runtime, const Frame& image, const ResizedWindow& window,
+                    const ResizedRows& out);
 
-// OpenCV's resize(INTER_LINEAR). `longest` is the longest side that `out` may have: it alone
-// decides the memory taken from the arena. While the arena is planning nothing else happens.
-void resize_bilinear(const ImageView& image, size_t longest, Arena& arena, ThreadPool& pool,
+// OpenCV's resize(INTER_LINEAR), with the same promises. `longest` is the longest side that `out`
+// may have: it alone decides the memory taken from the arena.
+void resize_bilinear(const Runtime& runtime, const Frame& image, size_t longest,
                      const ResizedRows& out);
 
 }  // namespace lightcap::internal

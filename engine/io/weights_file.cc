@@ -1,8 +1,10 @@
 #include "engine/io/weights_file.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "engine/io/crc32.h"
 #include "engine/io/file.h"
@@ -211,6 +213,53 @@ WeightsFile WeightsFile::open(const std::string& path, FileAccess access) {
   return WeightsFile(std::move(memory), {data, size}, size, path);
 }
 
+namespace {
+
+// The part's size, once it is known to lie in the file.
+size_t part_size(const platform::File& file, uint64_t offset, uint64_t size,
+                 const std::string& source) {
+  const auto status = file.status();
+  if (!status) fail(source, std::string("cannot examine the file: ") + std::strerror(errno));
+  if (status->kind != platform::FileKind::kRegular) fail(source, "not a regular file");
+  if (offset > status->size || size > status->size - offset) {
+    fail(source, "the file has " + std::to_string(status->size) + " bytes, asked for were " +
+                     std::to_string(size) + " from byte " + std::to_string(offset) + " on");
+  }
+  return static_cast<size_t>(size == 0 ? status->size - offset : size);
+}
+
+void read_part(const platform::File& file, uint64_t offset, std::span<uint8_t> out,
+               const std::string& source) {
+  while (!out.empty()) {
+    const ptrdiff_t got = file.read_at(offset, out);
+    if (got < 0) fail(source, std::string("cannot read the file: ") + std::strerror(errno));
+    if (got == 0) fail(source, "the file became shorter while it was read");
+    offset += static_cast<uint64_t>(got);
+    out = out.subspan(static_cast<size_t>(got));
+  }
+}
+
+}  // namespace
+
+WeightsFile WeightsFile::open_part(platform::Handle handle, uint64_t offset, uint64_t size,
+                                   FileAccess access) {
+  const std::string source = "descriptor " + std::to_string(handle);
+  const platform::File file = platform::File::borrowed(handle);
+  const size_t bytes = part_size(file, offset, size, source);
+  if (access == FileAccess::kMap && offset % kWeightsAlignment == 0) {
+    const auto before = static_cast<size_t>(offset % platform::page_size());
+    if (platform::Mapping mapping(file, before + bytes, offset - before); mapping) {
+      mapping.ask_for_huge_pages();
+      const Bytes part = {mapping.data() + before, bytes};
+      return WeightsFile(std::make_shared<platform::Mapping>(std::move(mapping)), part, 0, source);
+    }
+  }
+  std::shared_ptr<void> memory = allocate_block(bytes);
+  auto* data = static_cast<uint8_t*>(memory.get());
+  read_part(file, offset, {data, bytes}, source);
+  return WeightsFile(std::move(memory), {data, bytes}, bytes, source);
+}
+
 WeightsFile WeightsFile::from_buffer(Bytes bytes, const std::string& source) {
   if (reinterpret_cast<uintptr_t>(bytes.data) % kWeightsAlignment == 0) {
     return WeightsFile(nullptr, bytes, 0, source);
@@ -226,10 +275,11 @@ Bytes WeightsFile::pages_within(const void* data, size_t bytes) const {
   const bool mapped = owner_ != nullptr && owned_bytes_ == 0;
   if (!mapped) return {};
   const size_t page = platform::page_size();
-  const auto first = static_cast<size_t>(static_cast<const uint8_t*>(data) - bytes_.data);
-  const size_t begin = (first + page - 1) / page * page;  // mappings begin at a page
-  const size_t end = (first + bytes) / page * page;
-  return begin < end ? Bytes{bytes_.data + begin, end - begin} : Bytes{};
+  const auto* first = static_cast<const uint8_t*>(data);
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t begin = (address + page - 1) / page * page;
+  const uintptr_t end = (address + bytes) / page * page;
+  return begin < end ? Bytes{first + (begin - address), end - begin} : Bytes{};
 }
 
 size_t WeightsFile::releasable_bytes(const void* data, size_t bytes) const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/io/weights_format.h"
+#include "engine/platform/platform.h"
 #include "engine/runtime/reloadable_memory.h"
 
 namespace lightcap::internal {
@@ -51,6 +52,10 @@ class WeightsFile final : public ReloadableMemory {
   // kMap maps the file; if another process truncates it meanwhile, reading it raises SIGBUS. kRead
   // reads it into memory first.
   static WeightsFile open(const std::string& path, FileAccess access = FileAccess::kMap);
+  // A part of an open file, which may be closed afterwards: `size` bytes from `offset` on, or all
+  // that follow where `size` is 0. Where it does not begin at a multiple of 64 it is read.
+  static WeightsFile open_part(platform::Handle handle, uint64_t offset, uint64_t size,
+                               FileAccess access);
   // Borrows a 64-byte aligned buffer; copies one that is aligned otherwise.
   static WeightsFile from_buffer(Bytes bytes, const std::string& source);
 

@@ -57,6 +57,8 @@ class File {
   File& operator=(File&& other) noexcept;
   // Standard input, which stays open.
   static File standard_input();
+  // Somebody else's open file, which stays open.
+  static File borrowed(Handle handle);
 
   explicit operator bool() const { return handle_ != kNoHandle; }
   Handle handle() const { return handle_; }
@@ -147,13 +149,13 @@ size_t page_size();
 // this fails, which changes nothing.
 void ask_for_huge_pages(void* memory, size_t bytes);
 
-// A file's bytes as read-only memory. A page that the file no longer has raises a signal
-// (on_missing_page), and the file need not stay open.
+// The bytes of a file, or of a part of it, as read-only memory. A page that the file no longer has
+// raises a signal (on_missing_page), and the file need not stay open.
 class Mapping {
  public:
   Mapping() = default;  // none
-  // None where the file system cannot map, or `size` is 0.
-  Mapping(const File& file, size_t size);
+  // None where the file system cannot map, or `size` is 0. `offset` is one of page_size().
+  Mapping(const File& file, size_t size, uint64_t offset = 0);
   ~Mapping();
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;

@@ -89,6 +89,12 @@ File& File::operator=(File&& other) noexcept {
   return *this;
 }
 
+File File::borrowed(Handle handle) {
+  File file(handle);
+  file.is_borrowed_ = true;
+  return file;
+}
+
 File File::standard_input() {
   File file(STDIN_FILENO);
   file.is_borrowed_ = true;
@@ -274,9 +280,10 @@ void ask_for_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t b
 }
 
 // Private, since some file systems refuse to share (FUSE with direct I/O); nothing is ever written.
-Mapping::Mapping(const File& file, size_t size) {
+Mapping::Mapping(const File& file, size_t size, uint64_t offset) {
   if (size == 0) return;
-  void* map = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor(file.handle()), 0);
+  void* map = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor(file.handle()),
+                   static_cast<off_t>(offset));
   if (map == MAP_FAILED) return;
   data_ = static_cast<const uint8_t*>(map);
   size_ = size;

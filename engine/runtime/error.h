@@ -20,6 +20,7 @@ enum class ErrorCode {
   kOutput = 7,      // a result could not be written
   kInternal = 8,    // a bug in LightCap
   kMismatch = 9,    // --verify found a difference
+  kCancelled = 10,  // the host ended a caption, or its deadline did
 };
 
 // what() says what was wrong, what was expected and where, in one line without a final stop.

@@ -9,6 +9,7 @@
 
 #include "engine/runtime/arena.h"
 #include "engine/runtime/conv_plan.h"
+#include "engine/runtime/interruption.h"
 #include "engine/runtime/observer.h"
 #include "engine/runtime/tensor.h"
 #include "engine/runtime/thread_pool.h"
@@ -32,16 +33,49 @@ struct Runtime {
   Observer* observer = nullptr;
   double* planned_steps = nullptr;  // null: nobody wants to know
   ValueTap* tap = nullptr;          // only where `convs` is null
+  const Interruption* interruption = nullptr;
 
   // While planning, counts `steps` multiply-adds, or what takes as long, of what comes next.
   void plan_steps(double steps) const {
     if (planned_steps != nullptr && arena.planning()) *planned_steps += steps;
   }
+  // True where the run may be interrupted, which costs a look between tasks.
+  bool is_interruptible() const { return interruption != nullptr && interruption->is_expected(); }
+  // Throws Error(kCancelled) where the run is to end.
+  void check_interruption() const {
+    if (is_interruptible()) interruption->check();
+  }
   // Calls f(i) for every i in [0, count) on the pool, which ThreadPool::parallel_for describes: f
-  // must not throw. Nothing while planning.
+  // must not throw. Nothing while planning. Throws Error(kCancelled) where the run is to end; then
+  // some of the tasks were not run.
   template <class F>
   void parallel_for(size_t count, F&& f) const {
     if (arena.planning()) return;
+    if (is_interruptible()) {
+      run_tasks(count, [&](size_t i) {
+        if (!interruption->requested()) f(i);
+      });
+      interruption->check();
+    } else {
+      run_tasks(count, f);
+    }
+  }
+  // Calls f() on the calling thread; it may throw. Nothing while planning.
+  template <class F>
+  void serial(F&& f) const {
+    if (arena.planning()) return;
+    check_interruption();
+    if (observer == nullptr) {
+      f();
+    } else {
+      const ObservedTask task(*observer);
+      f();
+    }
+  }
+
+ private:
+  template <class F>
+  void run_tasks(size_t count, F&& f) const {
     if (observer == nullptr) {
       pool.parallel_for(count, f);
     } else {
@@ -49,17 +83,6 @@ struct Runtime {
         const ObservedTask task(*observer);
         f(i);
       });
-    }
-  }
-  // Calls f() on the calling thread; it may throw. Nothing while planning.
-  template <class F>
-  void serial(F&& f) const {
-    if (arena.planning()) return;
-    if (observer == nullptr) {
-      f();
-    } else {
-      const ObservedTask task(*observer);
-      f();
     }
   }
 };
