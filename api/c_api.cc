@@ -12,6 +12,9 @@ lightcap_session::lightcap_session(std::shared_ptr<const lightcap::internal::Mod
                                    const lightcap::internal::SessionOptions& options)
     : session(std::move(model), options) {
   concepts.reserve(session.model().config().detector.max_proposals);
+  hypotheses.reserve(session.max_beams());
+  embedding.resize(session.model().config().image_encoder.channels());
+  partial_text.reserve(session.captioner().room_for_text());
 }
 
 namespace lightcap::internal {
@@ -106,6 +109,19 @@ lightcap_status lightcap_model_open_buffer(const void* data, size_t size,
   });
 }
 
+lightcap_status lightcap_model_open_fd(int fd, uint64_t offset, uint64_t size,
+                                       const lightcap_model_options* options,
+                                       lightcap_model** model) {
+  return guarded([&] {
+    required(model, "model") = nullptr;
+    const lightcap_model_options given = options_or(options, kModelDefaults);
+    if (fd < 0) usage("fd is " + std::to_string(fd));
+    WeightsFile file = WeightsFile::open_part(
+        fd, offset, size, given.read_into_memory != 0 ? FileAccess::kRead : FileAccess::kMap);
+    *model = new lightcap_model{std::make_shared<const Model>(std::move(file))};
+  });
+}
+
 void lightcap_model_close(lightcap_model* model) { delete model; }
 
 lightcap_status lightcap_session_open(const lightcap_model* model,
@@ -148,4 +164,34 @@ int lightcap_default_threads(void) {
   } catch (...) {  // no memory to read the quota
     return 1;
   }
+}
+
+lightcap_status lightcap_cancel_open(lightcap_cancel** flag) {
+  return guarded([&] {
+    required(flag, "flag") = nullptr;
+    *flag = new lightcap_cancel;
+  });
+}
+
+void lightcap_cancel_set(lightcap_cancel* flag, int raised) {
+  if (flag != nullptr) flag->raised.store(raised);
+}
+
+void lightcap_cancel_close(lightcap_cancel* flag) { delete flag; }
+
+void lightcap_session_set_stage(lightcap_session* session, lightcap_stage_function stage,
+                                void* context) {
+  if (session != nullptr) session->stage = {stage, context};
+}
+
+void lightcap_session_set_trace(lightcap_session* session, lightcap_trace_function trace,
+                                void* context) {
+  if (session == nullptr) return;
+  if (trace == nullptr) {
+    session->trace = {};
+    return;
+  }
+  session->trace = [=](const char* name, const float* data, std::initializer_list<size_t> dims) {
+    call_host("the trace function", [&] { trace(context, name, data, dims.begin(), dims.size()); });
+  };
 }

@@ -2,15 +2,21 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
+#include <span>
 
+#include "api/caption_watch.h"
+#include "api/frame_layout.h"
 #include "api/handles.h"
 #include "api/versioned_struct.h"
 #include "engine/image/image.h"
-#include "engine/runtime/host_executor.h"
 #include "engine/runtime/process.h"
 
 namespace lightcap::internal {
 namespace {
+
+constexpr lightcap_caption_options kCaptionDefaults = LIGHTCAP_CAPTION_OPTIONS_INIT;
+constexpr lightcap_frame kFrameDefaults = LIGHTCAP_FRAME_INIT;
 
 // A session's caption, of which there can be one at a time.
 class OneCaption {
@@ -42,47 +48,166 @@ DecodeOptions decode_options(const lightcap_caption_options& given, const Sessio
   return {.beams = static_cast<size_t>(given.beams), .length_penalty = given.length_penalty};
 }
 
-// Captions with the handle's session, timed, and traced where the host wants that.
-void run_caption(lightcap_session& handle, const ImageView& image, const DecodeOptions& options,
-                 StageTimer& timer) {
-  if (!handle.trace) {
-    handle.session.caption(image, options, std::array<StageObserver*, 1>{&timer});
-    return;
+std::span<const Stage> stages_of(int work) {
+  switch (work) {
+    case LIGHTCAP_WORK_CAPTION:
+      return kCaptionStages;
+    case LIGHTCAP_WORK_CONCEPTS:
+      return kConceptStages;
+    case LIGHTCAP_WORK_FEATURES:
+      return kFeatureStages;
+    default:
+      usage("work is " + std::to_string(work) + ", expected 0 to " +
+            std::to_string(LIGHTCAP_WORK_FEATURES));
   }
-  Trace trace(handle.trace);
-  handle.session.caption(image, options, std::array<StageObserver*, 2>{&timer, &trace});
 }
 
-void fill_result(lightcap_session& handle, lightcap_result& given, const StageTimer& timer,
-                 double read_ms, double total_ms) {
-  const Session& session = handle.session;
-  handle.concepts.clear();
-  for (const Concept& found : session.concepts()) {
-    lightcap_concept out = {};
-    out.label = session.model().label(found.label).data();
-    out.similarity = found.similarity;
-    out.score = found.score;
-    std::copy(found.box.begin(), found.box.end(), out.box);
-    handle.concepts.push_back(out);
+using Clock = Interruption::Clock;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// One call of a caption function: from its arguments to its result.
+class CaptionCall {
+ public:
+  // Checks all arguments but the picture.
+  CaptionCall(lightcap_session& handle, const lightcap_caption_options* options)
+      : handle_(handle),
+        one_(handle),
+        options_(options_or(options, kCaptionDefaults)),
+        decode_(decode_options(options_, handle.session)),
+        stages_(stages_of(options_.work)),
+        tokens_(handle, options_),
+        stage_calls_(handle.stage) {
+    if (options_.on_token != nullptr) decode_.listener = &tokens_;
+    Interruption::Request request;
+    if (options_.cancel != nullptr) request.flag = &options_.cancel->raised;
+    if (options_.deadline_ms != 0)
+      request.moment = start_ + std::chrono::milliseconds(options_.deadline_ms);
+    handle_.session.expect_interruption(request);
+    handle_.has_features = false;
   }
-  const auto ms = [&](Stage stage) { return timer.milliseconds(stage); };
-  lightcap_result result = {};
-  result.caption = session.text().c_str();
-  result.score = session.hypothesis().score;
-  result.tokens = session.hypothesis().tokens.data();
-  result.token_count = session.hypothesis().tokens.size();
-  result.concepts = handle.concepts.data();
-  result.concept_count = handle.concepts.size();
-  result.concept_bytes = sizeof(lightcap_concept);
-  result.timings_ms = {read_ms,
-                       ms(Stage::kPreprocess),
-                       ms(Stage::kDetect),
-                       ms(Stage::kEncodeImage),
-                       ms(Stage::kFindConcepts),
-                       ms(Stage::kEmbedPrefix) + ms(Stage::kRunPrefix),
-                       ms(Stage::kDecode),
-                       total_ms};
-  give_result(result, given);
+
+  const lightcap_caption_options& options() const { return options_; }
+
+  // Makes an Image by read(limits, apply_exif).
+  template <class Read>
+  Image read(Read&& read) {
+    ImageLimits limits;
+    limits.max_pixels = options_.max_pixels;
+    handle_.session.check_interruption();
+    stage_calls_.begin("read_image");
+    Image image = read(limits, options_.ignore_exif == 0);
+    stage_calls_.end();
+    read_ms_ = milliseconds_since(start_);
+    return image;
+  }
+
+  void run(const Frame& frame, lightcap_result& result) {
+    StageTimer timer;
+    if (handle_.trace) {
+      Trace trace(handle_.trace);
+      const std::array<StageObserver*, 3> observers = {&stage_calls_, &timer, &trace};
+      handle_.session.caption(frame, decode_, observers, stages_);
+    } else {
+      const std::array<StageObserver*, 2> observers = {&stage_calls_, &timer};
+      handle_.session.caption(frame, decode_, observers, stages_);
+    }
+    handle_.has_features = true;
+    give_result(filled(timer), result);
+  }
+
+ private:
+  lightcap_result filled(const StageTimer& timer) {
+    lightcap_result result = LIGHTCAP_RESULT_INIT;
+    result.caption = "";
+    result.concept_bytes = sizeof(lightcap_concept);
+    result.hypothesis_bytes = sizeof(lightcap_hypothesis);
+    if (options_.work != LIGHTCAP_WORK_FEATURES) fill_concepts(result);
+    if (options_.work == LIGHTCAP_WORK_CAPTION) fill_hypotheses(result);
+    const auto ms = [&](Stage stage) { return timer.milliseconds(stage); };
+    result.timings_ms = {read_ms_,
+                         ms(Stage::kPreprocess),
+                         ms(Stage::kDetect),
+                         ms(Stage::kEncodeImage),
+                         ms(Stage::kFindConcepts),
+                         ms(Stage::kEmbedPrefix) + ms(Stage::kRunPrefix),
+                         ms(Stage::kDecode),
+                         milliseconds_since(start_)};
+    return result;
+  }
+
+  void fill_concepts(lightcap_result& result) {
+    const Session& session = handle_.session;
+    handle_.concepts.clear();
+    for (const Concept& found : session.concepts()) {
+      lightcap_concept out = {};
+      out.label = session.model().label(found.label).data();
+      out.similarity = found.similarity;
+      out.score = found.score;
+      std::copy(found.box.begin(), found.box.end(), out.box);
+      handle_.concepts.push_back(out);
+    }
+    result.concepts = handle_.concepts.data();
+    result.concept_count = handle_.concepts.size();
+  }
+
+  void fill_hypotheses(lightcap_result& result) {
+    const Captioner& captioner = handle_.session.captioner();
+    handle_.hypotheses.clear();
+    for (size_t i = 0; i < captioner.hypotheses().size(); ++i) {
+      const Hypothesis& found = captioner.hypotheses()[i];
+      handle_.hypotheses.push_back({captioner.text(i).c_str(), found.score, found.tokens.data(),
+                                    found.log_probabilities.data(), found.tokens.size()});
+    }
+    const lightcap_hypothesis& best = handle_.hypotheses.front();
+    result.caption = best.caption;
+    result.score = best.score;
+    result.tokens = best.tokens;
+    result.token_count = best.token_count;
+    result.token_log_probabilities = best.token_log_probabilities;
+    result.hypotheses = handle_.hypotheses.data();
+    result.hypothesis_count = handle_.hypotheses.size();
+  }
+
+  const Clock::time_point start_ = Clock::now();
+  lightcap_session& handle_;
+  const OneCaption one_;
+  const lightcap_caption_options options_;
+  DecodeOptions decode_;
+  const std::span<const Stage> stages_;
+  TokenCalls tokens_;
+  StageCalls stage_calls_;
+  double read_ms_ = 0;
+};
+
+// The mean of a grid's cells, scaled to length 1 unless it is zero.
+void mean_of_cells(const Tensor& grid, std::span<float> mean) {
+  double squares = 0;
+  for (size_t c = 0; c < grid.channels; ++c) {
+    double sum = 0;
+    for (size_t i = 0; i < grid.height * grid.width; ++i)
+      sum += static_cast<double>(grid.pixels().row(i)[c]);
+    mean[c] = static_cast<float>(sum / static_cast<double>(grid.height * grid.width));
+    squares += static_cast<double>(mean[c]) * static_cast<double>(mean[c]);
+  }
+  if (!(squares > 0)) return;
+  const double length = std::sqrt(squares);
+  for (float& x : mean) x = static_cast<float>(static_cast<double>(x) / length);
+}
+
+// Captions what `read` returns, an Image.
+template <class Read>
+lightcap_status caption_encoded(lightcap_session* session, const lightcap_caption_options* options,
+                                lightcap_result* result, Read&& read) {
+  return guarded([&] {
+    required(session, "session");
+    known_bytes(required(result, "result"));
+    CaptionCall call(*session, options);
+    const Image image = call.read(read);
+    call.run(image.view(), *result);
+  });
 }
 
 // Element `index` of an array whose elements are `distance` bytes apart: 0 in results of callers
@@ -93,38 +218,22 @@ const T* element_at(const T* first, size_t index, size_t distance) {
   return reinterpret_cast<const T*>(reinterpret_cast<const uint8_t*>(first) + index * distance);
 }
 
-double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-      .count();
-}
-
-constexpr lightcap_caption_options kCaptionDefaults = LIGHTCAP_CAPTION_OPTIONS_INIT;
-
-// Captions what `read` returns, an Image.
-template <class Read>
-lightcap_status caption_encoded(lightcap_session* session, const lightcap_caption_options* options,
-                                lightcap_result* result, Read&& read) {
-  return guarded([&] {
-    required(session, "session");
-    known_bytes(required(result, "result"));
-    const auto start = std::chrono::steady_clock::now();
-    const lightcap_caption_options given = options_or(options, kCaptionDefaults);
-    const OneCaption caption(*session);
-    const DecodeOptions decode = decode_options(given, session->session);
-    ImageLimits limits;
-    limits.max_pixels = given.max_pixels;
-    const Image image = read(limits, given.ignore_exif == 0);
-    const double read_ms = milliseconds_since(start);
-    StageTimer timer;
-    run_caption(*session, image.view(), decode, timer);
-    fill_result(*session, *result, timer, read_ms, milliseconds_since(start));
-  });
-}
-
 }  // namespace
 }  // namespace lightcap::internal
 
 using namespace lightcap::internal;
+
+lightcap_status lightcap_caption_frame(lightcap_session* session, const lightcap_frame* frame,
+                                       const lightcap_caption_options* options,
+                                       lightcap_result* result) {
+  return guarded([&] {
+    required(session, "session");
+    known_bytes(required(result, "result"));
+    required(frame, "frame");
+    CaptionCall call(*session, options);
+    call.run(Frame(frame_layout(options_or(frame, kFrameDefaults))), *result);
+  });
+}
 
 lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t* rgb, size_t width,
                                         size_t height, size_t row_bytes,
@@ -134,24 +243,13 @@ lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t
     required(session, "session");
     known_bytes(required(result, "result"));
     required(rgb, "rgb");
-    const auto start = std::chrono::steady_clock::now();
-    const lightcap_caption_options given = options_or(options, kCaptionDefaults);
-    const OneCaption caption(*session);
-    if (width == 0 || height == 0 || width > ImageLimits::kMaxSide ||
-        height > ImageLimits::kMaxSide) {
-      throw Error(ErrorCode::kInput,
-                  "the image is " + std::to_string(width) + " x " + std::to_string(height) +
-                      " pixels, expected sides of 1 to " + std::to_string(ImageLimits::kMaxSide));
-    }
-    if (row_bytes == 0) row_bytes = 3 * width;
-    if (row_bytes < 3 * width) {
-      usage("row_bytes is " + std::to_string(row_bytes) + ", a row of pixels takes " +
-            std::to_string(3 * width));
-    }
-    StageTimer timer;
-    run_caption(*session, {rgb, width, height, row_bytes}, decode_options(given, session->session),
-                timer);
-    fill_result(*session, *result, timer, 0, milliseconds_since(start));
+    CaptionCall call(*session, options);
+    lightcap_frame frame = LIGHTCAP_FRAME_INIT;
+    frame.width = width;
+    frame.height = height;
+    frame.plane[0] = rgb;
+    frame.row_bytes[0] = row_bytes;
+    call.run(Frame(frame_layout(frame)), *result);
   });
 }
 
@@ -179,14 +277,28 @@ const lightcap_concept* lightcap_concept_at(const lightcap_result* result, size_
   return element_at(known.concepts, index, known.concept_bytes);
 }
 
-void lightcap_session_set_trace(lightcap_session* session, lightcap_trace_function trace,
-                                void* context) {
-  if (session == nullptr) return;
-  if (trace == nullptr) {
-    session->trace = {};
-    return;
-  }
-  session->trace = [=](const char* name, const float* data, std::initializer_list<size_t> dims) {
-    call_host("the trace function", [&] { trace(context, name, data, dims.begin(), dims.size()); });
-  };
+const lightcap_hypothesis* lightcap_hypothesis_at(const lightcap_result* result, size_t index) {
+  if (result == nullptr) return nullptr;
+  const lightcap_result known = known_part(*result);
+  if (index >= known.hypothesis_count) return nullptr;
+  return element_at(known.hypotheses, index, known.hypothesis_bytes);
+}
+
+lightcap_status lightcap_session_features(lightcap_session* session, lightcap_features* features) {
+  return guarded([&] {
+    required(session, "session");
+    known_bytes(required(features, "features"));
+    const OneCaption none_under_way(*session);
+    if (!session->has_features) usage("the session has no features: its last caption failed");
+    const Tensor& grid = session->session.pipeline().features();
+    mean_of_cells(grid, session->embedding);
+    lightcap_features given = LIGHTCAP_FEATURES_INIT;
+    given.side = grid.height;
+    given.channels = grid.channels;
+    given.grid = grid.data;
+    given.cell_floats = grid.pixel_stride;
+    given.row_floats = grid.row_stride;
+    given.embedding = session->embedding.data();
+    give_result(given, *features);
+  });
 }

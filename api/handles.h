@@ -22,17 +22,38 @@ struct lightcap_model {
   std::shared_ptr<const lightcap::internal::Model> model;
 };
 
+// A flag that any thread may raise; signal handlers may, since it takes no lock.
+struct lightcap_cancel {
+  std::atomic<int> raised{0};
+};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+namespace lightcap::internal {
+
+// A host's function with its context.
+struct StageTarget {
+  lightcap_stage_function function = nullptr;
+  void* context = nullptr;
+};
+
+}  // namespace lightcap::internal
+
 struct lightcap_session {
   lightcap_session(std::shared_ptr<const lightcap::internal::Model> model,
                    const lightcap::internal::SessionOptions& options);
 
   lightcap::internal::Session session;
   lightcap::internal::TraceFunction trace;  // may be empty
+  lightcap::internal::StageTarget stage;
   // this_process() of the caption under way, 0 while there is none.
   std::atomic<uint64_t> captioning{0};
 
   // The arrays of its results, which it has room for from the beginning.
   std::vector<lightcap_concept> concepts;
+  std::vector<lightcap_hypothesis> hypotheses;
+  std::vector<float> embedding;  // [channels]
+  std::string partial_text;      // a caption under way
+  bool has_features = false;     // of its last caption
 };
 
 namespace lightcap::internal {

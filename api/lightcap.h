@@ -65,8 +65,9 @@ typedef enum lightcap_status {
   LIGHTCAP_ERROR_ISA = 5,    /* an instruction set is unknown, not built in or not supported here */
   LIGHTCAP_ERROR_MEMORY = 6, /* out of memory */
   LIGHTCAP_ERROR_OUTPUT = 7, /* a result could not be written */
-  LIGHTCAP_ERROR_INTERNAL = 8, /* a bug in LightCap */
-  LIGHTCAP_ERROR_MISMATCH = 9  /* command lines only: --verify found a difference */
+  LIGHTCAP_ERROR_INTERNAL = 8,  /* a bug in LightCap */
+  LIGHTCAP_ERROR_MISMATCH = 9,  /* command lines only: --verify found a difference */
+  LIGHTCAP_ERROR_CANCELLED = 10 /* the host ended a caption, or its deadline passed */
 } lightcap_status;
 
 /* "0.2.0"; never freed. */
@@ -119,6 +120,12 @@ LIGHTCAP_API lightcap_status lightcap_model_open(const char* path,
 LIGHTCAP_API lightcap_status lightcap_model_open_buffer(const void* data, size_t size,
                                                         const lightcap_model_options* options,
                                                         lightcap_model** model);
+/* The same of `size` bytes of an open file from `offset` on (0: all that follow), such as an asset
+ * in an Android package. The descriptor stays yours and may be closed afterwards. The part is
+ * mapped where it begins at a multiple of 64, else read into memory. */
+LIGHTCAP_API lightcap_status lightcap_model_open_fd(int fd, uint64_t offset, uint64_t size,
+                                                    const lightcap_model_options* options,
+                                                    lightcap_model** model);
 /* Sessions keep what they need of their model: it may be closed before them. NULL is fine. The
  * handle must not be in use on another thread. */
 LIGHTCAP_API void lightcap_model_close(lightcap_model* model);
@@ -175,7 +182,39 @@ LIGHTCAP_API int lightcap_session_threads(const lightcap_session* session);
  * once, but for 3 bytes a pixel until the caption is there. 0 of NULL. */
 LIGHTCAP_API size_t lightcap_session_peak_bytes(const lightcap_session* session);
 
+/* ---- Ending captions early ---- */
+
+/* A flag that ends captions: any number of them, in any sessions, while it is raised. */
+typedef struct lightcap_cancel lightcap_cancel;
+
+/* `*flag`, which is not raised, is yours to close; NULL after an error. */
+LIGHTCAP_API lightcap_status lightcap_cancel_open(lightcap_cancel** flag);
+/* Raises the flag (1) or lowers it (0): from any thread at any time, signal handlers too. Captions
+ * under way end within milliseconds, those that begin while it is raised at once. NULL is fine. */
+LIGHTCAP_API void lightcap_cancel_set(lightcap_cancel* flag, int raised);
+/* No caption may be using it. NULL is fine. */
+LIGHTCAP_API void lightcap_cancel_close(lightcap_cancel* flag);
+
 /* ---- Captions ---- */
+
+/* Called on the thread that captions after each step of decoding: `text`, UTF-8, is the best
+ * caption so far, without what may still come, and `token` its last token; the model's [SEP] where
+ * it has come to its end. Greedy search only ever adds to the text; with several beams the best
+ * may become another one. `text` is valid during the call. Returns one of lightcap_answer. */
+typedef int (*lightcap_token_function)(void* context, uint32_t token, const char* text);
+typedef enum lightcap_answer {
+  LIGHTCAP_GO_ON = 0,
+  LIGHTCAP_STOP = 1,  /* the caption ends here; the result is what there is */
+  LIGHTCAP_CANCEL = 2 /* the caption ends with LIGHTCAP_ERROR_CANCELLED */
+} lightcap_answer;
+
+/* How far a caption goes. */
+typedef enum lightcap_work {
+  LIGHTCAP_WORK_CAPTION = 0,
+  LIGHTCAP_WORK_CONCEPTS = 1, /* to the concepts and their boxes: the caption is "" */
+  LIGHTCAP_WORK_FEATURES = 2  /* the image encoder alone: no concepts either; see
+                                 lightcap_session_features() */
+} lightcap_work;
 
 typedef struct lightcap_caption_options {
   size_t struct_size;
@@ -184,9 +223,17 @@ typedef struct lightcap_caption_options {
                             length^alpha */
   int ignore_exif;       /* 1: don't turn the image upright as its EXIF orientation says */
   uint64_t max_pixels;   /* images with more are refused before they are decoded */
+  const lightcap_cancel* cancel;    /* ends the caption while it is raised; NULL: nothing does */
+  lightcap_token_function on_token; /* NULL: nobody wants to know */
+  void* on_token_context;
+  uint32_t deadline_ms; /* ends the caption so long after the call; 0: never */
+  int work;             /* one of lightcap_work */
 } lightcap_caption_options;
-#define LIGHTCAP_CAPTION_OPTIONS_INIT \
-  { sizeof(lightcap_caption_options), 1, 1.0, 0, UINT64_C(1) << 26 }
+#define LIGHTCAP_CAPTION_OPTIONS_INIT                                                    \
+  {                                                                                      \
+    sizeof(lightcap_caption_options), 1, 1.0, 0, UINT64_C(1) << 26, NULL, NULL, NULL, 0, \
+        LIGHTCAP_WORK_CAPTION                                                            \
+  }
 
 typedef struct lightcap_concept {
   const char* label;
@@ -201,6 +248,15 @@ typedef struct lightcap_timings {
   double read_image, preprocess, detector, image_encoder, concepts, fusion_prefix, decoding, total;
 } lightcap_timings;
 
+/* One of the captions that beam search found. */
+typedef struct lightcap_hypothesis {
+  const char* caption; /* UTF-8 */
+  double score;
+  const uint32_t* tokens;               /* generated ids, [SEP] included */
+  const float* token_log_probabilities; /* natural, of each token given those before it */
+  size_t token_count;
+} lightcap_hypothesis;
+
 /* Strings and arrays belong to the session and last until its next caption. */
 typedef struct lightcap_result {
   size_t struct_size;
@@ -213,19 +269,33 @@ typedef struct lightcap_result {
   size_t concept_count;
   lightcap_timings timings_ms;
   size_t concept_bytes; /* from one of the concepts to the next, see lightcap_concept_at() */
+  const float* token_log_probabilities;  /* of each of `tokens`: their sum / length^alpha is the
+                                            score */
+  const lightcap_hypothesis* hypotheses; /* best first, up to `beams`; the first is the caption */
+  size_t hypothesis_count;
+  size_t hypothesis_bytes; /* from one to the next, see lightcap_hypothesis_at() */
 } lightcap_result;
 #define LIGHTCAP_TIMINGS_INIT \
   { 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0 }
-#define LIGHTCAP_RESULT_INIT \
-  { sizeof(lightcap_result), NULL, 0.0, NULL, 0, NULL, 0, LIGHTCAP_TIMINGS_INIT, 0 }
+#define LIGHTCAP_RESULT_INIT                                                                       \
+  {                                                                                                \
+    sizeof(lightcap_result), NULL, 0.0, NULL, 0, NULL, 0, LIGHTCAP_TIMINGS_INIT, 0, NULL, NULL, 0, \
+        0                                                                                          \
+  }
 
 /* The concept at `index`, right for a library whose concepts have more fields than this header
  * knows. NULL beyond the last one, and of a NULL result. */
 LIGHTCAP_API const lightcap_concept* lightcap_concept_at(const lightcap_result* result,
                                                          size_t index);
 
-/* The three functions below caption one picture. Beside the statuses that any function may return
- * there is LIGHTCAP_ERROR_INPUT: the picture is missing, unreadable, malformed or over a limit.
+/* The same of hypotheses. */
+LIGHTCAP_API const lightcap_hypothesis* lightcap_hypothesis_at(const lightcap_result* result,
+                                                               size_t index);
+
+/* The four functions below caption one picture. Beside the statuses that any function may return
+ * there is LIGHTCAP_ERROR_INPUT: the picture is missing, unreadable, malformed or over a limit; and
+ * LIGHTCAP_ERROR_CANCELLED, where options.cancel, on_token or deadline_ms ended it. These end every
+ * stage within 5 ms, but the reading and decoding of an image file only before and after it.
  * LIGHTCAP_ERROR_USAGE is also for a session that is captioning already, on another thread or from
  * inside of a callback. After an error `*result` is as it was. */
 
@@ -235,6 +305,48 @@ LIGHTCAP_API lightcap_status lightcap_caption_pixels(lightcap_session* session, 
                                                      size_t width, size_t height, size_t row_bytes,
                                                      const lightcap_caption_options* options,
                                                      lightcap_result* result);
+
+/* The bytes of a pixel, in this order. */
+typedef enum lightcap_pixels {
+  LIGHTCAP_PIXELS_RGB = 0,
+  LIGHTCAP_PIXELS_BGR = 1,
+  LIGHTCAP_PIXELS_RGBA = 2, /* alpha is not looked at */
+  LIGHTCAP_PIXELS_BGRA = 3,
+  LIGHTCAP_PIXELS_GREY = 4,
+  /* 4:2:0 in three planes, Y, U and V, the latter with a value for each 2 x 2 pixels in rows and
+   * columns rounded up. With pixel_bytes of 1 it is I420 (YV12 with planes 1 and 2 exchanged), with
+   * what Android's Image.Plane says it is YUV_420_888. */
+  LIGHTCAP_PIXELS_YUV420 = 5,
+  LIGHTCAP_PIXELS_NV12 = 6, /* two planes: Y; U and V by turns */
+  LIGHTCAP_PIXELS_NV21 = 7  /* two planes: Y; V and U by turns */
+} lightcap_pixels;
+
+/* A picture in memory, as cameras and screens have it. It is read where it lies. */
+typedef struct lightcap_frame {
+  size_t struct_size;
+  int format;           /* one of lightcap_pixels */
+  int orientation;      /* EXIF's, 1 to 8: how to turn the picture upright; 0: as 1, it is upright.
+                           options.ignore_exif is not about it */
+  size_t width, height; /* as stored */
+  const uint8_t* plane[3]; /* as many as the format has, the rest is not looked at */
+  size_t row_bytes[3];     /* from a row to the next; 0: rows without gaps */
+  size_t pixel_bytes[3];   /* from a pixel to the next, of planes of U and V from a value to the
+                              next; 0: as the format says, 1 in planes of LIGHTCAP_PIXELS_YUV420 */
+  int full_range;          /* YUV: 0: Y is 16 to 235, U and V 16 to 240; 1: 0 to 255, as in JPEG */
+  int bt709;               /* YUV: 0: the matrix of BT.601; 1: that of BT.709 */
+} lightcap_frame;
+#define LIGHTCAP_FRAME_INIT                                                              \
+  {                                                                                      \
+    sizeof(lightcap_frame), LIGHTCAP_PIXELS_RGB, 1, 0, 0, {NULL, NULL, NULL}, {0, 0, 0}, \
+        {0, 0, 0}, 0, 0                                                                  \
+  }
+
+/* The pixels are not used after the call. Allocates nothing: rows become RGB when they are needed.
+ * Boxes are in pixels of the upright picture. */
+LIGHTCAP_API lightcap_status lightcap_caption_frame(lightcap_session* session,
+                                                    const lightcap_frame* frame,
+                                                    const lightcap_caption_options* options,
+                                                    lightcap_result* result);
 /* The bytes of a JPEG, PNG, BMP or PNM file. `data` is not used after the call. */
 LIGHTCAP_API lightcap_status lightcap_caption_image(lightcap_session* session, const void* data,
                                                     size_t size,
@@ -244,6 +356,33 @@ LIGHTCAP_API lightcap_status lightcap_caption_image(lightcap_session* session, c
 LIGHTCAP_API lightcap_status lightcap_caption_file(lightcap_session* session, const char* path,
                                                    const lightcap_caption_options* options,
                                                    lightcap_result* result);
+
+/* The features that the image encoder found in the session's last picture: of a grid of side x side
+ * cells, `channels` numbers each, not negative. */
+typedef struct lightcap_features {
+  size_t struct_size;
+  size_t side, channels;
+  const float* grid; /* cell (x, y) begins at y * row_floats + x * cell_floats */
+  size_t cell_floats, row_floats;
+  const float* embedding; /* [channels], the mean of all cells, made to have length 1: the scalar
+                             product of two pictures' says how alike they are */
+} lightcap_features;
+#define LIGHTCAP_FEATURES_INIT \
+  { sizeof(lightcap_features), 0, 0, NULL, 0, 0, NULL }
+
+/* The arrays belong to the session and last until its next caption. LIGHTCAP_ERROR_USAGE if its
+ * last caption failed, or there was none. Allocates nothing. */
+LIGHTCAP_API lightcap_status lightcap_session_features(lightcap_session* session,
+                                                       lightcap_features* features);
+
+/* Called when a stage of a caption begins (1) and ends (0), on the thread that captions: for
+ * tracers. `name`, which is never freed, is that of a field of lightcap_timings. What begins also
+ * ends, by an error too. */
+typedef void (*lightcap_stage_function)(void* context, const char* name, int begins);
+/* Tells of this session's stages; NULL ends it. `context` must live until then. Not to be called
+ * while the session captions. */
+LIGHTCAP_API void lightcap_session_set_stage(lightcap_session* session,
+                                             lightcap_stage_function stage, void* context);
 
 /* Called with every stage's result while captions run, on the thread that captions: fp32,
  * row-major, `dims` outermost first. `name`, `data` and `dims` are valid during the call. Names:

@@ -41,10 +41,12 @@ template <>
 struct StructFields<lightcap_caption_options> {
   using Type = lightcap_caption_options;
   static constexpr const char* kName = "lightcap_caption_options";
-  static constexpr size_t kEnds[] = {LIGHTCAP_FIELD_END(struct_size), LIGHTCAP_FIELD_END(beams),
-                                     LIGHTCAP_FIELD_END(length_penalty),
-                                     LIGHTCAP_FIELD_END(ignore_exif),
-                                     LIGHTCAP_FIELD_END(max_pixels)};
+  static constexpr size_t kEnds[] = {
+      LIGHTCAP_FIELD_END(struct_size),    LIGHTCAP_FIELD_END(beams),
+      LIGHTCAP_FIELD_END(length_penalty), LIGHTCAP_FIELD_END(ignore_exif),
+      LIGHTCAP_FIELD_END(max_pixels),     LIGHTCAP_FIELD_END(cancel),
+      LIGHTCAP_FIELD_END(on_token),       LIGHTCAP_FIELD_END(on_token_context),
+      LIGHTCAP_FIELD_END(deadline_ms),    LIGHTCAP_FIELD_END(work)};
 };
 
 template <>
@@ -52,11 +54,36 @@ struct StructFields<lightcap_result> {
   using Type = lightcap_result;
   static constexpr const char* kName = "lightcap_result";
   static constexpr size_t kEnds[] = {
-      LIGHTCAP_FIELD_END(struct_size),   LIGHTCAP_FIELD_END(caption),
-      LIGHTCAP_FIELD_END(score),         LIGHTCAP_FIELD_END(tokens),
-      LIGHTCAP_FIELD_END(token_count),   LIGHTCAP_FIELD_END(concepts),
-      LIGHTCAP_FIELD_END(concept_count), LIGHTCAP_FIELD_END(timings_ms),
-      LIGHTCAP_FIELD_END(concept_bytes)};
+      LIGHTCAP_FIELD_END(struct_size),     LIGHTCAP_FIELD_END(caption),
+      LIGHTCAP_FIELD_END(score),           LIGHTCAP_FIELD_END(tokens),
+      LIGHTCAP_FIELD_END(token_count),     LIGHTCAP_FIELD_END(concepts),
+      LIGHTCAP_FIELD_END(concept_count),   LIGHTCAP_FIELD_END(timings_ms),
+      LIGHTCAP_FIELD_END(concept_bytes),   LIGHTCAP_FIELD_END(token_log_probabilities),
+      LIGHTCAP_FIELD_END(hypotheses),      LIGHTCAP_FIELD_END(hypothesis_count),
+      LIGHTCAP_FIELD_END(hypothesis_bytes)};
+};
+
+template <>
+struct StructFields<lightcap_frame> {
+  using Type = lightcap_frame;
+  static constexpr const char* kName = "lightcap_frame";
+  static constexpr size_t kEnds[] = {
+      LIGHTCAP_FIELD_END(struct_size), LIGHTCAP_FIELD_END(format),
+      LIGHTCAP_FIELD_END(orientation), LIGHTCAP_FIELD_END(width),
+      LIGHTCAP_FIELD_END(height),      LIGHTCAP_FIELD_END(plane),
+      LIGHTCAP_FIELD_END(row_bytes),   LIGHTCAP_FIELD_END(pixel_bytes),
+      LIGHTCAP_FIELD_END(full_range),  LIGHTCAP_FIELD_END(bt709)};
+};
+
+template <>
+struct StructFields<lightcap_features> {
+  using Type = lightcap_features;
+  static constexpr const char* kName = "lightcap_features";
+  static constexpr size_t kEnds[] = {
+      LIGHTCAP_FIELD_END(struct_size), LIGHTCAP_FIELD_END(side),
+      LIGHTCAP_FIELD_END(channels),    LIGHTCAP_FIELD_END(grid),
+      LIGHTCAP_FIELD_END(cell_floats), LIGHTCAP_FIELD_END(row_floats),
+      LIGHTCAP_FIELD_END(embedding)};
 };
 
 #undef LIGHTCAP_FIELD_END

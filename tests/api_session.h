@@ -66,10 +66,9 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-inline Outcome outcome_of(lightcap_session* session) {
-  lightcap_result result = LIGHTCAP_RESULT_INIT;
+inline Outcome outcome_of(lightcap_status status, const lightcap_result& result) {
   Outcome outcome;
-  outcome.status = caption_pixels(session, result);
+  outcome.status = status;
   if (outcome.status != LIGHTCAP_OK) return outcome;
   outcome.caption = result.caption;
   outcome.tokens.assign(result.tokens, result.tokens + result.token_count);
@@ -80,6 +79,12 @@ inline Outcome outcome_of(lightcap_session* session) {
                                                    found.box[1], found.box[2], found.box[3]});
   }
   return outcome;
+}
+
+inline Outcome outcome_of(lightcap_session* session) {
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
+  const lightcap_status status = caption_pixels(session, result);
+  return outcome_of(status, result);
 }
 
 // The result that everybody should get.

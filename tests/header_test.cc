@@ -7,6 +7,53 @@
 
 static_assert(std::is_same_v<lightcap_api::Model, lightcap::Model>, "the former namespace stays");
 
+namespace {
+
+// lightcap.hpp beyond captions of files.
+bool streams_and_cancels(const lightcap::Model& model, const char* picture) {
+  lightcap::Session session(model);
+  lightcap_caption_options options = LIGHTCAP_CAPTION_OPTIONS_INIT;
+  std::string last;
+  auto on_token = [&](uint32_t, const char* text) {
+    last = text;
+    return LIGHTCAP_GO_ON;
+  };
+  lightcap::set_on_token(options, on_token);
+  int stages = 0, traces = 0;
+  auto stage = [&](const char*, int begins) { stages += begins; };
+  auto trace = [&](const char*, const float*, const size_t*, size_t) { ++traces; };
+  session.set_stage(stage);
+  session.set_trace(trace);
+  const lightcap_result result = session.caption_file(picture, &options);
+  if (last != result.caption || stages != 7 || traces != 9) return false;
+  session.drop_stage();
+  session.drop_trace();
+  size_t found = 0;
+  for (const lightcap_concept& one : lightcap::concepts(result)) found += one.label != nullptr;
+  if (found != result.concept_count || lightcap::hypotheses(result).size() != 1) return false;
+  if (lightcap::hypotheses(result)[0].caption != last) return false;
+  if (session.features().embedding == nullptr || session.threads() < 1) return false;
+
+  const uint8_t grey[6] = {1, 2, 3, 4, 5, 6};
+  lightcap_frame frame = LIGHTCAP_FRAME_INIT;
+  frame.format = LIGHTCAP_PIXELS_GREY;
+  frame.width = 3;
+  frame.height = 2;
+  frame.plane[0] = grey;
+  if (session.caption_frame(frame).caption == nullptr) return false;
+  lightcap::Cancel cancel;
+  cancel.raise();
+  options.cancel = cancel.get();
+  try {
+    session.caption_frame(frame, &options);
+  } catch (const lightcap::Error& error) {
+    return error.status() == LIGHTCAP_ERROR_CANCELLED;
+  }
+  return false;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const lightcap_model_options model_options = LIGHTCAP_MODEL_OPTIONS_INIT;
@@ -29,6 +76,7 @@ int main(int argc, char** argv) {
   const lightcap::Model model(argv[1], &model_options);
   lightcap::Session session(model, &session_options);
   if (caption != session.caption_file(argv[2], &caption_options).caption) return 1;
+  if (!streams_and_cancels(model, argv[2])) return 1;
   if (result.struct_size != sizeof result || caption.empty()) return 1;
   try {
     session.caption_file("no such file");

@@ -143,6 +143,8 @@ def the_examples_are_built_against_an_installed_library(hosts: Hosts) -> None:
         said = run(build / example, MODEL, *arguments)
         assert words in said, (example, said, words)
     assert "red balloon" in run(build / "caption_pixels", MODEL)
+    assert "red balloon" in run(build / "camera_frame", MODEL)
+    assert words in run(build / "streaming", MODEL, PICTURE)
 
 
 def public_headers_give_no_warning_in_any_build_type(hosts: Hosts) -> None:
