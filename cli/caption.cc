@@ -30,6 +30,7 @@ struct Options {
   std::string model;
   int threads = 0;
   int jobs = 0;
+  int n_best = 0;  // 0: the best alone
   bool json = false;
   bool low_memory = false;
   bool recursive = false;
@@ -108,7 +109,20 @@ std::vector<Session> open_sessions(const std::string& model_path, const Options&
   return sessions;
 }
 
-ordered_json to_json(const std::string& image, const lightcap_result& result) {
+// The best `count` captions, the best one first.
+ordered_json alternatives(const lightcap_result& result, size_t count) {
+  ordered_json list = ordered_json::array();
+  for (size_t i = 0; i < std::min(count, result.hypothesis_count); ++i) {
+    const lightcap_hypothesis& found = *lightcap_hypothesis_at(&result, i);
+    list.push_back(
+        {{"caption", found.caption},
+         {"score", found.score},
+         {"tokens", std::vector<uint32_t>(found.tokens, found.tokens + found.token_count)}});
+  }
+  return list;
+}
+
+ordered_json to_json(const std::string& image, const lightcap_result& result, int n_best) {
   ordered_json concepts = ordered_json::array();
   for (size_t i = 0; i < result.concept_count; ++i) {
     const lightcap_concept& found = result.concepts[i];
@@ -118,20 +132,21 @@ ordered_json to_json(const std::string& image, const lightcap_result& result) {
                         {"box", found.box}});
   }
   const lightcap_timings& ms = result.timings_ms;
-  return {{"image", image},
-          {"caption", result.caption},
-          {"score", result.score},
-          {"tokens", std::vector<uint32_t>(result.tokens, result.tokens + result.token_count)},
-          {"concepts", std::move(concepts)},
-          {"timings_ms",
-           {{"read_image", ms.read_image},
-            {"preprocess", ms.preprocess},
-            {"detector", ms.detector},
-            {"image_encoder", ms.image_encoder},
-            {"concepts", ms.concepts},
-            {"fusion_prefix", ms.fusion_prefix},
-            {"decoding", ms.decoding},
-            {"total", ms.total}}}};
+  const float* log_probabilities = result.token_log_probabilities;
+  ordered_json line = {
+      {"image", image},
+      {"caption", result.caption},
+      {"score", result.score},
+      {"tokens", std::vector<uint32_t>(result.tokens, result.tokens + result.token_count)},
+      {"token_log_probabilities",
+       std::vector<float>(log_probabilities, log_probabilities + result.token_count)}};
+  if (n_best > 0) line["alternatives"] = alternatives(result, static_cast<size_t>(n_best));
+  line["concepts"] = std::move(concepts);
+  line["timings_ms"] = {{"read_image", ms.read_image}, {"preprocess", ms.preprocess},
+                        {"detector", ms.detector},     {"image_encoder", ms.image_encoder},
+                        {"concepts", ms.concepts},     {"fusion_prefix", ms.fusion_prefix},
+                        {"decoding", ms.decoding},     {"total", ms.total}};
+  return line;
 }
 
 // Writes each stage to `folder`/name.npy. Errors can't cross the C callback: they are kept for
@@ -209,9 +224,13 @@ Line caption_one(lightcap_session* session, const Options& options, const Input&
     image = {};  // a large one takes more memory than all that follows
     write_output(options.annotate, canvas.png());
   }
-  if (options.json) return {json_text(to_json(input.path, result)) + "\n", "", false};
+  if (options.json)
+    return {json_text(to_json(input.path, result, options.n_best)) + "\n", "", false};
   const std::string name = one_of_several ? printable(input.path) + ": " : "";
-  return {name + printable(result.caption) + "\n", "", false};
+  Line line = {name + printable(result.caption) + "\n", "", false};
+  for (size_t i = 1; i < static_cast<size_t>(options.n_best) && i < result.hypothesis_count; ++i)
+    line.out += name + printable(lightcap_hypothesis_at(&result, i)->caption) + "\n";
+  return line;
 }
 
 // The exit code: 0, or 1 if an image failed.
@@ -263,6 +282,11 @@ Command add_caption(CLI::App& app) {
       ->check(CLI::Range(1, 32))
       ->capture_default_str();
   command
+      ->add_option("--n-best", options->n_best,
+                   "Print the N best captions, with --json as `alternatives`: of a search at least "
+                   "that wide")
+      ->check(CLI::Range(1, 32));
+  command
       ->add_option("--length-penalty", options->caption.length_penalty,
                    "A: a caption's score is its log-probability / length^A")
       ->capture_default_str();
@@ -299,6 +323,7 @@ Command add_caption(CLI::App& app) {
           "one picture on standard input")
       ->required();
   return [options] {
+    options->caption.beams = std::max(options->caption.beams, options->n_best);
     options->caption.ignore_exif = options->exif == "ignore" ? 1 : 0;
     return caption_all(*options);
   };

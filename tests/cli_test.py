@@ -40,7 +40,11 @@ class Caption(unittest.TestCase):
         code, out, err = run("caption", "--model", MODEL, "--json", IMAGE)
         self.assertEqual((code, err), (0, ""))
         result = json.loads(out)
-        self.assertEqual(list(result), ["image", "caption", "score", "tokens", "concepts", "timings_ms"])
+        self.assertEqual(list(result), ["image", "caption", "score", "tokens", "token_log_probabilities",
+                                        "concepts", "timings_ms"])
+        self.assertEqual(len(result["token_log_probabilities"]), len(result["tokens"]))
+        self.assertAlmostEqual(sum(result["token_log_probabilities"]) / len(result["tokens"]),
+                               result["score"], places=5)
         self.assertEqual(result["image"], IMAGE)
         self.assertEqual(list(result["timings_ms"]), STAGES)
         self.assertLess(result["score"], 0)
@@ -48,6 +52,25 @@ class Caption(unittest.TestCase):
             self.assertEqual(list(concept), ["label", "similarity", "score", "box"])
             self.assertEqual(len(concept["box"]), 4)
         self.assertGreater(len(result["concepts"]), 0)
+
+    def test_n_best_captions(self):
+        code, out, err = run("caption", "--model", MODEL, "--n-best", 4, "--json", IMAGE)
+        self.assertEqual((code, err), (0, ""))
+        result = json.loads(out)
+        best = result["alternatives"]
+        self.assertEqual([list(one) for one in best], [["caption", "score", "tokens"]] * 4)
+        self.assertEqual({key: result[key] for key in best[0]}, best[0])
+        scores = [one["score"] for one in best]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        self.assertEqual(len({tuple(one["tokens"]) for one in best}), 4)
+        _, beams, _ = run("caption", "--model", MODEL, "--beams", 4, "--json", IMAGE)
+        self.assertEqual(json.loads(beams)["tokens"], best[0]["tokens"])
+        self.assertNotIn("alternatives", json.loads(beams))
+        # Fewer than the search is wide, without JSON a line each.
+        code, out, err = run("caption", "--model", MODEL, "--beams", 4, "--n-best", 2, IMAGE)
+        self.assertEqual((code, out, err), (0, best[0]["caption"] + "\n" + best[1]["caption"] + "\n", ""))
+        for wrong in (0, 33):
+            self.assertEqual(run("caption", "--model", MODEL, "--n-best", wrong, IMAGE)[0], 2)
 
     def test_the_model_may_come_from_the_environment(self):
         self.assertEqual(run("caption", IMAGE, LIGHTCAP_MODEL=MODEL)[0], 0)
