@@ -34,7 +34,7 @@ std::string error_of_session(const Config& config) {
 void caption(Session& session, std::span<StageObserver* const> observers = {}) {
   std::vector<uint8_t> pixels(3 * 20 * 10);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i / 7);
-  session.caption({pixels.data(), 20, 10, 60}, {}, observers);
+  session.caption(ImageView{pixels.data(), 20, 10, 60}, {}, observers);
 }
 
 std::string error_of_caption(const LcwFile& file) {

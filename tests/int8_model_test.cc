@@ -60,7 +60,7 @@ Stages caption(const std::shared_ptr<const Model>& model, const KernelTable& ker
     stages[name].assign(data, data + count);
   });
   StageObserver* const observers[] = {&trace};
-  session.caption({pixels.data(), width, height, 3 * width}, {}, observers);
+  session.caption(ImageView{pixels.data(), width, height, 3 * width}, {}, observers);
   return stages;
 }
 

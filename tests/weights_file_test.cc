@@ -59,7 +59,7 @@ void survive(const std::vector<uint8_t>& bytes) {
       return;
     Session session(model, {.kernels = &best_kernels(), .threads = 1, .max_beams = 1});
     const std::vector<uint8_t> pixels(3 * 20 * 10, 77);
-    session.caption({pixels.data(), 20, 10, 60}, {});
+    session.caption(ImageView{pixels.data(), 20, 10, 60}, {});
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()), "");
   }

@@ -278,7 +278,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (session.planned_steps() > testing::kMostSteps) return 0;
     std::vector<uint8_t> pixels(3 * 20 * 10);
     for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i / 7);
-    session.caption({pixels.data(), 20, 10, 60}, {});
+    session.caption(ImageView{pixels.data(), 20, 10, 60}, {});
     for (const Concept& found : session.concepts()) {
       for (const float edge : found.box) {
         if (!(edge >= 0 && edge <= 20)) __builtin_trap();  // inside of the picture
