@@ -145,6 +145,8 @@ template <ByteEnd kEnd, size_t kTileVectors>
 [[gnu::noinline]] void finish_bytes(const int32_t* sums, size_t rows, const IntegerResults& out,
                                     size_t row, size_t column) {
   using In = Group<kTileVectors>;
+  // Callers have no more rows than a tile; the compiler, told so, unrolls the loop.
+  if (rows > Primitives::kTile.mr) __builtin_unreachable();
   const ByteFinisher<kEnd, kTileVectors> finisher(out, row, column);
   const auto sum_at = [&](size_t r, size_t v) __attribute__((always_inline)) {
     return Integers::load_aligned(sums + (r * kTileVectors + v) * kLanes);
@@ -236,10 +238,11 @@ template <size_t kTileVectors>
   }
 }
 
-// Finishes sums [rows][kTileVectors * kLanes] in memory, of at most kMaxTileRows rows.
+// Finishes sums [rows][kTileVectors * kLanes] in memory, of at most as many rows as a tile has.
 template <size_t kTileVectors>
-void finish_sums(const int32_t* sums, size_t rows, const IntegerResults& out, size_t row,
-                 size_t column) {
+[[gnu::always_inline]] inline void finish_sums(const int32_t* sums, size_t rows,
+                                               const IntegerResults& out, size_t row,
+                                               size_t column) {
   if (out.c.bytes == nullptr) return finish_floats<kTileVectors>(sums, rows, out, row, column);
   const bool is_whole = column + kTileVectors * kLanes <= out.columns;
   is_whole ? finish_to_bytes<kTileVectors>(sums, rows, out, row, column)

@@ -116,8 +116,9 @@ void pair_gemm(const PairGemmArgs& args) {
                         pairs_of(args.next_weights), {args.c, args.c_stride, args.columns});
 }
 
-// Tiles side by side, whose rows of pixels are finished together.
-constexpr size_t kStripTiles = kMaxTileRows / 2;
+// Tiles side by side, whose rows of pixels are finished together: as many as the rows of a register
+// tile.
+constexpr size_t kStripTiles = Primitives::kTile.mr / 2;
 
 // Transforms the products of `tiles` tiles, from `place` on, to the sums of a panel's columns, from
 // `column` on, and finishes them.
