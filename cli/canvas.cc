@@ -3,17 +3,75 @@
 #include <algorithm>
 #include <climits>
 #include <cmath>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <string>
 
 #include "engine/runtime/error.h"
 
+namespace lightcap::internal::cli {
+namespace {
+
+// The memory of one call of stb_image_write, which does not look whether it got any. An exception
+// goes through it, and what it held is freed here.
+class WriterHeap {
+ public:
+  WriterHeap() { current = this; }
+  ~WriterHeap() {
+    while (first_.next != &first_) release(first_.next + 1);
+    current = nullptr;
+  }
+  WriterHeap(const WriterHeap&) = delete;
+  WriterHeap& operator=(const WriterHeap&) = delete;
+
+  void* allocate(size_t bytes) {
+    auto* block = static_cast<Block*>(std::malloc(sizeof(Block) + bytes));
+    if (block == nullptr) throw std::bad_alloc();
+    *block = {&first_, first_.next};
+    link(block);
+    return block + 1;
+  }
+  void* reallocate(void* old, size_t bytes) {
+    if (old == nullptr) return allocate(bytes);
+    auto* block =
+        static_cast<Block*>(std::realloc(static_cast<Block*>(old) - 1, sizeof(Block) + bytes));
+    if (block == nullptr) throw std::bad_alloc();
+    link(block);
+    return block + 1;
+  }
+  void release(void* memory) {
+    if (memory == nullptr) return;
+    Block* block = static_cast<Block*>(memory) - 1;
+    block->previous->next = block->next;
+    block->next->previous = block->previous;
+    std::free(block);
+  }
+
+  static thread_local WriterHeap* current;
+
+ private:
+  struct alignas(std::max_align_t) Block {
+    Block *previous, *next;
+  };
+  static void link(Block* block) { block->previous->next = block->next->previous = block; }
+
+  Block first_ = {&first_, &first_};
+};
+
+thread_local WriterHeap* WriterHeap::current = nullptr;
+
+}  // namespace
+}  // namespace lightcap::internal::cli
+
 // Static, so that a host with stb of its own sees no second copy.
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC
+#define STBIW_MALLOC(bytes) lightcap::internal::cli::WriterHeap::current->allocate(bytes)
+#define STBIW_REALLOC(memory, bytes) \
+  lightcap::internal::cli::WriterHeap::current->reallocate(memory, bytes)
+#define STBIW_FREE(memory) lightcap::internal::cli::WriterHeap::current->release(memory)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 #include <stb_easy_font.h>
@@ -107,10 +165,11 @@ Color Canvas::at(int64_t x, int64_t y) const {
 std::vector<uint8_t> Canvas::png() const {
   const auto columns = static_cast<int>(width_), rows = static_cast<int>(height_);
   int size = 0;
-  const std::unique_ptr<unsigned char, decltype(&std::free)> bytes(
-      stbi_write_png_to_mem(pixels_.data(), 3 * columns, columns, rows, 3, &size), &std::free);
+  const WriterHeap heap;
+  const uint8_t* bytes =
+      stbi_write_png_to_mem(pixels_.data(), 3 * columns, columns, rows, 3, &size);
   if (bytes == nullptr) throw std::bad_alloc();
-  return {bytes.get(), bytes.get() + size};
+  return {bytes, bytes + size};
 }
 
 int64_t text_width(std::string_view line) {

@@ -166,6 +166,20 @@ TEST_F(Platform, PatternsFindSortedPathsOrNothing) {
   EXPECT_EQ(found.size(), 2u);
 }
 
+TEST_F(Platform, NamesOfAFolderAreListed) {
+  fs::create_directory(path("folder"));
+  for (const char* name : {"folder/b", "folder/.a", "folder/c.png"}) std::ofstream(path(name)) << 1;
+  fs::create_symlink("nowhere", path("folder/link"));
+  std::vector<std::string> names = {"before"};
+  EXPECT_TRUE(list_names(path("folder"), names));
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{".a", "b", "before", "c.png", "link"}));
+  EXPECT_FALSE(list_names(path("no folder"), names));
+  EXPECT_EQ(errno, ENOENT);
+  EXPECT_FALSE(list_names(path("folder/b"), names));
+  EXPECT_EQ(errno, ENOTDIR);
+}
+
 TEST_F(Platform, MakingAFolderThatIsThereSaysSo) {
   EXPECT_TRUE(make_folder(path("new")));
   EXPECT_TRUE(fs::is_directory(path("new")));

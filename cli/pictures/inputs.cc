@@ -37,18 +37,21 @@ struct Folder {
 
 Folder list_folder(const std::string& path) {
   Folder found;
-  for (fs::directory_iterator entry(path, found.error), end; !found.error && entry != end;
-       entry.increment(found.error)) {
+  std::vector<std::string> names;
+  if (!platform::list_names(path, names))
+    found.error = std::error_code(errno, std::generic_category());
+  for (const std::string& name : names) {
+    const fs::path entry = fs::path(path) / name;
     std::error_code unknown;  // such as of a link to nowhere, which is neither
-    if (entry->is_directory(unknown)) {
+    if (fs::is_directory(entry, unknown)) {
       // A link may lead back to a folder that it lies in.
-      if (entry->is_symlink(unknown)) {
+      if (fs::is_symlink(entry, unknown)) {
         ++found.linked_folders;
       } else {
-        found.folders.push_back(entry->path().string());
+        found.folders.push_back(entry.string());
       }
-    } else if (is_picture(entry->path()) && entry->is_regular_file(unknown)) {
-      found.pictures.push_back(entry->path().string());
+    } else if (is_picture(entry) && fs::is_regular_file(entry, unknown)) {
+      found.pictures.push_back(entry.string());
     }
   }
   return found;

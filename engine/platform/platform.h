@@ -101,6 +101,10 @@ bool may_read(const std::string& path);
 bool may_write(const std::string& path);
 // EEXIST where something has that name.
 bool make_folder(const std::string& path);
+// Appends the names of all that lies in a folder, in any order. False, with errno, where it cannot
+// be read to its end. std::filesystem's iterators let no exception out of them: where memory runs
+// out, they end the process.
+bool list_names(const std::string& folder, std::vector<std::string>& names);
 // Appends the paths that a pattern of * ? [ ] matches, sorted. False where there are none, or not
 // all could be found.
 bool find_matches(const std::string& pattern, std::vector<std::string>& paths);

@@ -1,5 +1,6 @@
 // POSIX, with what Linux has beyond it. Where the extension is missing, the function says that the
 // system cannot, which platform.h allows.
+#include <dirent.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <pthread.h>
@@ -14,6 +15,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <memory>
+#include <new>
+#include <string_view>
 #include <utility>
 
 #if defined(__linux__)
@@ -186,15 +190,34 @@ bool may_write(const std::string& path) { return may(path, W_OK); }
 
 bool make_folder(const std::string& path) { return mkdir(path.c_str(), 0777) == 0; }
 
+bool list_names(const std::string& folder, std::vector<std::string>& names) {
+  struct Close {
+    void operator()(DIR* open) const { closedir(open); }
+  };
+  const std::unique_ptr<DIR, Close> open(opendir(folder.c_str()));
+  if (open == nullptr) {
+    if (errno == ENOMEM) throw std::bad_alloc();
+    return false;
+  }
+  while (true) {
+    errno = 0;
+    const dirent* entry = readdir(open.get());
+    if (entry == nullptr) return errno == 0;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+}
+
 bool find_matches(const std::string& pattern, std::vector<std::string>& paths) {
   struct Matches {
     glob_t found = {};
     ~Matches() { globfree(&found); }
   } matches;
-  const bool complete = glob(pattern.c_str(), 0, nullptr, &matches.found) == 0;
+  const int status = glob(pattern.c_str(), 0, nullptr, &matches.found);
+  if (status == GLOB_NOSPACE) throw std::bad_alloc();
   paths.insert(paths.end(), matches.found.gl_pathv,
                matches.found.gl_pathv + matches.found.gl_pathc);
-  return complete;
+  return status == 0;
 }
 
 Folder::Folder(const std::string& path) {

@@ -282,5 +282,21 @@ TEST(ProgramFaults, Caption) {
       folder / "stderr");
 }
 
+TEST(ProgramFaults, CaptionOfAFolder) {
+  const TemporaryFolder folder;
+  fail_each_of_program(
+      "lightcap", LIGHTCAP_FAULTY_CLI,
+      "caption -r --threads 1 --model " + small_model_path() + " " LIGHTCAP_GOLDENS,
+      folder / "stderr");
+}
+
+TEST(ProgramFaults, Annotate) {
+  const TemporaryFolder folder;
+  fail_each_of_program("lightcap", LIGHTCAP_FAULTY_CLI,
+                       "caption --model " + small_model_path() + " --annotate " +
+                           (folder / "seen.png") + " " LIGHTCAP_GOLDENS "/picture.png",
+                       folder / "stderr");
+}
+
 }  // namespace
 }  // namespace lightcap::internal::testing
