@@ -76,18 +76,29 @@ void Frame::convert_colors(const Walk& pixels, uint8_t* out, Position position) 
   }
 }
 
+// Two pixels share a U and a V, and what these add to red, green and blue.
 template <class Position>
 void Frame::convert_yuv(size_t across, uint8_t* out, Position position) const {
   const YuvMatrix& matrix = kYuvMatrices[layout_.bt709][layout_.full_range];
   const Walk ys = walk(0, across), us = walk(1, across), vs = walk(2, across);
-  for (size_t x = 0; x < width_; ++x, out += 3) {
-    const auto at = static_cast<ptrdiff_t>(position(x)), half = at / 2;
+  const auto convert = [&](size_t x, size_t count) {
+    const auto half = static_cast<ptrdiff_t>(position(x) / 2);
     const int32_t u = us.begin[half * us.step] - 128, v = vs.begin[half * vs.step] - 128;
-    const int32_t y = (ys.begin[at * ys.step] - matrix.black) * matrix.y + (1 << (kYuvBits - 1));
-    out[0] = from_fixed(y + matrix.red_v * v);
-    out[1] = from_fixed(y + matrix.green_u * u + matrix.green_v * v);
-    out[2] = from_fixed(y + matrix.blue_u * u);
-  }
+    const int32_t red = matrix.red_v * v, green = matrix.green_u * u + matrix.green_v * v,
+                  blue = matrix.blue_u * u;
+    for (size_t i = x; i < x + count; ++i) {
+      const uint8_t luma = ys.begin[static_cast<ptrdiff_t>(position(i)) * ys.step];
+      const int32_t y = (luma - matrix.black) * matrix.y + (1 << (kYuvBits - 1));
+      out[3 * i] = from_fixed(y + red);
+      out[3 * i + 1] = from_fixed(y + green);
+      out[3 * i + 2] = from_fixed(y + blue);
+    }
+  };
+  // The last of an odd number of pixels is alone, wherever the walk begins.
+  size_t x = 0;
+  if (position(0) % 2 == 0 && position(0) > 0) convert(x++, 1);
+  for (; x + 1 < width_; x += 2) convert(x, 2);
+  if (x < width_) convert(x, 1);
 }
 
 const uint8_t* Frame::converted_row(size_t y, uint8_t* out) const {
