@@ -309,8 +309,8 @@ class Descriptor {
 TEST_F(CaptionApi, AModelMayLieAnywhereInAFile) {
   std::ifstream file(small_model_path(), std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-  for (const size_t offset : {0, 64, 4096, 4096 + 64, 1001}) {
-    for (const size_t behind : {0, 777}) {
+  for (const size_t offset : {size_t{0}, size_t{64}, size_t{4096}, size_t{4160}, size_t{1001}}) {
+    for (const size_t behind : {size_t{0}, size_t{777}}) {
       const std::string path = ::testing::TempDir() + "package";
       std::ofstream(path, std::ios::binary)
           << std::string(offset, 'x') << bytes << std::string(behind, 'y');

@@ -210,8 +210,8 @@ TEST_F(Frames, ColorsInAnyOrderAreTheSamePicture) {
     const Rgb picture = noise(97, 61, order.bytes == 1);
     const Outcome expected = caption(picture);
     ASSERT_EQ(expected.status, LIGHTCAP_OK) << lightcap_last_error();
-    for (const size_t wider : {0, 1, 5}) {
-      for (const size_t longer : {0, 13}) {
+    for (const size_t wider : {size_t{0}, size_t{1}, size_t{5}}) {
+      for (const size_t longer : {size_t{0}, size_t{13}}) {
         Stored stored = stored_as(order, picture, wider, longer);
         EXPECT_EQ(caption(stored.frame), expected) << order.format << " +" << wider;
         if (wider != 0 || longer != 0) continue;
@@ -354,7 +354,7 @@ TEST_F(Frames, EveryLayoutOfYuvIsTheSamePicture) {
       const Outcome expected = caption(rows_of(Frame(layout_of(yuv, matrix))));
       ASSERT_EQ(expected.status, LIGHTCAP_OK);
       for (const YuvLayout layout : kYuvLayouts) {
-        for (const size_t longer : {0, 3}) {
+        for (const size_t longer : {size_t{0}, size_t{3}}) {
           Stored stored = stored_as(layout, yuv, longer);
           stored.frame.bt709 = matrix.bt709;
           stored.frame.full_range = matrix.full_range;
