@@ -160,7 +160,7 @@ TEST_F(Cancel, ADeadlineEndsACaptionThatTakesLonger) {
   const ModelHandle model = open_demo_model();
   const SessionHandle session = open_session(model.get(), 1);
   const Outcome expected = caption(session.get());
-  for (const uint32_t deadline : {1, 5, 15}) {
+  for (const uint32_t deadline : {uint32_t{1}, uint32_t{5}, uint32_t{15}}) {
     options_.deadline_ms = deadline;
     const Clock::time_point start = Clock::now();
     EXPECT_EQ(caption(session.get()).status, LIGHTCAP_ERROR_CANCELLED) << deadline;

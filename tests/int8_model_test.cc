@@ -181,11 +181,11 @@ TEST(Int8Model, SumsCannotRunOver) {
 
 TEST(Int8Model, NumbersOfALayerAreInTheirRange) {
   const std::string numbers = "image_encoder.conv2.quantization";
-  for (const size_t zero : {0, 2, 4}) {
+  for (const size_t zero : {size_t{0}, size_t{2}, size_t{4}}) {
     for (const float value : {-1.0f, 256.0f, 1.5f, kNan, kInfinity})
       expect_has(error_with(numbers, zero, value), "whole number from 0 to 255");
   }
-  for (const size_t scale : {1, 3}) {
+  for (const size_t scale : {size_t{1}, size_t{3}}) {
     for (const float value : {-1.0f, kNan, kInfinity})
       expect_has(error_with(numbers, scale, value), "scale");
   }
