@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstdio>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -107,6 +108,21 @@ size_t start_jobs(Jobs& running, size_t jobs, const Work& work) {
   return jobs;
 }
 
+// Two units, the smaller one as far as it says something.
+std::string duration(double seconds) {
+  const auto whole = static_cast<uint64_t>(std::min(seconds, 1e9));
+  const auto pair = [](uint64_t large, const char* unit, uint64_t small, const char* smaller) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%llu %s %02llu %s", static_cast<unsigned long long>(large),
+                  unit, static_cast<unsigned long long>(small), smaller);
+    return std::string(text);
+  };
+  if (whole < 60) return std::to_string(whole) + " s";
+  if (whole < 3600) return pair(whole / 60, "min", whole % 60, "s");
+  if (whole < 86400) return pair(whole / 3600, "h", whole / 60 % 60, "min");
+  return pair(whole / 86400, "d", whole / 3600 % 24, "h");
+}
+
 void run_one_by_one(size_t count, const Work& work, const std::function<void(const Line&)>& print) {
   for (size_t i = 0; i < count; ++i) print(work(0, i));
 }
@@ -123,14 +139,27 @@ void run_in_order(size_t count, size_t jobs,
   for (size_t i = 0; i < count; ++i) print(queue.wait_for(i));
 }
 
+std::string ProgressBar::text(size_t done, size_t count, double seconds) {
+  constexpr size_t kWidth = 20;
+  const size_t filled = done * kWidth / count;
+  std::string shown = "[";
+  shown.append(filled, '#').append(kWidth - filled, '.').append("] ");
+  shown.append(std::to_string(done)).append("/").append(std::to_string(count)).append(" pictures");
+  // The first ones take longer, and say nothing of the others.
+  if (done == 0 || seconds < 1) return shown;
+  const double rate = static_cast<double>(done) / seconds;
+  char rest[64];
+  std::snprintf(rest, sizeof rest, rate < 10 ? ", %.1f/s, " : ", %.0f/s, ", rate);
+  return shown.append(rest).append(duration(static_cast<double>(count - done) / rate) + " left");
+}
+
 void ProgressBar::show(size_t done) {
   if (count_ <= 1) return;
-  constexpr size_t kWidth = 40;
-  const size_t filled = done * kWidth / count_;
-  std::string text = "[";
-  text.append(filled, '#').append(kWidth - filled, '.').append("] ");
-  text.append(std::to_string(done)).append("/").append(std::to_string(count_)).append(" pictures");
-  line_.show(text.c_str());
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start_;
+  std::string line = text(done, count_, passed.count());
+  widest_ = std::max(widest_, line.size());
+  line.resize(widest_, ' ');  // covers what was longer
+  line_.show(line.c_str());
 }
 
 }  // namespace lightcap::internal::cli

@@ -2,6 +2,7 @@
 #ifndef LIGHTCAP_CLI_BATCH_H_
 #define LIGHTCAP_CLI_BATCH_H_
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <string>
@@ -24,11 +25,14 @@ void run_in_order(size_t count, size_t jobs,
                   const std::function<Line(size_t job, size_t index)>& work,
                   const std::function<void(const Line&)>& print);
 
-// A bar on a terminal's last line, for as long as there is more than one thing to do and stderr is
-// a terminal; else nothing.
+// A bar on a terminal's last line with rate and time left, for as long as there is more than one
+// thing to do and stderr is a terminal; else nothing.
 class ProgressBar {
  public:
   explicit ProgressBar(size_t count) : count_(count) {}
+
+  // The text after `seconds`; at most 76 columns for up to a million things.
+  static std::string text(size_t done, size_t count, double seconds);
 
   void show(size_t done);
   // Before something else is written.
@@ -36,6 +40,8 @@ class ProgressBar {
 
  private:
   const size_t count_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  size_t widest_ = 0;
   StatusLine line_;
 };
 

@@ -1,11 +1,14 @@
 // lightcap caption: sessions of the C API, as any host would open them.
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "cli/annotate.h"
@@ -13,6 +16,9 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/pictures/inputs.h"
+#include "cli/pictures/list.h"
+#include "cli/results_file.h"
+#include "cli/sidecar.h"
 #include "engine/image/image.h"
 #include "engine/io/npy.h"
 #include "engine/platform/platform.h"
@@ -37,6 +43,13 @@ struct Options {
   std::string exif = "apply";
   std::string trace;
   std::string annotate;
+  std::string files_from;
+  bool zeros = false;
+  std::string shard;
+  std::string output;
+  bool resume = false;
+  bool overwrite = false;
+  std::string sidecar;
   lightcap_caption_options caption = LIGHTCAP_CAPTION_OPTIONS_INIT;
   std::vector<std::string> images;
 };
@@ -201,8 +214,15 @@ Image read_picture(const Options& options, const Input& input) {
                       name_of_input(input.path));
 }
 
-Line caption_one(lightcap_session* session, const Options& options, const Input& input,
-                 bool one_of_several) {
+// A run of captions, with what its threads share and count.
+struct Run {
+  const Options& options;
+  bool one_of_several;
+  std::atomic<size_t> sidecars_left = 0;  // as they were, for want of --overwrite
+};
+
+Line caption_one(lightcap_session* session, Run& run, const Input& input) {
+  const Options& options = run.options;
   if (!input.error.empty()) return failure(options, input, input.error);
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
@@ -224,24 +244,67 @@ Line caption_one(lightcap_session* session, const Options& options, const Input&
     image = {};  // a large one takes more memory than all that follows
     write_output(options.annotate, canvas.png());
   }
+  if (!options.sidecar.empty() && !write_sidecar(input.path, result, options.overwrite))
+    ++run.sidecars_left;
   if (options.json)
     return {json_text(to_json(input.path, result, options.n_best)) + "\n", "", false};
-  const std::string name = one_of_several ? printable(input.path) + ": " : "";
+  const std::string name = run.one_of_several ? printable(input.path) + ": " : "";
   Line line = {name + printable(result.caption) + "\n", "", false};
   for (size_t i = 1; i < static_cast<size_t>(options.n_best) && i < result.hypothesis_count; ++i)
     line.out += name + printable(lightcap_hypothesis_at(&result, i)->caption) + "\n";
   return line;
 }
 
+Inputs gather_inputs(const Options& options) {
+  const bool takes_list = !options.files_from.empty();
+  if (options.images.empty() && !takes_list)
+    throw Error(ErrorCode::kUsage, "IMAGE is required, or --files-from; see --help");
+  if (options.zeros && !takes_list) throw Error(ErrorCode::kUsage, "-0 goes with --files-from");
+  const bool takes_stdin =
+      std::count(options.images.begin(), options.images.end(), kStandardInput) > 0;
+  if (takes_stdin && options.files_from == kStandardInput)
+    throw Error(ErrorCode::kUsage, "standard input is either a picture or the list of pictures");
+  if (takes_stdin && !options.sidecar.empty())
+    throw Error(ErrorCode::kUsage, "--sidecar: standard input has no place for one beside it");
+  const Shard shard = options.shard.empty() ? Shard() : parse_shard(options.shard);
+  Inputs inputs = expand_inputs(options.images, options.recursive);
+  if (takes_list) {
+    std::vector<Input> listed = read_list(options.files_from, options.zeros);
+    std::move(listed.begin(), listed.end(), std::back_inserter(inputs.pictures));
+  }
+  keep_shard(shard, inputs.pictures);
+  return inputs;
+}
+
+// The file of --output, if any; the pictures that have a line in it are dropped from `inputs`.
+std::optional<ResultsFile> open_results(const Options& options, const std::string& model,
+                                        std::vector<Input>& inputs) {
+  if (options.output.empty()) {
+    if (options.resume) throw Error(ErrorCode::kUsage, "--resume goes with --output");
+    return std::nullopt;
+  }
+  if (options.resume && options.overwrite && options.sidecar.empty())
+    throw Error(ErrorCode::kUsage, "--resume goes on with what --overwrite would begin anew");
+  std::vector<std::string> read = {model};
+  if (!options.files_from.empty()) read.push_back(options.files_from);
+  for (const Input& input : inputs) read.push_back(input.path);
+  refuse_input_as_output(options.output, read);
+  std::optional<ResultsFile> results;
+  results.emplace(options.output, options.resume      ? Existing::kResume
+                                  : options.overwrite ? Existing::kReplace
+                                                      : Existing::kRefuse);
+  const size_t all = inputs.size();
+  if (const size_t done = results->drop_done(inputs); done > 0) {
+    report(std::to_string(done) + " of " + std::to_string(all) + " pictures have their line in " +
+           options.output + " already");
+  }
+  return results;
+}
+
 // The exit code: 0, or 1 if an image failed.
-int caption_all(const Options& options) {
-  const Inputs expanded = expand_inputs(options.images, options.recursive);
-  const std::vector<Input>& inputs = expanded.pictures;
-  refuse_several("--trace", options.trace, inputs.size());
-  refuse_several("--annotate", options.annotate, inputs.size());
-  for (const std::string& note : expanded.notes) report(note);
-  const std::string model = find_model(options.model);
-  if (inputs.size() == 1) refuse_input_as_output(options.annotate, {inputs[0].path, model});
+int caption_inputs(Run& run, const std::string& model, const std::vector<Input>& inputs,
+                   std::optional<ResultsFile>& results) {
+  const Options& options = run.options;
   const Shares shares = share_threads(options, inputs.size());
   const std::vector<Session> sessions = open_sessions(model, options, shares);
   Tracer tracer = {options.trace, ""};
@@ -249,23 +312,47 @@ int caption_all(const Options& options) {
     make_folder(options.trace);
     lightcap_session_set_trace(sessions[0].get(), Tracer::write, &tracer);
   }
-  const bool one_of_several = inputs.size() > 1;
   int code = 0;
   size_t done = 0;
   ProgressBar bar(inputs.size());
   bar.show(0);
   const auto work = [&](size_t job, size_t index) {
-    return caption_one(sessions[job].get(), options, inputs[index], one_of_several);
+    return caption_one(sessions[job].get(), run, inputs[index]);
   };
   run_in_order(inputs.size(), shares.jobs, work, [&](const Line& line) {
     if (!tracer.error.empty()) throw Error(ErrorCode::kOutput, tracer.error);
     if (line.failed) code = LIGHTCAP_ERROR_INPUT;
-    bar.hide();
+    if (!results || !line.err.empty()) bar.hide();
     std::cerr << line.err;
-    std::cout << line.out;
-    flush_results();  // a line an image, as soon as it is known
+    if (results) {
+      results->append(line.out);
+    } else {
+      std::cout << line.out;
+      flush_results();  // a line an image, as soon as it is known
+    }
     if (++done < inputs.size()) bar.show(done);
   });
+  return code;
+}
+
+int caption_all(Options& options) {
+  Inputs expanded = gather_inputs(options);
+  std::vector<Input>& inputs = expanded.pictures;
+  refuse_several("--trace", options.trace, inputs.size());
+  refuse_several("--annotate", options.annotate, inputs.size());
+  for (const std::string& note : expanded.notes) report(note);
+  const std::string model = find_model(options.model);
+  if (inputs.size() == 1) refuse_input_as_output(options.annotate, {inputs[0].path, model});
+  Run run = {options, inputs.size() > 1};
+  std::optional<ResultsFile> results = open_results(options, model, inputs);
+  if (results) options.json = true;
+  const int code = inputs.empty() ? 0 : caption_inputs(run, model, inputs, results);
+  if (results) results->close();
+  if (const size_t left = run.sidecars_left; left > 0) {
+    report(std::to_string(left) +
+           (left == 1 ? " sidecar exists already and was" : " sidecars exist already and were") +
+           " left; --overwrite replaces them");
+  }
   return code;
 }
 
@@ -310,18 +397,31 @@ Command add_caption(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("-r,--recursive", options->recursive,
                     "Of folders, caption the pictures in sub-folders too");
+  command->add_option("--files-from", options->files_from,
+                      "Caption the files that this file names, a line each; - for standard input");
+  command->add_flag("-0,--null", options->zeros, "In --files-from, NUL ends each name");
+  command->add_option("--shard", options->shard,
+                      "I/N: of the pictures, only the I-th of N parts, by their paths");
+  command->add_option("--output", options->output,
+                      "Write the lines of --json to this file, for runs of hours");
+  command->add_flag("--resume", options->resume,
+                    "Skip the pictures whose line is in --output already, and append the others");
+  command
+      ->add_option("--sidecar", options->sidecar,
+                   "xmp: write each caption to IMAGE.xmp as well, for photo managers")
+      ->check(CLI::IsMember({"xmp"}));
+  command->add_flag("--overwrite", options->overwrite,
+                    "Replace sidecars, and the file of --output, that exist already");
   command->add_flag("--json", options->json,
                     "Print one JSON object a line, with concepts and timings");
   command->add_option("--trace", options->trace,
                       "Write every stage of one image to this folder as .npy");
   command->add_option("--annotate", options->annotate,
                       "Write one image with its boxes, concepts and caption to this PNG file");
-  command
-      ->add_option(
-          "IMAGE", options->images,
-          "JPEG, PNG, BMP or PNM files, folders of such, patterns like 'shots/*.jpg', or - for "
-          "one picture on standard input")
-      ->required();
+  command->add_option(
+      "IMAGE", options->images,
+      "JPEG, PNG, BMP or PNM files, folders of such, patterns like 'shots/*.jpg', or - for "
+      "one picture on standard input");
   return [options] {
     options->caption.beams = std::max(options->caption.beams, options->n_best);
     options->caption.ignore_exif = options->exif == "ignore" ? 1 : 0;

@@ -53,6 +53,20 @@ TEST_F(Platform, AFileThatIsNotThereIsNoFileAndErrnoSaysWhy) {
   EXPECT_FALSE(may_read(path("none")));
 }
 
+TEST_F(Platform, AppendingMakesTheFileAndWritesAtItsEndAlone) {
+  for (const char* text : {"one ", "two "}) {
+    File file = open_to_append(path("a"));
+    ASSERT_TRUE(file);
+    std::array<uint8_t, 3> seen = {};
+    EXPECT_EQ(file.read(seen), text == std::string_view("one ") ? 0 : 3);
+    ASSERT_TRUE(file.write(bytes_of(text)));
+    ASSERT_TRUE(file.close());
+  }
+  EXPECT_EQ(get("a"), "one two ");
+  EXPECT_TRUE(open_to_append(path("a")).truncate(3));
+  EXPECT_EQ(get("a"), "one");
+}
+
 TEST_F(Platform, StatusTellsFilesFromFoldersAndKnowsAFileUnderTwoNames) {
   put("a", "12345");
   put("b", "12345");

@@ -94,6 +94,9 @@ enum class Pipes { kWait, kDoNotWait };
 File open_to_read(const std::string& path, Pipes pipes);
 // For a pipe or a device, which is written from wherever it stands.
 File open_to_write(const std::string& path);
+// For reading, and for writing at the end wherever that is by then; a file that is not there is
+// made.
+File open_to_append(const std::string& path);
 
 // Links are followed.
 std::optional<FileStatus> status(const std::string& path);

@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,9 +20,13 @@
 #include <utility>
 
 #if defined(__linux__)
+#include <linux/random.h>
 #include <sched.h>
+#include <sys/syscall.h>
 
 #include <filesystem>
+#else
+#include <sys/random.h>
 #endif
 
 #include "engine/platform/platform.h"
@@ -176,6 +179,10 @@ File open_to_read(const std::string& path, Pipes pipes) {
 
 File open_to_write(const std::string& path) {
   return File(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+}
+
+File open_to_append(const std::string& path) {
+  return File(open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666));
 }
 
 std::optional<FileStatus> status(const std::string& path) {
@@ -418,7 +425,10 @@ double thread_seconds() {
 
 bool fill_with_random(std::span<uint8_t> out) {
 #if defined(__linux__)
-  return getrandom(out.data(), out.size(), GRND_NONBLOCK) == static_cast<ssize_t>(out.size());
+  // The C library's own function is newer than the oldest one that programs may be built for
+  // (2.17).
+  const long got = syscall(SYS_getrandom, out.data(), out.size(), GRND_NONBLOCK);
+  return got == static_cast<long>(out.size());
 #else
   return getentropy(out.data(), out.size()) == 0;
 #endif
