@@ -23,6 +23,11 @@ int main(void) {
   FIELD(lightcap_caption_options, length_penalty);
   FIELD(lightcap_caption_options, ignore_exif);
   FIELD(lightcap_caption_options, max_pixels);
+  FIELD(lightcap_caption_options, cancel);
+  FIELD(lightcap_caption_options, on_token);
+  FIELD(lightcap_caption_options, on_token_context);
+  FIELD(lightcap_caption_options, deadline_ms);
+  FIELD(lightcap_caption_options, work);
   STRUCT(lightcap_concept);
   FIELD(lightcap_concept, label);
   FIELD(lightcap_concept, similarity);
@@ -46,5 +51,16 @@ int main(void) {
   FIELD(lightcap_result, concepts);
   FIELD(lightcap_result, concept_count);
   FIELD(lightcap_result, timings_ms);
+  FIELD(lightcap_result, concept_bytes);
+  FIELD(lightcap_result, token_log_probabilities);
+  FIELD(lightcap_result, hypotheses);
+  FIELD(lightcap_result, hypothesis_count);
+  FIELD(lightcap_result, hypothesis_bytes);
+  STRUCT(lightcap_hypothesis);
+  FIELD(lightcap_hypothesis, caption);
+  FIELD(lightcap_hypothesis, score);
+  FIELD(lightcap_hypothesis, tokens);
+  FIELD(lightcap_hypothesis, token_log_probabilities);
+  FIELD(lightcap_hypothesis, token_count);
   return 0;
 }

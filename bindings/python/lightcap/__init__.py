@@ -15,6 +15,7 @@ where the caller has them.
 """
 
 from ._errors import (
+    CancelledError,
     Error,
     InputError,
     InternalError,
@@ -25,11 +26,13 @@ from ._errors import (
 )
 from ._library import default_threads, instruction_sets, version
 from ._model import Model, Pixels, Source, demo, demo_model_path
-from ._results import Concept, Result, Timings
+from ._results import Alternative, Concept, Result, Timings
 
 __version__ = version()
 
 __all__ = [
+    "Alternative",
+    "CancelledError",
     "Concept",
     "Error",
     "InputError",

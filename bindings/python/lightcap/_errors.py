@@ -39,6 +39,12 @@ class OutOfMemoryError(Error, MemoryError):
     status = 6
 
 
+class CancelledError(Error, TimeoutError):
+    """A caption's time was over, or its stream was closed."""
+
+    status = 10
+
+
 class InternalError(Error, RuntimeError):
     """A bug in LightCap."""
 
@@ -46,10 +52,10 @@ class InternalError(Error, RuntimeError):
 
 
 # Tracebacks name them as users import them.
-for _kind in (Error, InputError, UsageError, ModelError, IsaError, OutOfMemoryError, InternalError):
+for _kind in (Error, InputError, UsageError, ModelError, IsaError, OutOfMemoryError, CancelledError, InternalError):
     _kind.__module__ = "lightcap"
 
 BY_STATUS: dict[int, type[Error]] = {
     kind.status: kind
-    for kind in (InputError, UsageError, ModelError, IsaError, OutOfMemoryError, InternalError)
+    for kind in (InputError, UsageError, ModelError, IsaError, OutOfMemoryError, CancelledError, InternalError)
 }

@@ -1,7 +1,7 @@
 """The C API of lightcap.h by ctypes: structs, functions and errors, nothing beyond.
 
-The structs are those of the oldest header that this package works with: each begins with its own size, from
-which a newer library tells what this caller knows (tests/python_layout.c holds sizes and offsets against the header).
+Each struct begins with its own size, from which a newer library tells what this caller knows;
+tests/python_layout.c holds sizes and offsets against the header.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ class SessionOptions(Structure):
     ]
 
 
+TokenFunction = ctypes.CFUNCTYPE(c_int, c_void_p, c_uint32, c_char_p)
+
+
 class CaptionOptions(Structure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -41,6 +44,11 @@ class CaptionOptions(Structure):
         ("length_penalty", c_double),
         ("ignore_exif", c_int),
         ("max_pixels", c_uint64),
+        ("cancel", c_void_p),
+        ("on_token", TokenFunction),
+        ("on_token_context", c_void_p),
+        ("deadline_ms", c_uint32),
+        ("work", c_int),
     ]
 
 
@@ -57,6 +65,16 @@ class TimingsStruct(Structure):
     _fields_ = [(stage, c_double) for stage in STAGES]
 
 
+class HypothesisStruct(Structure):
+    _fields_ = [
+        ("caption", c_char_p),
+        ("score", c_double),
+        ("tokens", POINTER(c_uint32)),
+        ("token_log_probabilities", POINTER(c_float)),
+        ("token_count", c_size_t),
+    ]
+
+
 class ResultStruct(Structure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -67,6 +85,11 @@ class ResultStruct(Structure):
         ("concepts", POINTER(ConceptStruct)),
         ("concept_count", c_size_t),
         ("timings_ms", TimingsStruct),
+        ("concept_bytes", c_size_t),
+        ("token_log_probabilities", POINTER(c_float)),
+        ("hypotheses", POINTER(HypothesisStruct)),
+        ("hypothesis_count", c_size_t),
+        ("hypothesis_bytes", c_size_t),
     ]
 
 
@@ -87,6 +110,11 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "lightcap_session_isa": ([c_void_p], c_char_p),
     "lightcap_session_threads": ([c_void_p], c_int),
     "lightcap_session_peak_bytes": ([c_void_p], c_size_t),
+    "lightcap_cancel_open": ([POINTER(c_void_p)], c_int),
+    "lightcap_cancel_set": ([c_void_p, c_int], None),
+    "lightcap_cancel_close": ([c_void_p], None),
+    "lightcap_concept_at": ([POINTER(ResultStruct), c_size_t], POINTER(ConceptStruct)),
+    "lightcap_hypothesis_at": ([POINTER(ResultStruct), c_size_t], POINTER(HypothesisStruct)),
     "lightcap_caption_pixels": (
         [c_void_p, c_void_p, c_size_t, c_size_t, c_size_t, POINTER(CaptionOptions), POINTER(ResultStruct)],
         c_int,

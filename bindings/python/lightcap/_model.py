@@ -6,10 +6,11 @@ import ctypes
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Union
 
@@ -17,7 +18,7 @@ from . import _library as c
 from . import _pixels
 from ._errors import InputError, UsageError
 from ._library import library
-from ._results import Concept, Result, Timings
+from ._results import Alternative, Concept, Result, Timings
 
 Pixels = Union[_pixels.HasArrayInterface, _pixels.PilImage]
 """Pictures that are decoded already: uint8 arrays of height x width x 3, and PIL images."""
@@ -92,10 +93,12 @@ class Model:
         length_penalty: float = 1.0,
         ignore_exif: bool = False,
         max_pixels: int = 1 << 26,
+        timeout: float | None = None,
     ) -> Result:
         """The caption of a picture: a path, the bytes of its file, a PIL image, or an array of its pixels.
 
-        Raises InputError for pictures that cannot be read; nothing else is wrong then.
+        Raises InputError for pictures that cannot be read; nothing else is wrong then. Raises CancelledError, a
+        TimeoutError, after `timeout` seconds.
 
         >>> from pathlib import Path
         >>> model.caption("meadow.png").caption
@@ -103,7 +106,61 @@ class Model:
         >>> model.caption(Path("night.png").read_bytes(), beams=3).caption
         'two yellow cars under a small moon at night'
         """
-        return self._caption(source, self._options.threads, _options(beams, length_penalty, ignore_exif, max_pixels))
+        options = _options(beams, length_penalty, ignore_exif, max_pixels)
+        if timeout is not None:
+            if not 0 < timeout < 4e6:
+                raise UsageError(f"timeout is a number of seconds above 0, or None, not {timeout}")
+            options.deadline_ms = max(1, round(timeout * 1000))
+        return self._caption(source, self._options.threads, options)
+
+    def stream(
+        self,
+        source: Source,
+        *,
+        beams: int = 1,
+        length_penalty: float = 1.0,
+        ignore_exif: bool = False,
+        max_pixels: int = 1 << 26,
+    ) -> Generator[str, None, Result]:
+        """The caption while it comes: after each token the text so far, and the result as the generator's value.
+
+        With one beam the text only grows. A generator that is closed ends the caption within milliseconds.
+
+        >>> for text in model.stream("night.png"):
+        ...     print(text)
+        two
+        two yellow
+        two yellow cars
+        two yellow cars under
+        two yellow cars under a
+        two yellow cars under a small
+        two yellow cars under a small moon
+        two yellow cars under a small moon at
+        two yellow cars under a small moon at night
+        """
+        options = _options(beams, length_penalty, ignore_exif, max_pixels)
+        flag = _Handle(library.lightcap_cancel_open, library.lightcap_cancel_close)
+        options.cancel = flag.pointer
+        texts: SimpleQueue[str | None] = SimpleQueue()
+
+        def on_token(_context: int | None, _token: int, text: bytes) -> int:
+            texts.put(text.decode(errors="replace"))
+            return 0
+
+        options.on_token = c.TokenFunction(on_token)
+        with ThreadPoolExecutor(1, thread_name_prefix="lightcap") as executor:
+            caption = executor.submit(self._caption, source, self._options.threads, options)
+            caption.add_done_callback(lambda _: texts.put(None))
+            try:
+                last = ""
+                while (text := texts.get()) is not None:
+                    if text != last:  # the token that ends a caption adds nothing
+                        yield text
+                    last = text
+            except BaseException:
+                library.lightcap_cancel_set(flag.pointer, 1)
+                raise
+            return caption.result()
 
     def caption_many(
         self,
@@ -278,15 +335,21 @@ def _view(source: Any, apply_exif: bool) -> _pixels.View:
 
 def _copied(result: c.ResultStruct) -> Result:
     """The result, free of the session's memory."""
+    pointer = ctypes.byref(result)
+    found = (library.lightcap_concept_at(pointer, i).contents for i in range(result.concept_count))
     concepts = tuple(
-        Concept(found.label.decode(errors="replace"), found.similarity, found.score, tuple(found.box))
-        for found in (result.concepts[i] for i in range(result.concept_count))
-    )
+        Concept(one.label.decode(errors="replace"), one.similarity, one.score, tuple(one.box)) for one in found)
+    hypotheses = (library.lightcap_hypothesis_at(pointer, i).contents for i in range(result.hypothesis_count))
+    alternatives = tuple(
+        Alternative(one.caption.decode(errors="replace"), one.score, tuple(one.tokens[: one.token_count]),
+                    tuple(one.token_log_probabilities[: one.token_count])) for one in hypotheses)  # fmt: skip
     timings = Timings(**{name: getattr(result.timings_ms, name) for name in c.STAGES})
     return Result(
         caption=result.caption.decode(errors="replace"),
         score=result.score,
         tokens=tuple(result.tokens[: result.token_count]),
+        token_log_probabilities=tuple(result.token_log_probabilities[: result.token_count]),
+        alternatives=alternatives,
         concepts=concepts,
         timings_ms=timings,
     )

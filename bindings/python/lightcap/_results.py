@@ -33,6 +33,16 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """One of the captions that beam search found."""
+
+    caption: str
+    score: float
+    tokens: tuple[int, ...]
+    token_log_probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Result:
     """A caption; or, from `caption_many`, the reason why a picture has none."""
 
@@ -45,6 +55,10 @@ class Result:
     concepts: tuple[Concept, ...] = ()
     """One for each proposal, the best first; labels may repeat."""
     timings_ms: Timings = field(default=Timings(), compare=False)
+    token_log_probabilities: tuple[float, ...] = ()
+    """Natural, of each token given those before it."""
+    alternatives: tuple[Alternative, ...] = ()
+    """As many as there were beams, the best first, which is the caption."""
     path: str | None = None
     """The picture's path, if it was given as one."""
     error: str | None = None

@@ -137,6 +137,49 @@ class Captions(unittest.TestCase):
         with self.assertRaisesRegex(lightcap.InputError, "pixels"):
             self.model.caption(ROOM, max_pixels=100)
 
+    def test_have_alternatives_and_what_each_token_is_worth(self) -> None:
+        result = self.model.caption(ROOM, beams=3)
+        self.assertEqual(len(result.alternatives), 3)
+        best = result.alternatives[0]
+        self.assertEqual((best.caption, best.score, best.tokens), (result.caption, result.score, result.tokens))
+        self.assertEqual(best.token_log_probabilities, result.token_log_probabilities)
+        self.assertEqual(len({one.caption for one in result.alternatives}), 3)
+        for one in result.alternatives:
+            self.assertAlmostEqual(sum(one.token_log_probabilities) / len(one.tokens), one.score, places=4)
+
+    def test_that_take_too_long_are_cancelled(self) -> None:
+        with self.assertRaises(TimeoutError) as caught:
+            self.model.caption(ROOM, timeout=0.001)
+        self.assertIsInstance(caught.exception, lightcap.CancelledError)
+        self.assertEqual(self.model.caption(ROOM, timeout=1000), self.room)
+        with self.assertRaises(lightcap.UsageError):
+            self.model.caption(ROOM, timeout=0)
+
+    def test_come_word_by_word(self) -> None:
+        def collect():
+            return (yield from self.model.stream(ROOM))
+
+        texts = []
+        generator = collect()
+        while True:
+            try:
+                texts.append(next(generator))
+            except StopIteration as end:
+                result = end.value
+                break
+        self.assertEqual(result, self.room)
+        self.assertEqual(texts[-1], SAID)
+        self.assertTrue(all(after.startswith(before) for before, after in zip(texts, texts[1:])), texts)
+        self.assertGreaterEqual(len(texts), len(SAID.split()))
+
+        half = self.model.stream(Path(ROOM).read_bytes())
+        self.assertEqual([next(half), next(half)], texts[:2])
+        half.close()
+        self.assertEqual([thread for thread in threading.enumerate() if thread.name.startswith("lightcap")], [])
+        self.assertEqual(self.model.caption(ROOM), self.room)
+        with self.assertRaises(lightcap.InputError):
+            list(self.model.stream("missing.png"))
+
     def test_outlive_the_model_and_cannot_be_changed(self) -> None:
         with lightcap.demo() as model:
             result = model.caption(ROOM)
@@ -323,12 +366,13 @@ class Package(unittest.TestCase):
         found = {name: int(number) for name, number in (line.split() for line in lines)}
         structs = {"model_options": _library.ModelOptions, "session_options": _library.SessionOptions,
                    "caption_options": _library.CaptionOptions, "concept": _library.ConceptStruct,
-                   "timings": _library.TimingsStruct, "result": _library.ResultStruct}  # fmt: skip
+                   "timings": _library.TimingsStruct, "hypothesis": _library.HypothesisStruct,
+                   "result": _library.ResultStruct}  # fmt: skip
         for name, struct in structs.items():
             offsets = {f"lightcap_{name}.{field}": getattr(struct, field).offset for field, _ in struct._fields_}
             self.assertEqual({field: found[field] for field in offsets}, offsets)
             size = found[f"lightcap_{name}"]
-            if name in ("concept", "timings"):  # those that lie in others, or side by side
+            if name == "timings":  # which lies in another
                 self.assertEqual(ctypes.sizeof(struct), size, name)
             else:
                 self.assertLessEqual(ctypes.sizeof(struct), size, name)
