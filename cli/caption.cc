@@ -128,9 +128,8 @@ ordered_json alternatives(const lightcap_result& result, size_t count) {
   for (size_t i = 0; i < std::min(count, result.hypothesis_count); ++i) {
     const lightcap_hypothesis& found = *lightcap_hypothesis_at(&result, i);
     list.push_back(
-        {{"caption", found.caption},
-         {"score", found.score},
-         {"tokens", std::vector<uint32_t>(found.tokens, found.tokens + found.token_count)}});
+        json_object("caption", found.caption, "score", found.score, "tokens",
+                    std::vector<uint32_t>(found.tokens, found.tokens + found.token_count)));
   }
   return list;
 }
@@ -139,26 +138,22 @@ ordered_json to_json(const std::string& image, const lightcap_result& result, in
   ordered_json concepts = ordered_json::array();
   for (size_t i = 0; i < result.concept_count; ++i) {
     const lightcap_concept& found = result.concepts[i];
-    concepts.push_back({{"label", found.label},
-                        {"similarity", found.similarity},
-                        {"score", found.score},
-                        {"box", found.box}});
+    concepts.push_back(json_object("label", found.label, "similarity", found.similarity, "score",
+                                   found.score, "box", found.box));
   }
   const lightcap_timings& ms = result.timings_ms;
   const float* log_probabilities = result.token_log_probabilities;
-  ordered_json line = {
-      {"image", image},
-      {"caption", result.caption},
-      {"score", result.score},
-      {"tokens", std::vector<uint32_t>(result.tokens, result.tokens + result.token_count)},
-      {"token_log_probabilities",
-       std::vector<float>(log_probabilities, log_probabilities + result.token_count)}};
+  ordered_json line =
+      json_object("image", image, "caption", result.caption, "score", result.score, "tokens",
+                  std::vector<uint32_t>(result.tokens, result.tokens + result.token_count),
+                  "token_log_probabilities",
+                  std::vector<float>(log_probabilities, log_probabilities + result.token_count));
   if (n_best > 0) line["alternatives"] = alternatives(result, static_cast<size_t>(n_best));
   line["concepts"] = std::move(concepts);
-  line["timings_ms"] = {{"read_image", ms.read_image}, {"preprocess", ms.preprocess},
-                        {"detector", ms.detector},     {"image_encoder", ms.image_encoder},
-                        {"concepts", ms.concepts},     {"fusion_prefix", ms.fusion_prefix},
-                        {"decoding", ms.decoding},     {"total", ms.total}};
+  line["timings_ms"] =
+      json_object("read_image", ms.read_image, "preprocess", ms.preprocess, "detector", ms.detector,
+                  "image_encoder", ms.image_encoder, "concepts", ms.concepts, "fusion_prefix",
+                  ms.fusion_prefix, "decoding", ms.decoding, "total", ms.total);
   return line;
 }
 
@@ -192,7 +187,7 @@ void make_folder(const std::string& path) {
 
 Line failure(const Options& options, const Input& input, const std::string& error) {
   Line line = {"", message_line(error), true};
-  if (options.json) line.out = json_text({{"image", input.path}, {"error", error}}) + "\n";
+  if (options.json) line.out = json_text(json_object("image", input.path, "error", error)) + "\n";
   return line;
 }
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace lightcap::internal::cli {
 
@@ -16,6 +17,22 @@ namespace lightcap::internal::cli {
 std::string message_line(std::string_view message);
 // Writes that line to stderr.
 void report(std::string_view message);
+
+inline void add_fields(nlohmann::ordered_json&) {}
+template <class Value, class... Fields>
+void add_fields(nlohmann::ordered_json& object, const char* key, Value&& value,
+                Fields&&... fields) {
+  object[key] = std::forward<Value>(value);
+  add_fields(object, std::forward<Fields>(fields)...);
+}
+// The object {key: value, key: value ...}. nlohmann-json's own constructor of a braced list loses
+// memory where it cannot get more.
+template <class... Fields>
+nlohmann::ordered_json json_object(Fields&&... fields) {
+  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  add_fields(object, std::forward<Fields>(fields)...);
+  return object;
+}
 
 // JSON as text, on one line or with `indent` spaces a level. Strings may hold any bytes: those that
 // are not UTF-8 become U+FFFD, and what a terminal would obey is escaped as JSON has it.
