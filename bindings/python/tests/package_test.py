@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import doctest
 import gc
+import hashlib
 import importlib
 import io
 import itertools
@@ -28,11 +29,11 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import lightcap
-from lightcap import _library
+from lightcap import _library, _rows, _size
 
 try:
     import numpy
-    from PIL import Image
+    from PIL import Image, ImageOps
 except ImportError:
     numpy = Image = None
 
@@ -337,6 +338,42 @@ class Processes(unittest.TestCase):
             open_and_caption()
         # Less than half of what one model and its session take.
         self.assertLess(resident_bytes() - before, lightcap.demo(threads=1).peak_bytes // 2)
+
+
+class Tables(unittest.TestCase):
+    """Rows of `lightcap.ray` and `lightcap.spark`, without either."""
+
+    def test_have_a_row_a_picture_whether_good_or_bad(self) -> None:
+        rows = _rows.Rows.of_this_process(None, 1, {"beams": 2})
+        self.assertIs(rows, _rows.Rows.of_this_process(None, 1, {"beams": 2}))
+        good, bad, none = (rows.row("p", data) for data in (Path(ROOM).read_bytes(), b"text", None))
+        self.assertEqual([tuple(row) for row in (good, bad, none)], [_rows.COLUMNS] * 3)
+        self.assertEqual((good["caption"], good["status"], good["error"]), (SAID, "ok", None))
+        self.assertEqual(good["caption"], lightcap.demo(threads=1).caption(ROOM, beams=2).caption)
+        self.assertTrue(all(c["box"][2] <= good["width"] and c["box"][3] <= good["height"] for c in good["concepts"]))
+        self.assertEqual((bad["caption"], bad["status"], bad["width"], bad["concepts"]), (None, "error", None, []))
+        self.assertIn("not a picture", bad["error"])
+        self.assertEqual(none["status"], "error")
+        digest = hashlib.sha256(Path(lightcap.demo_model_path()).read_bytes()).hexdigest()
+        self.assertEqual((good["model_sha256"], bad["lightcap_version"]), (digest, lightcap.__version__))
+
+    @needs_arrays
+    def test_have_the_size_of_the_upright_picture(self) -> None:
+        image = Image.open(ROOM).convert("RGB").resize((60, 40))
+        for orientation in range(9):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            for form in ("JPEG", "PNG"):
+                file = io.BytesIO()
+                image.save(file, form, exif=exif)
+                expected = ImageOps.exif_transpose(Image.open(file)).size
+                self.assertEqual(_size.upright_size(file.getvalue()), expected, (orientation, form))
+        for form in ("BMP", "PPM"):
+            file = io.BytesIO()
+            image.save(file, form)
+            self.assertEqual(_size.upright_size(file.getvalue()), (60, 40), form)
+        whole = Path(STREET).read_bytes()
+        self.assertEqual({_size.upright_size(whole[:end]) for end in range(0, 2000, 7)} - {Image.open(STREET).size}, {None})
 
 
 class Package(unittest.TestCase):
