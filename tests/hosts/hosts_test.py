@@ -147,6 +147,19 @@ def the_examples_are_built_against_an_installed_library(hosts: Hosts) -> None:
     assert words in run(build / "streaming", MODEL, PICTURE)
 
 
+def a_host_fetches_the_repository_and_gets_the_library_alone(hosts: Hosts) -> None:
+    """CMake looks for every source while it configures; what is built then is what add_subdirectory builds."""
+    if not (shutil.which("git") and (ROOT / ".git").exists()):
+        return
+    clone = hosts.folder / "clone"
+    run("git", "clone", "--quiet", "--no-hardlinks", ROOT, clone)
+    build = hosts.folder / "fetch"
+    hosts.cmake(HERE / "fetch", build, f"-DREPOSITORY=file://{clone}")
+    assert (build / "_deps/lightcap-src/api/lightcap.h").exists()
+    said = hosts.build(build, "help")
+    assert re.search(r"^lightcap: ", said, re.M) and "lightcap-convert" not in said, said
+
+
 def public_headers_give_no_warning_in_any_build_type(hosts: Hosts) -> None:
     include = hosts.folder / "moved static/include"
     # The INIT macros are C's own casts in headers without LIGHTCAP_RESULT_INIT.
@@ -252,6 +265,7 @@ CASES = [
     kernels_follow_their_row_whatever_the_host_compiles_for,
     a_static_library_is_found_where_it_was_moved_to,
     the_examples_are_built_against_an_installed_library,
+    a_host_fetches_the_repository_and_gets_the_library_alone,
     public_headers_give_no_warning_in_any_build_type,
     versions_of_another_minor_are_refused_before_1_0,
     a_host_of_c_alone_links_a_static_library,
