@@ -7,6 +7,7 @@
 see.
 """
 
+import os
 import sys
 
 from pyspark.sql import SparkSession
@@ -15,6 +16,7 @@ import lightcap.spark
 
 
 def main(folder: str, output: str, model: "str | None" = None) -> None:
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the workers are the path's python3
     # Tasks that fail are tried again in local mode as well, where Spark's default is once: [cores, tries].
     spark = SparkSession.builder.appName("captions").master("local[*, 4]").getOrCreate()
     pictures = spark.read.format("binaryFile").option("recursiveFileLookup", True).load(folder)

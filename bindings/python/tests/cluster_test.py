@@ -17,6 +17,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -50,7 +51,8 @@ def make_pictures(folder: Path, count: int) -> set[str]:
         cut.save(path, quality=90, exif=exif)
         if number in bad:
             data = path.read_bytes()
-            path.write_bytes([b"", b"no picture", data[: len(data) // 2]][number % 3])
+            # None of them empty: Spark's reader passes over files of 0 bytes.
+            path.write_bytes([data[:2], b"no picture", data[: len(data) // 2]][number % 3])
             broken.add(str(path))
     return broken
 
@@ -58,8 +60,9 @@ def make_pictures(folder: Path, count: int) -> set[str]:
 def plain_captions(folder: Path) -> dict[str, tuple[str, float]]:
     said = subprocess.run([Path(_library.PACKAGE, "bin/lightcap"), "caption", "--model", lightcap.demo_model_path(),
                            "--json", "-r", folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          text=True, check=False).stdout  # fmt: skip
-    lines = map(json.loads, said.splitlines())
+                          text=True, check=False)  # fmt: skip
+    assert said.returncode == 1, said.returncode  # for the broken ones
+    lines = map(json.loads, said.stdout.splitlines())
     return {line["image"]: (line["caption"], line["score"]) for line in lines if "caption" in line}
 
 
@@ -116,6 +119,7 @@ def with_spark(folder: Path, output: Path) -> None:
 
     import lightcap.spark
 
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # else the workers are the path's python3
     spark = SparkSession.builder.master("local[2, 4]").config("spark.ui.enabled", "false").getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     pictures = spark.read.format("binaryFile").option("recursiveFileLookup", True).load(str(folder)).repartition(32)
