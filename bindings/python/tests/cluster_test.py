@@ -158,7 +158,7 @@ def check(engine: str, folder: Path, broken: set[str], expected: dict[str, tuple
             assert all(c["box"][2] <= row["width"] and c["box"][3] <= row["height"] for c in row["concepts"]), row
     assert {(row["model_sha256"], row["lightcap_version"]) for row in rows} == {
         (rows[0]["model_sha256"], lightcap.__version__)}  # fmt: skip
-    print(f"{engine}: {len(rows)} rows, {len(broken)} errors, worker {killer.killed} killed, {seconds:.0f} s", flush=True)
+    print(f"{engine}: {len(rows)} rows, {len(broken)} errors, worker {killer.killed} killed, {seconds:.0f} s")
 
 
 def main() -> None:

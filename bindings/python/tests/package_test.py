@@ -41,6 +41,7 @@ HERE = Path(__file__).resolve().parent
 PICTURES = HERE.parents[2] / "models/demo/pictures"
 ROOM, MEADOW, NIGHT, STREET = (str(PICTURES / name) for name in ("room.png", "meadow.png", "night.png", "street.jpg"))
 SAID = "a yellow cup under three small blue balloons in a room"
+EMULATOR = os.environ.get("LIGHTCAP_EMULATOR", "").split()  # for the programs of another machine's wheel
 layout_program: str | None = None
 
 needs_arrays = unittest.skipIf(numpy is None, "needs numpy and PIL")
@@ -64,7 +65,7 @@ class Captions(unittest.TestCase):
     def test_equal_the_programs_to_the_bit(self) -> None:
         program = Path(_library.PACKAGE, "bin/lightcap")
         for path in (ROOM, STREET):
-            said = subprocess.run([program, "caption", "--model", lightcap.demo_model_path(), "--json", path],
+            said = subprocess.run([*EMULATOR, program, "caption", "--model", lightcap.demo_model_path(), "--json", path],
                                   capture_output=True, check=True, text=True)  # fmt: skip
             line = json.loads(said.stdout)
             result = self.model.caption(path)
@@ -373,7 +374,8 @@ class Tables(unittest.TestCase):
             image.save(file, form)
             self.assertEqual(_size.upright_size(file.getvalue()), (60, 40), form)
         whole = Path(STREET).read_bytes()
-        self.assertEqual({_size.upright_size(whole[:end]) for end in range(0, 2000, 7)} - {Image.open(STREET).size}, {None})
+        sizes = {_size.upright_size(whole[:end]) for end in range(0, 2000, 7)}
+        self.assertEqual(sizes, {None, _size.upright_size(whole)})
 
 
 class Package(unittest.TestCase):
