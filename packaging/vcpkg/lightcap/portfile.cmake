@@ -1,0 +1,17 @@
+# An overlay port, which builds the sources that it lies in, without a download:
+#   vcpkg install lightcap --overlay-ports=packaging/vcpkg
+get_filename_component(SOURCE_PATH "${CURRENT_PORT_DIR}/../../.." ABSOLUTE)
+
+vcpkg_cmake_configure(
+  SOURCE_PATH "${SOURCE_PATH}"
+  OPTIONS
+    -DLIGHTCAP_BUILD_TOOLS=OFF
+    "-DLIGHTCAP_STB_INCLUDE_DIR=${CURRENT_INSTALLED_DIR}/include")
+vcpkg_cmake_install()
+vcpkg_cmake_config_fixup(PACKAGE_NAME lightcap CONFIG_PATH lib/cmake/lightcap)
+vcpkg_fixup_pkgconfig()
+
+file(REMOVE_RECURSE
+  "${CURRENT_PACKAGES_DIR}/debug/include" "${CURRENT_PACKAGES_DIR}/debug/share"
+  "${CURRENT_PACKAGES_DIR}/share/doc")
+vcpkg_install_copyright(FILE_LIST "${SOURCE_PATH}/LICENSE" "${SOURCE_PATH}/THIRD-PARTY-LICENSES")
