@@ -15,7 +15,8 @@ class Host(ConanFile):
         self.requires(self.tested_reference_str)
 
     def layout(self):
-        cmake_layout(self)
+        # Not beside the sources, which tests of all folders look at.
+        cmake_layout(self, build_folder="../../build/conan_test")
 
     def build(self):
         cmake = CMake(self)
