@@ -13,6 +13,7 @@
 #include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/runtime/terminate.h"
+#include "engine/text/standard_streams.h"
 #include "lightcap.h"
 #include "models/lightcap.h"
 
@@ -100,6 +101,7 @@ std::string find_model(const std::string& given) {
 
 int main(int argc, char** argv) {
   using lightcap::internal::ErrorCode;
+  const lightcap::internal::StandardStreams streams;
   try {
     return lightcap::internal::cli::run(argc, argv);
   } catch (const lightcap::internal::Error& error) {

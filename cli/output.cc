@@ -1,7 +1,6 @@
 #include "cli/output.h"
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <iostream>
 
@@ -63,9 +62,7 @@ std::string json_text(const nlohmann::ordered_json& value, int indent) {
 
 void flush_results() {
   std::cout.flush();
-  if (!std::cout || std::fflush(stdout) != 0) {
-    throw Error(ErrorCode::kOutput, "cannot write to standard output");
-  }
+  if (!std::cout) throw Error(ErrorCode::kOutput, "cannot write to standard output");
 }
 
 void write_output(const std::string& path, std::span<const uint8_t> bytes) {

@@ -237,6 +237,46 @@ class Outputs(Folder):
         return 0
 
 
+class Streams(Folder):
+    """Pipes that do not wait, as programs leave them that share theirs with others."""
+
+    def test_that_are_slow_lose_no_line(self):
+        paths = [*self.pictures(60), *(self.folder / f"missing{number}" for number in range(60))]
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        os.set_blocking(writing, False)
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        with subprocess.Popen([*COMMAND, "--json", *paths], stdout=writing, stderr=writing) as running:
+            os.close(writing)
+            text = b""
+            while part := os.read(reading, 2048):
+                text += part
+                time.sleep(0.002)
+                if len(text) % 5 == 0:
+                    running.send_signal(signal.SIGSTOP)
+                    time.sleep(0.001)
+                    running.send_signal(signal.SIGCONT)
+        self.assertEqual(running.returncode, 1)
+        # A line is written as a whole, and none but lines of results begin like this.
+        out = "\n".join(line for line in text.decode().splitlines() if line.startswith("{"))
+        self.assertEqual([line["image"] for line in lines_of(out)], list(map(str, paths)))
+        self.assertEqual(text.count(b"cannot open the file"), 2 * 60)  # in words, and as JSON
+
+    def test_that_have_nothing_yet_are_waited_for(self):
+        paths = self.pictures(2)
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        with subprocess.Popen([*COMMAND, "--json", "--files-from", "-"], stdin=reading, stdout=subprocess.PIPE,
+                              text=True) as running:  # fmt: skip
+            os.close(reading)
+            for path in paths:
+                time.sleep(0.05)
+                os.write(writing, f"{path}\n".encode())
+            os.close(writing)
+            self.assertEqual([line["image"] for line in lines_of(running.stdout.read())], list(map(str, paths)))
+        self.assertEqual(running.returncode, 0)
+
+
 class Sidecars(Folder):
     SPACES = {"rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#", "dc": "http://purl.org/dc/elements/1.1/",
               "x": "adobe:ns:meta/"}  # fmt: skip

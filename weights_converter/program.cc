@@ -7,6 +7,7 @@
 
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
+#include "engine/text/standard_streams.h"
 
 namespace lightcap::internal {
 namespace {
@@ -55,6 +56,7 @@ void print_output(const std::string& text, const char* what) {
 }
 
 int run_program(const char* name, const std::function<void()>& work) {
+  const StandardStreams streams;
   const auto report = [&](ErrorCode code, const char* what) {
     std::fprintf(stderr, "%s: %s\n", name, what);
     return static_cast<int>(code);

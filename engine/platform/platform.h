@@ -4,7 +4,7 @@
 //
 // A function that can fail says so by its result and leaves the reason in errno, as the C library
 // does. Words and exceptions are the callers' business. A read or write that a signal interrupts is
-// made again.
+// made again; one that a stream of somebody else's could not do without waiting, waits.
 #ifndef LIGHTCAP_ENGINE_PLATFORM_PLATFORM_H_
 #define LIGHTCAP_ENGINE_PLATFORM_PLATFORM_H_
 
@@ -55,8 +55,10 @@ class File {
   ~File();
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
-  // Standard input, which stays open.
+  // The process's streams, which stay open.
   static File standard_input();
+  static File standard_output();
+  static File standard_error();
   // Somebody else's open file, which stays open.
   static File borrowed(Handle handle);
 

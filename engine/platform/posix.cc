@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -42,6 +43,18 @@ auto uninterrupted(Call&& call) {
   while (true) {
     const auto result = call();
     if (result >= 0 || errno != EINTR) return result;
+  }
+}
+
+// The same, and where the descriptor does not wait by itself, waits for `events`. Being so belongs
+// to the open file, which a stream shares with programs that this one knows nothing of.
+template <class Call>
+auto awaited(int descriptor, short events, Call&& call) {
+  while (true) {
+    const auto result = uninterrupted(call);
+    if (result >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return result;
+    pollfd waiting = {descriptor, events, 0};
+    if (uninterrupted([&] { return poll(&waiting, 1, -1); }) < 0) return result;
   }
 }
 
@@ -102,11 +115,9 @@ File File::borrowed(Handle handle) {
   return file;
 }
 
-File File::standard_input() {
-  File file(STDIN_FILENO);
-  file.is_borrowed_ = true;
-  return file;
-}
+File File::standard_input() { return borrowed(STDIN_FILENO); }
+File File::standard_output() { return borrowed(STDOUT_FILENO); }
+File File::standard_error() { return borrowed(STDERR_FILENO); }
 
 std::optional<FileStatus> File::status() const {
   struct stat info = {};
@@ -115,7 +126,9 @@ std::optional<FileStatus> File::status() const {
 }
 
 ptrdiff_t File::read(std::span<uint8_t> out) const {
-  return uninterrupted([&] { return ::read(descriptor(handle_), out.data(), out.size()); });
+  const auto call = [&] { return ::read(descriptor(handle_), out.data(), out.size()); };
+  // One that was opened here not to wait for anybody does not.
+  return is_borrowed_ ? awaited(descriptor(handle_), POLLIN, call) : uninterrupted(call);
 }
 
 ptrdiff_t File::read_at(uint64_t offset, std::span<uint8_t> out) const {
@@ -126,8 +139,9 @@ ptrdiff_t File::read_at(uint64_t offset, std::span<uint8_t> out) const {
 
 bool File::write(std::span<const uint8_t> bytes) const {
   while (!bytes.empty()) {
-    const ssize_t written =
-        uninterrupted([&] { return ::write(descriptor(handle_), bytes.data(), bytes.size()); });
+    const ssize_t written = awaited(descriptor(handle_), POLLOUT, [&] {
+      return ::write(descriptor(handle_), bytes.data(), bytes.size());
+    });
     if (written == 0) errno = EIO;
     if (written <= 0) return false;
     bytes = bytes.subspan(static_cast<size_t>(written));
@@ -455,11 +469,7 @@ void hold_standard_streams() {
 bool error_stream_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
 void print_error(std::string_view text) noexcept {
-  while (!text.empty()) {
-    const ssize_t written = write(STDERR_FILENO, text.data(), text.size());
-    if (written <= 0) return;
-    text.remove_prefix(static_cast<size_t>(written));
-  }
+  File::standard_error().write({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
 void survive_file_size_limit() { std::signal(SIGXFSZ, SIG_IGN); }

@@ -59,9 +59,8 @@ def make_pictures(folder: Path, count: int) -> set[str]:
 
 def plain_captions(folder: Path) -> dict[str, tuple[str, float]]:
     said = subprocess.run([Path(_library.PACKAGE, "bin/lightcap"), "caption", "--model", lightcap.demo_model_path(),
-                           "--json", "-r", folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          text=True, check=False)  # fmt: skip
-    assert said.returncode == 1, said.returncode  # for the broken ones
+                           "--json", "-r", folder], capture_output=True, text=True, check=False)  # fmt: skip
+    assert said.returncode == 1, (said.returncode, said.stderr[-2000:])  # for the broken ones
     lines = map(json.loads, said.stdout.splitlines())
     return {line["image"]: (line["caption"], line["score"]) for line in lines if "caption" in line}
 
