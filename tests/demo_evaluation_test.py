@@ -23,6 +23,7 @@ try:
     from models.demo import ablations, evaluate, scenes, variants
     from models.reference.lightcap import load_captioner
     from models.reference.preprocess import read_image
+    from models.training.evaluate import tokenize
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -189,7 +190,7 @@ class Evaluate(unittest.TestCase):
     @unittest.skipUnless(pycocoevalcap and shutil.which("java"), "needs pycocoevalcap and java")
     def test_cocos_own_tokenizer(self):
         said = ["A man's dog, isn't it?", "", "two\u2028zebras\r\n GRASS. Caf\u00e9"]
-        self.assertEqual(evaluate.tokenize(said), (
+        self.assertEqual(tokenize(said), (
             ["a man 's dog is n't it", "", "two zebras grass caf\u00e9"], "PTBTokenizer"))  # fmt: skip
 
     def test_same_tokens(self):

@@ -14,88 +14,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from models.reference.text import words
+from models.training.evaluate import (
+    Record,
+    Results,
+    caption_scores,
+    read_predictions,
+    references_of,
+    said_of,
+    write_results,
+)
 
 from . import grammar
 from .scenes import Group, Scene
-
-Record = dict[str, Any]
-Results = dict[str, "float | str"]
-
-PTB_TOKENIZER = "PTBTokenizer"
-OWN_TOKENIZER = "models.reference.text.words"
-
-
-def read_predictions(path: Path) -> dict[str, Record]:
-    """By file name without folders; images that could not be read are left out."""
-    records = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
-    return {Path(r["image"]).name: r for r in records if "caption" in r}
-
-
-def ptb_tokens(texts: list[str], jar: Path) -> list[str]:
-    """The texts' words with spaces between, as COCO's evaluation splits them: lower case, without
-    punctuation."""
-    from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
-
-    lines = [" ".join(text.split()) for text in texts]  # a text a line, whatever it holds
-    done = subprocess.run(
-        ["java", "-Dfile.encoding=UTF-8", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer",
-         "-preserveLines", "-lowerCase"],
-        input="\n".join([*lines, ""]), capture_output=True, encoding="utf-8", check=False)  # fmt: skip
-    split = done.stdout.split("\n")[:-1]
-    if done.returncode != 0 or len(split) != len(lines):
-        raise SystemExit(f"java's PTBTokenizer failed: {done.stderr.strip()}")
-    return [" ".join(w for w in line.split() if w not in PUNCTUATIONS) for line in split]
-
-
-def tokenize(texts: list[str]) -> tuple[list[str], str]:
-    """The texts' words with spaces between, and the tokenizer's name: COCO's where it can be run."""
-    import pycocoevalcap.tokenizer
-
-    folders = [Path(folder) for folder in pycocoevalcap.tokenizer.__path__]
-    jars = sorted(jar for folder in folders for jar in folder.glob("stanford-corenlp-*.jar"))
-    if jars and shutil.which("java"):
-        return ptb_tokens(texts, jars[0]), PTB_TOKENIZER
-    print(f"words are split by {OWN_TOKENIZER}: COCO's PTBTokenizer needs `java` and "
-          "pycocoevalcap's jar, and without it CIDEr and BLEU-4 do not compare with published "
-          "figures", file=sys.stderr)  # fmt: skip
-    return [" ".join(words(text)) for text in texts], OWN_TOKENIZER
-
-
-def caption_scores(
-    said: dict[int, str], references: dict[int, list[str]]
-) -> tuple[Results, np.ndarray]:
-    """CIDEr and BLEU-4 of one caption an image with the tokenizer's name, and every image's own
-    CIDEr.
-
-    An image without a caption counts as empty. Nothing without pycocoevalcap.
-    """
-    try:
-        from pycocoevalcap.bleu.bleu import Bleu
-        from pycocoevalcap.cider.cider import Cider
-    except ImportError as error:
-        hint = "(pip install pycocoevalcap)"
-        print(f"CIDEr and BLEU-4 are left out: {error} {hint}", file=sys.stderr)
-        return {}, np.zeros(0)
-
-    flat = [text for texts in references.values() for text in texts]
-    split, tokenizer = tokenize([said.get(i, "") for i in references] + flat)
-    tried = {i: [text] for i, text in zip(references, split)}
-    rest = iter(split[len(references) :])
-    truth = {i: [next(rest) for _ in texts] for i, texts in references.items()}
-    cider, each = Cider().compute_score(truth, tried)
-    bleu = Bleu(4).compute_score(truth, tried, verbose=0)[0][3]
-    return {"tokenizer": tokenizer, "CIDEr": float(cider), "BLEU-4": float(bleu)}, np.asarray(each)
-
 
 def fact_scores(said: dict[int, str], scenes: dict[int, Scene]) -> dict[str, float]:
     """Shares of true facts (in all and by kind), of captions true throughout, of things named."""
@@ -160,13 +95,6 @@ def scenes_of(coco: Record) -> dict[int, Scene]:
     }  # fmt: skip
 
 
-def references_of(coco: Record) -> dict[int, list[str]]:
-    references: dict[int, list[str]] = {}
-    for annotation in coco["annotations"]:
-        references.setdefault(annotation["image_id"], []).append(annotation["caption"])
-    return references
-
-
 def same_tokens(
     predictions: dict[str, Record], others: dict[str, Record], names: list[str]
 ) -> float:
@@ -183,8 +111,8 @@ def score(coco: Record, predictions: dict[str, Record]) -> Results:
 
 def score_each(coco: Record, predictions: dict[str, Record]) -> tuple[Results, np.ndarray]:
     """The measures, and every image's own CIDEr (empty where there is none)."""
-    ids = {image["id"]: Path(image["file_name"]).name for image in coco["images"]}
-    records = {i: predictions[name] for i, name in ids.items() if name in predictions}
+    ids = {image["id"] for image in coco["images"]}
+    records = said_of(coco, predictions)
     said = {i: record["caption"] for i, record in records.items()}
     results: Results = {"images": len(ids), "captioned": len(said)}
     each = np.zeros(0)
@@ -211,13 +139,7 @@ def main() -> None:
     if args.against:
         names = [Path(image["file_name"]).name for image in coco["images"]]
         results["same tokens"] = same_tokens(predictions, read_predictions(args.against), names)
-    rows = [f"| {name} | {value if isinstance(value, str) else format(value, '.4g')} |"
-            for name, value in results.items()]  # fmt: skip
-    table = "\n".join(["| measure | value |", "|---|---|", *rows])
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
-    args.out.with_suffix(".md").write_text(table + "\n")
-    print(table)
+    write_results(args.out, results)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python -m models.demo.report --run RUN --lightcap BIN --scenes 500 --seed 2 --out OUT
 
-RUN is a folder of models.demo.train. Draws the scenes and their variants, converts the model, and
+RUN is the folder of a stage of models.training. Draws the scenes and their variants, converts the model, and
 captions them through the engine on every instruction set of this machine, through PyTorch, and with
 parts taken out. Writes OUT/results.json, results.md, sheet.png and wrong.png (pictures to look at).
 """
@@ -227,13 +227,13 @@ def by_stem(records: dict[str, Record]) -> dict[str, Record]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="model.pt, vocab.txt, ... of train")
+    parser.add_argument("--run", type=Path, required=True, help="model.pt, vocab.txt, ... of a stage")
     parser.add_argument("--lightcap", type=Path, required=True, help="the program")
     parser.add_argument("--convert", type=Path, help="lightcap-convert (default: beside lightcap)")
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--train-scenes", type=int, default=60000,
-                        help="what train was given as --scenes; 0 compares no contents")  # fmt: skip
+                        help="drawn scenes of the training; 0 compares no contents")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -236,7 +236,11 @@ def generate(seed: int, index: int) -> tuple[Scene, Image.Image, list[str]]:
     """Scene `index` of a seed's sequence: its description, picture and five captions."""
     rng = np.random.default_rng((seed, index))
     scene = compose(rng)
-    return scene, render(scene, rng), grammar.captions(scene, np.random.default_rng((seed, index, 2)), 5)
+    return scene, render(scene, rng), captions_of(scene, seed, index)
+
+
+def captions_of(scene: Scene, seed: int, index: int) -> list[str]:
+    return grammar.captions(scene, np.random.default_rng((seed, index, 2)), 5)
 
 
 def sequence(seed: int, count: int) -> Iterator[tuple[Scene, Image.Image, list[str]]]:

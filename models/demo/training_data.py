@@ -1,24 +1,21 @@
-"""The scenes that the demo model learns from: drawn once, and mirrored half of the times they are seen."""
+"""Drawn scenes as a source of pictures for models/training: each as drawn, and mirrored."""
 
 from __future__ import annotations
 
 import io
-import multiprocessing
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-from models.reference.preprocess import letterbox
-from models.reference.text import WordPiece
+from models.training.sources import Picture
 
 from . import scenes
-from .model import HYPER, label, labels, vocabulary
+from .model import label
 
-MOST_THINGS = 9  # in a scene: three groups of three
 TRAIN_SEED = 11
+MIRRORED = {"left": "right", "right": "left"}
 
 
 def _worn(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -35,71 +32,36 @@ def _worn(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return picture
 
 
-def _example(index: int) -> tuple[np.ndarray, ...]:
-    """Encoder view, detector view padded to a square, boxes in both, labels, captions' ids."""
-    text, names = WordPiece(vocabulary()), labels()
-    slots, side = HYPER["fusion"]["caption_slots"], HYPER["detector"]["image_size"]
-    size = HYPER["image_encoder"]["image_size"]
-    scene, picture, captions = scenes.generate(TRAIN_SEED, index)
-    picture = _worn(picture, np.random.default_rng((TRAIN_SEED, index, 1)))
-    view = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
-    padded, geometry = letterbox(np.asarray(picture), side)
-    board = np.full((side, side, 3), 114, np.uint8)
-    top, left = (side - padded.shape[0]) // 64 * 32, (side - padded.shape[1]) // 64 * 32
-    board[top : top + padded.shape[0], left : left + padded.shape[1]] = padded
-    boxes, kinds = np.zeros((MOST_THINGS, 8), np.float32), np.full(MOST_THINGS, -1)
-    things = [(box, group) for group in scene.groups for box in group.boxes]
-    for i, (box, group) in enumerate(things):
-        boxes[i, :4] = np.array(box) * ([size / scene.width, size / scene.height] * 2)
-        boxes[i, 4:] = np.array(box) * geometry.ratio + [geometry.left + left, geometry.top + top] * 2
-        kinds[i] = names.index(label(group.kind, group.colour))
-    ids = np.zeros((5, slots), np.int64)
-    for row, caption in zip(ids, captions):
-        tokens = [text.special.cls, *text.encode(caption)][: slots - 1] + [text.special.sep]
-        row[: len(tokens)] = tokens
-    return view, board, boxes, kinds, ids
+class Scenes:
+    """Scene i of a seed, and behind them all, as picture count + i, its mirror image."""
 
+    def __init__(self, base: Path, count: int, seed: int = TRAIN_SEED, mirrored: bool = True) -> None:
+        self.count, self.seed, self.mirrored = count, seed, mirrored
+        self._scene = lru_cache(1024)(self._composed)
+        self.pixels = lru_cache(64)(self._drawn)
 
-def dataset(out: Path, count: int, workers: int) -> tuple[Tensor, ...]:
-    """Drawn once, kept in RUN in 0.2 MB a scene, read from there batch by batch."""
-    folder = out / f"scenes{count}"
-    if not folder.exists():
-        unfinished = folder.with_suffix(".part")
-        unfinished.mkdir(exist_ok=True)
-        columns = [np.lib.format.open_memmap(unfinished / f"{i}.npy", "w+", part.dtype, (count, *part.shape))
-                   for i, part in enumerate(_example(0))]  # fmt: skip
-        with multiprocessing.Pool(workers) as pool:
-            for row, parts in enumerate(pool.imap(_example, range(count), 64)):
-                for column, part in zip(columns, parts):
-                    column[row] = part
-                if row % 500 == 499:
-                    print(f"\rdrawing {row + 1}/{count}", end="", flush=True)
-        print()
-        for column in columns:
-            column.flush()
-        unfinished.rename(folder)  # whole or not at all
-    return tuple(torch.from_numpy(np.load(file, mmap_mode="c")) for file in sorted(folder.iterdir()))
+    def __len__(self) -> int:
+        return self.count * (1 + self.mirrored)
 
+    def _composed(self, i: int) -> scenes.Scene:
+        return scenes.compose(np.random.default_rng((self.seed, i)))
 
-def shares_by_groups(kinds: np.ndarray) -> np.ndarray:
-    """How often each scene comes, from its labels [N, MOST_THINGS]: each group more doubles it. What a
-    caption says of one group is learnt soon, how three lie and how many they are is not."""
-    kinds = np.sort(kinds, 1)
-    groups = ((kinds >= 0) & (np.diff(kinds, prepend=-1) != 0)).sum(1)
-    shares = 2.0**groups
-    return shares / shares.sum()
+    def __getitem__(self, i: int) -> Picture:
+        """A scene of more groups comes more often, each group doubles it: what a caption says of one
+        group is learnt soon, how three lie and how many they are is not."""
+        mirrored, i = divmod(i, self.count)
+        scene = self._scene(i)
+        captions = scenes.captions_of(scene, self.seed, i)
+        objects = [(label(group.kind, group.colour), box) for group in scene.groups for box in group.boxes]
+        if mirrored:
+            captions = [" ".join(MIRRORED.get(word, word) for word in text.split()) for text in captions]
+            objects = [(name, (scene.width - x1, y0, scene.width - x0, y1))
+                       for name, (x0, y0, x1, y1) in objects]  # fmt: skip
+        weight = 2.0 ** len(scene.groups)
+        return Picture(f"{i:06}{'m' * mirrored}", captions, objects, weight)
 
-
-def mirrored(batch: tuple[Tensor, ...], left: int, right: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Half of the pictures, with their boxes and captions: left and right, the words' ids, change places."""
-    view, board, boxes, kinds, captions = batch
-    flip = torch.tensor(rng.random(len(view)) < 0.5)
-    pixels = flip[:, None, None, None]
-    size, side = view.shape[2], board.shape[2]
-    sides = torch.tensor([size, 0, size, 0, side, 0, side, 0], dtype=boxes.dtype)
-    signs = torch.tensor([-1, 1, -1, 1, -1, 1, -1, 1], dtype=boxes.dtype)
-    turned = sides + signs * boxes[..., [2, 1, 0, 3, 6, 5, 4, 7]]
-    swapped = torch.where(captions == left, right, torch.where(captions == right, left, captions))
-    return (torch.where(pixels, view.flip(2), view), torch.where(pixels, board.flip(2), board),
-            torch.where(flip[:, None, None], turned, boxes), kinds,
-            torch.where(flip[:, None, None], swapped, captions))  # fmt: skip
+    def _drawn(self, i: int) -> np.ndarray:
+        mirrored, i = divmod(i, self.count)
+        picture = scenes.generate(self.seed, i)[1]
+        pixels = np.asarray(_worn(picture, np.random.default_rng((self.seed, i, 1))))
+        return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels

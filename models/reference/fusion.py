@@ -45,6 +45,7 @@ class SelfAttention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
+        self.softmax = nn.Softmax(-1)  # a module, so that a hook sees the scores
         self.heads = heads
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class SelfAttention(nn.Module):
         )
         scores = q @ k.transpose(-1, -2) / (d // self.heads) ** 0.5
         scores = scores.masked_fill(~mask[:, None], float("-inf"))
-        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(b, n, d)
+        return (self.softmax(scores) @ v).transpose(1, 2).reshape(b, n, d)
 
 
 class Output(nn.Module):

@@ -1,0 +1,147 @@
+"""A run's folder: what its stages share."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import Counter
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.reference.lightcap import LightCap
+
+from . import assembly, checkpoints
+from .assembly import FROZEN, Start
+from .config import ConfigError, TrainingConfig
+from .examples import Examples
+from .features import Extraction, Features, fill, fingerprint, open_features
+from .loop import World, wait_for_all
+from .sources import Pictures, open_pictures
+
+BATCH = 256  # pictures whose concepts are looked for at once
+
+
+class Run:
+    def __init__(self, config: TrainingConfig, out: Path, world: World, variant: str = "",
+                 stop_after: int | None = None) -> None:  # fmt: skip
+        self.config, self.out, self.world = config, out, world
+        self.variant, self.stop_after = variant, stop_after
+
+    @cached_property
+    def inputs(self) -> Start:
+        """The files that people have, and the stage encoder's where they have no image encoder."""
+        begin = assembly.start(self.config)
+        if "image_encoder.conv1.weight" not in begin.state:
+            blocks = ("image_encoder.", "concept_extractor.")
+            begin = self._with(begin, self.out / "encoder", "encoder", blocks)
+        return begin
+
+    @cached_property
+    def seeing(self) -> Start:
+        """The inputs with the detector that stage 1 trained, and the concepts' names."""
+        begin = self.inputs
+        if self.config.concepts.train_detector:
+            begin = self._with(begin, self.out / "detector", "concepts", ("detector.",))
+        elif "detector.model.0.conv.weight" not in begin.state:
+            raise ConfigError("inputs.detector is not given, nor concepts.train_detector true: yolov5n.pt is"
+                              " wanted, or a detector made from nothing")  # fmt: skip
+        labels = begin.labels or self._commonest()
+        config = copy.deepcopy(begin.config)
+        config.concept_extractor.vocabulary = len(labels)
+        return replace(begin, config=config, labels=labels)
+
+    @cached_property
+    def begin(self) -> Start:
+        """The inputs with the frozen blocks as stage 1 left them."""
+        folder = self.out / "concepts"
+        begin = self._with(self.inputs, folder, "concepts", FROZEN)
+        labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
+        return replace(begin, labels=labels)
+
+    def _with(self, begin: Start, folder: Path, stage: str, blocks: tuple[str, ...]) -> Start:
+        """A start with these blocks from an export."""
+        model = checkpoints.exported(folder, stage)
+        state = {name: value for name, value in begin.state.items() if not name.startswith(blocks)}
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith(blocks)}
+        parts = {block.rstrip("."): getattr(model.config, block.rstrip(".")) for block in blocks}
+        return replace(begin, state=state, config=replace(begin.config, **parts))
+
+    def _commonest(self) -> list[str]:
+        """The names that regions have most often."""
+        pictures = self.pictures("regions")
+        counts = Counter(name for i in range(len(pictures)) for name, _ in pictures[i].objects)
+        # Equally common ones are in the order of the alphabet, so that a run repeats.
+        names = sorted(counts, key=lambda name: (-counts[name], name))[: self.config.concept_count]
+        if not names:
+            raise ConfigError("regions: no picture has an object")
+        return names
+
+    def pictures(self, name: str) -> Pictures:
+        return open_pictures(self.specs(name), Path(self.config.folder), name)
+
+    def folder(self, stage: str) -> Path:
+        """A student's stage may have variants beside each other."""
+        return self.out / (f"{stage}-{self.variant}" if self.variant else stage)
+
+    def export(self, folder: Path, model: LightCap, begin: Start) -> None:
+        if self.world.first:
+            checkpoints.export(folder, model, begin.vocabulary, begin.labels)
+        wait_for_all(self.world)
+
+    def specs(self, name: str) -> list[dict[str, Any]]:
+        return getattr(self.config, name) or (self.config.captions if name == "pretraining" else [])
+
+    def features(self, name: str) -> Features:
+        """The cache of the pictures listed under this name; the first process makes it."""
+        # The same pictures under two names are cached once.
+        same = [n for n in ("captions", "pretraining", "regions") if self.specs(n) == self.specs(name)]
+        folder = self.out / "features" / same[0]
+        if self.world.first:
+            begin = self.seeing
+            model, text = assembly.assemble(begin, 0.02, 0), assembly.text_of(begin)
+            extraction = Extraction(model, text, self.world.device, self.world.half)
+            mark = fingerprint(model, [*self.specs(name), {"labels": begin.labels}], text.vocabulary)
+            fill(folder, self.pictures(name), extraction, begin.labels, self.config.captions_each, mark)
+        wait_for_all(self.world)
+        return open_features(folder)
+
+    def examples(self, name: str) -> Examples:
+        """Cached pictures and the concepts that the trained extractor says of them."""
+        features, model = self.features(name), assembly.assemble(self.begin, 0.02, 0)
+        silent = np.flatnonzero(features.captions[:, 0, 0] != assembly.text_of(self.begin).special.cls)
+        if len(silent):
+            raise ConfigError(f"{name}: {len(silent)} pictures have no caption, the {silent[0]}th among them")
+        said = said_of(self.out / "concepts" / f"said-{name}.npy", features, model, self.world)
+        return Examples(features, said, self.begin.labels, assembly.text_of(self.begin), model,
+                        self.world.device)  # fmt: skip
+
+
+@torch.inference_mode()
+def said_of(path: Path, features: Features, model: LightCap, world: World) -> np.ndarray:
+    """Each proposal's label [N, K], -1 behind the last one; made once a run."""
+    if not path.exists() and world.first:
+        extractor = model.concept_extractor.to(world.device).eval()
+        said = np.full(features.proposals.shape[:2], -1, np.int32)
+        for at in range(0, len(features), BATCH):
+            rows = np.arange(at, min(at + BATCH, len(features)))
+            counts = features.proposed[rows]
+            boxes = np.concatenate([features.proposals[row, :n] for row, n in zip(rows, counts)])
+            images = torch.from_numpy(np.repeat(np.arange(len(rows)), counts)).to(world.device)
+            _, similarity = extractor(features.grid(rows, world.device),
+                                      torch.from_numpy(boxes).to(world.device), images)  # fmt: skip
+            labels = similarity.argmax(1).int().cpu().numpy()
+            said[np.repeat(rows, counts), np.concatenate([np.arange(n) for n in counts])] = labels
+        part = path.with_suffix(f".{os.getpid()}")
+        with part.open("wb") as file:
+            np.save(file, said)
+        part.replace(path)
+    wait_for_all(world)
+    said = np.load(path)
+    if len(said) != len(features):
+        raise ConfigError(f"{path} is of {len(said)} pictures, not {len(features)}: remove it")
+    return said

@@ -1,0 +1,46 @@
+"""Visual Genome's objects.json: regions with names, for the concept extractor and the detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from . import Picture
+from ..config import ConfigError
+from .coco import corners, fields, read_json, read_picture
+
+
+class VisualGenome:
+    """images: folders (VG_100K and VG_100K_2), the first that has a picture counts. objects: objects.json."""
+
+    def __init__(self, base: Path, images: list[str], objects: str) -> None:
+        self.folders = [base / folder for folder in ([images] if isinstance(images, str) else images)]
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise ConfigError(f"{folder} is no folder: Visual Genome's pictures are wanted")
+        path = base / objects
+        entries = read_json(path, "Visual Genome's objects.json")
+        if not isinstance(entries, list):
+            raise ConfigError(f"{path} is no list of pictures: Visual Genome's objects.json is wanted")
+        self.pictures = []
+        for entry in entries:
+            image, things = fields(entry, ("image_id", "objects"), path, "a picture")
+            found = []
+            for thing in things:
+                names, *box = fields(thing, ("names", "x", "y", "w", "h"), path, "an object")
+                if names:
+                    found.append((str(names[0]).strip().lower(), corners(box, path)))
+            if found:
+                self.pictures.append(Picture(f"{image}.jpg", [], found))
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, i: int) -> Picture:
+        return self.pictures[i]
+
+    def pixels(self, i: int) -> np.ndarray:
+        name = self.pictures[i].name
+        paths = [folder / name for folder in self.folders]
+        return read_picture(next((path for path in paths if path.exists()), paths[0]))

@@ -1,0 +1,488 @@
+"""The parts of models/training by themselves: readers of what people have, with files that are damaged;
+distillation, masks, CIDEr-D, batched decoding, the order of examples, results for nocaps.
+
+Usage: training_parts_test.py    (exit code 77, skipped, without PyTorch, NumPy and Pillow)
+"""
+
+import gzip
+import io
+import json
+import sys
+import tarfile
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+try:
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torch import nn
+
+    from models.reference.config import Config
+    from models.reference.image_encoder import ImageEncoder
+    from models.reference.lightcap import Captioner, LightCap
+    from models.reference.text import SPECIAL, WordPiece
+    from models.training import assembly, distillation, evaluate, fusion, loop, sampling
+    from models.training.cider import CiderD, Frequencies, spoken
+    from models.training.config import ConfigError, Masking, Schedule, TrainingConfig, load, updated
+    from models.training.examples import hide
+    from models.training.sources import bert, clip, lcw, open_pictures, yolo
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+DEMO = Path(__file__).resolve().parent.parent / "models/demo/scenes.lcw"
+
+
+class InFolder(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+
+    def write(self, name, value):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
+        return path
+
+    def picture(self, name, colour=(10, 20, 30)):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), colour).save(path)
+
+    def open(self, **spec):
+        return open_pictures([spec], self.folder, "captions")
+
+    def refused(self, expected, **spec):
+        with self.assertRaisesRegex(ConfigError, expected):
+            self.open(**spec)
+
+
+class Pictures(InFolder):
+    COCO = {
+        "images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"},
+                   {"id": 11, "file_name": "silent.png"}],
+        "annotations": [{"image_id": 9, "caption": "two zebras"}, {"image_id": 7, "caption": "a horse"},
+                        {"image_id": 9, "caption": "zebras"}],
+    }  # fmt: skip
+
+    def test_coco(self):
+        self.picture("images/a.png")
+        self.picture("images/b.png", (1, 2, 3))
+        self.write("captions.json", self.COCO)
+        kinds = [{"id": 3, "name": "zebra"}]
+        boxes = [{"image_id": 9, "category_id": 3, "bbox": [1, 2, 10, 20]}]
+        self.write("instances.json", {"images": self.COCO["images"], "annotations": boxes, "categories": kinds})
+        both = self.open(source="coco", images="images", captions="captions.json", instances="instances.json")
+        self.assertEqual(len(both), 2)  # of silent.png nothing is said
+        self.assertEqual(both[0].captions, ["a horse"])
+        self.assertEqual(both[1].captions, ["two zebras", "zebras"])
+        self.assertEqual(both[1].objects, [("zebra", (1.0, 2.0, 11.0, 22.0))])
+        self.assertEqual(both.pixels(1)[0, 0].tolist(), [1, 2, 3])
+
+    def test_karpathys_split(self):
+        self.picture("images/val2014/a.png")
+        image = {"cocoid": 7, "filename": "a.png", "filepath": "val2014", "sentences": [{"raw": "A horse."}]}
+        self.write("k.json", {"images": [image | {"split": "restval"}, image | {"cocoid": 8, "split": "test"}]})
+        train = self.open(source="coco", images="images", karpathy="k.json")
+        self.assertEqual([train[i].captions for i in range(len(train))], [["A horse."]])
+        self.assertEqual(train.pixels(0).shape, (30, 40, 3))
+
+    def test_coco_malformed(self):
+        (self.folder / "images").mkdir()
+        spec = {"source": "coco", "images": "images"}
+        self.refused("captions, instances or karpathy is wanted", **spec)
+        self.refused("gone.json: No such file.*captions_.*json is wanted", **spec, captions="gone.json")
+        self.refused("is no folder", source="coco", images="nowhere", captions="x")
+        for name, value, pattern in (
+            ("cut", '{"images": [', "is not JSON"),
+            ("list", [], "has no 'images', 'annotations'"),
+            ("no_id", {"images": [{"file_name": "a"}], "annotations": []}, "an image has no 'id'"),
+            ("stray", {"images": [], "annotations": [{"image_id": 5, "caption": "x"}]},
+             "image 5, which the file does not list"),
+            ("mute", {"images": [], "annotations": [{"image_id": 5}]}, "an annotation has no 'caption'"),
+        ):  # fmt: skip
+            self.write(f"{name}.json", value)
+            self.refused(f"{name}.json.*{pattern}", **spec, captions=f"{name}.json")
+        boxes = {"images": self.COCO["images"], "categories": [{"id": 1, "name": "x"}]}
+        for box, kind, pattern in (([1, 2, 3], 1, "bbox is"), ([1, 2, 3, 4], 2, "category 2")):
+            note = {"image_id": 7, "category_id": kind, "bbox": box}
+            self.write("instances.json", boxes | {"annotations": [note]})
+            self.refused(pattern, **spec, instances="instances.json")
+
+    def test_visual_genome(self):
+        self.picture("VG_100K_2/5.jpg")
+        (self.folder / "VG_100K").mkdir()
+        thing = {"names": ["Tree ", "oak"], "x": 1, "y": 2, "w": 3, "h": 4}
+        self.write("objects.json", [{"image_id": 5, "objects": [thing, thing | {"names": []}]},
+                                    {"image_id": 6, "objects": []}])  # fmt: skip
+        spec = {"source": "visual_genome", "images": ["VG_100K", "VG_100K_2"]}
+        regions = self.open(**spec, objects="objects.json")
+        self.assertEqual(len(regions), 1)
+        self.assertEqual(regions[0].objects, [("tree", (1.0, 2.0, 4.0, 6.0))])
+        self.assertEqual(regions.pixels(0).shape, (30, 40, 3))
+        self.write("dict.json", {})
+        self.refused("is no list of pictures", **spec, objects="dict.json")
+        self.write("bare.json", [{"image_id": 5, "objects": [{"names": ["x"]}]}])
+        self.refused("an object has no 'x', 'y', 'w', 'h'", **spec, objects="bare.json")
+
+    def test_folder(self):
+        self.picture("p/a.png")
+        self.refused("no picture with a .txt", source="folder", images="p")
+        self.write("p/a.txt", "a dog\n\na puppy\n")
+        self.assertEqual(self.open(source="folder", images="p")[0].captions, ["a dog", "a puppy"])
+
+    def test_shards(self):
+        with tarfile.open(self.folder / "0.tar", "w") as tar:
+            for stem, colour in (("x/1", (9, 8, 7)), ("x/2", (5, 5, 5))):
+                data = io.BytesIO()
+                Image.new("RGB", (8, 6), colour).save(data, "PNG")
+                members = {"png": data.getvalue(), "txt": b"a\ncat ", "json": b'{"caption": "said"}'}
+                for suffix, content in members.items():
+                    info = tarfile.TarInfo(f"{stem}.{suffix}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+        shards = self.open(source="shards", pattern="*.tar")
+        self.assertEqual([shards[i].captions for i in range(2)], [["a cat"]] * 2)
+        self.assertEqual(shards.pixels(0)[0, 0].tolist(), [9, 8, 7])
+        self.assertEqual(self.open(source="shards", pattern="*.tar", caption="json")[1].captions, ["said"])
+        self.refused("names no file", source="shards", pattern="*.tgz")
+        self.refused("no picture with a .cap", source="shards", pattern="*.tar", caption="cap")
+        (self.folder / "1.tar").write_bytes(b"no tar at all")
+        self.refused("1.tar.*an uncompressed tar file is wanted", source="shards", pattern="1.tar")
+        wrong = self.open(source="shards", pattern="0.tar", caption="json", key="text")
+        with self.assertRaisesRegex(ConfigError, "has no 'text'"):
+            wrong[0]
+
+    def test_sources_are_named(self):
+        self.refused("source is 'imagenet': one of coco", source="imagenet")
+        self.refused("No module named", source="no.such:Thing")
+        self.refused("unexpected keyword argument 'colour'", source="folder", images="p", colour=1)
+
+
+class Clip(nn.Module):
+    """A CLIP of a tiny ResNet and a tiny text tower, by its own names."""
+
+    def __init__(self, tower):
+        super().__init__()
+        self.visual = ImageEncoder(8, (1, 1, 1, 1))
+        self.visual.attnpool = nn.Linear(2, 2)
+        for name, module in tower.named_children():
+            setattr(self, name, module)
+        for name in ("positional_embedding", "text_projection"):
+            self.register_parameter(name, getattr(tower, name))
+
+    def forward(self, x):
+        return x
+
+
+def tiny_tower():
+    state = {"token_embedding.weight": torch.zeros(516, 64), "positional_embedding": torch.zeros(77, 64),
+             "text_projection": torch.zeros(64, 12), "transformer.resblocks.0.ln_1.weight": torch.zeros(64)}
+    torch.manual_seed(1)
+    tower = clip.TextTower(state)
+    for p in tower.parameters():
+        nn.init.normal_(p, std=0.1)
+    return tower.eval()
+
+
+class Checkpoints(InFolder):
+    def test_clip(self):
+        tower, path = tiny_tower(), self.folder / "RN50.pt"
+        whole = Clip(tower).half().eval()
+        torch.save(whole.state_dict(), path)
+        archive = self.folder / "jit.pt"
+        torch.jit.trace(whole, torch.zeros(1)).save(str(archive))
+        for file in (path, archive):
+            visual = clip.load_visual(file)
+            self.assertEqual(set(visual), {f"image_encoder.{n}" for n in ImageEncoder(8, (1,) * 4).state_dict()})
+            self.assertTrue(torch.equal(visual["image_encoder.conv1.weight"], whole.visual.conv1.weight.float()))
+        tokenizer = self.tokenizer()
+        said = clip.embed(clip.load_text_tower(archive), tokenizer, ["a photo of a cat", "a photo of a bird"])
+        with torch.no_grad():
+            expected = whole.float()
+            alone = clip.TextTower(expected.state_dict())
+            alone.load_state_dict({n: v for n, v in expected.state_dict().items() if n in alone.state_dict()})
+            ids = tokenizer(["a photo of a cat"])
+            self.assertTrue(torch.allclose(alone(ids), said[:1], atol=1e-6))
+            # Padding behind the end of the text is nothing to it.
+            self.assertTrue(torch.allclose(alone(ids[:, : int((ids > 0).sum()) + 1]), said[:1], atol=1e-6))
+        self.assertTrue(torch.allclose(said.norm(dim=1), torch.ones(2), atol=1e-5))
+
+    def test_attention_of_the_text_tower_is_causal(self):
+        tower = tiny_tower()
+        x = torch.tensor([[514, 3, 9, 515] + [0] * 73])
+        other = x.clone()
+        other[0, 4:] = 77
+        with torch.no_grad():
+            self.assertTrue(torch.equal(tower(x), tower(other)))
+
+    def tokenizer(self):
+        pairs = ["c a", "ca t</w>"]
+        path = self.folder / "bpe.txt.gz"
+        path.write_bytes(gzip.compress(("#version\n" + "\n".join(pairs) + "\n").encode()))
+        return clip.Tokenizer(path)
+
+    def test_byte_pairs(self):
+        tokenizer = self.tokenizer()
+        names = {i: token for token, i in tokenizer.ids.items()}
+        ids = tokenizer(["Cat  cats caf\u00e9!"])[0]
+        self.assertEqual([names[i] for i in ids[: int((ids > 0).sum())].tolist()],
+                         ["<|startoftext|>", "cat</w>", "ca", "t", "s</w>", "ca", "f", "\u00c3", "\u00a9</w>",
+                          "!</w>", "<|endoftext|>"])  # fmt: skip
+        self.assertEqual(ids.shape, (77,))
+
+    def test_clip_malformed(self):
+        path = self.folder / "RN50.pt"
+        with self.assertRaisesRegex(ConfigError, "is not there: OpenAI's RN50.pt is wanted"):
+            clip.load_visual(path)
+        path.write_bytes(b"PK\x03\x04 cut")
+        with self.assertRaisesRegex(ConfigError, "neither TorchScript nor a state dict"):
+            clip.load_visual(path)
+        torch.save({"visual.transformer.x": torch.zeros(2)}, path)
+        with self.assertRaisesRegex(ConfigError, "not a ViT"):
+            clip.load_visual(path)
+        with self.assertRaisesRegex(ConfigError, "has no token_embedding.weight.*text tower"):
+            clip.load_text_tower(path)
+        self.write("merges.txt", "x\none two three\n")
+        with self.assertRaisesRegex(ConfigError, "is no list of pairs"):
+            clip.Tokenizer(self.folder / "merges.txt")
+
+    def bert(self, **changed):
+        """A folder with a tiny BERT under Hugging Face's names, with old ones for the norms."""
+        vocabulary = [*SPECIAL, "a", "cat", "##s"]
+        config = Config().update({"fusion": {"width": 8, "layers": 2, "heads": 2, "feed_forward": 12,
+                                             "vocabulary": len(vocabulary), "positions": 70}})  # fmt: skip
+        config.image_encoder.width, config.detector.widths = 4, (4, 4, 4, 4, 4)
+        torch.manual_seed(2)
+        state = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"):
+                 value for name, value in LightCap(config).state_dict().items() if name.startswith("bert.")}
+        state |= {"bert.pooler.dense.weight": torch.zeros(8, 8), "cls.predictions.bias": torch.zeros(8)}
+        about = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": "gelu"}
+        self.write("bert/config.json", about | changed)
+        self.write("bert/vocab.txt", "\n".join(vocabulary) + "\n")
+        torch.save(state, self.folder / "bert/pytorch_model.bin")
+        return state
+
+    def test_bert(self):
+        state = self.bert()
+        read = bert.load_bert(self.folder / "bert")
+        self.assertEqual((read.heads, len(read.vocabulary)), (2, 8))
+        kept = [n for n in state if "pooler" not in n and "cls" not in n]
+        self.assertEqual(len(read.state), len(kept))
+        self.assertTrue(torch.equal(read.state["bert.embeddings.LayerNorm.weight"],
+                                    state["bert.embeddings.LayerNorm.gamma"]))  # fmt: skip
+        # A model is made of it whose sizes are its own.
+        config = TrainingConfig(folder=str(self.folder), model={"image_encoder": {"width": 4}})
+        config.inputs.bert = "bert"
+        begin = assembly.start(config)
+        model = assembly.assemble(begin, 0.02, 1)
+        self.assertEqual(model.config.fusion.layers, 2)
+        self.assertTrue(torch.equal(model.word_embeddings, state["bert.embeddings.word_embeddings.weight"]))
+
+    def test_bert_malformed(self):
+        folder = self.folder / "bert"
+        for changed, pattern in (
+            ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+            ({"num_hidden_layers": 3}, "lack bert.encoder.layer.2.output.dense.weight"),
+            ({"num_attention_heads": 3}, "3 heads"),
+        ):
+            self.bert(**changed)
+            with self.assertRaisesRegex(ConfigError, pattern):
+                bert.load_bert(folder)
+        self.bert()
+        self.write("bert/vocab.txt", "a\n")
+        with self.assertRaisesRegex(ConfigError, "has 1 tokens, the word embedding 8"):
+            bert.load_bert(folder)
+        (folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
+        with self.assertRaisesRegex(ConfigError, "pytorch_model.bin is damaged"):
+            bert.load_bert(folder)
+        (folder / "pytorch_model.bin").unlink()
+        with self.assertRaisesRegex(ConfigError, "neither model.safetensors nor pytorch_model.bin"):
+            bert.load_bert(folder)
+        with self.assertRaisesRegex(ConfigError, "is no folder"):
+            bert.load_bert(self.folder / "nowhere")
+
+    def test_yolo_malformed(self):
+        with self.assertRaisesRegex(ConfigError, "is not there: Ultralytics' yolov5n.pt is wanted"):
+            yolo.load_detector(self.folder / "yolov5n.pt")
+        torch.save({"weights": torch.zeros(3)}, self.folder / "yolov5n.pt")
+        with self.assertRaisesRegex(ConfigError, "is no YOLOv5 checkpoint"):
+            yolo.load_detector(self.folder / "yolov5n.pt")
+
+    def test_a_lcw_model_comes_back_whole(self):
+        state, config, vocabulary, labels = lcw.load_lcw(DEMO)
+        model = LightCap(config)
+        model.load_state_dict(state)  # every name, no other
+        captioner = Captioner(model, WordPiece(vocabulary), labels)
+        picture = np.asarray(Image.open(DEMO.parent / "pictures/meadow.png").convert("RGB"))
+        self.assertEqual(captioner.caption(picture).caption,
+                         "a small purple flower under a yellow balloon in a meadow")  # fmt: skip
+        with self.assertRaisesRegex(ConfigError, "a .lcw model is wanted"):
+            lcw.load_lcw(self.write("x.lcw", "nothing" * 30))
+
+
+class Settings(InFolder):
+    def test_errors_say_where(self):
+        for text, pattern in (
+            ('{"caption": {"schedule": {"step": 3}}}', "caption.schedule.step is unknown; known are batch"),
+            ('{"caption": {"schedule": {"steps": "3"}}}', "caption.schedule.steps is '3': a int is wanted"),
+            ('{"caption": 3}', "caption is 3: an object of settings is wanted"),
+            ("{", "is not JSON"),
+        ):
+            with self.assertRaisesRegex(ConfigError, pattern):
+                load(self.write("c.json", text))
+        with self.assertRaisesRegex(ConfigError, "c.json: No such file"):
+            load(self.folder / "gone/c.json")
+
+    def test_defaults_of_a_part_stay(self):
+        config = load(self.write("c.json", {"cider": {"schedule": {"batch": 8}}}), ["caption.smoothing=0.2"])
+        self.assertEqual((config.cider.schedule.rate, config.cider.schedule.batch), (3e-6, 8))
+        self.assertEqual(config.caption.smoothing, 0.2)
+        self.assertEqual(updated(config, {}, "x"), config)
+
+    def test_rates(self):
+        schedule = Schedule(steps=10, rate=1.0, warmup=2)
+        self.assertEqual([loop.rate_at(schedule, step, 10) for step in (0, 1, 5)], [0.5, 0.9, 0.5])
+        self.assertEqual(Schedule(epochs=2, batch=10).length(25), 5)
+        with self.assertRaisesRegex(ConfigError, "make no step"):
+            Schedule().length(100)
+
+
+class Losses(unittest.TestCase):
+    def setUp(self):
+        state, self.config, vocabulary, labels = lcw.load_lcw(DEMO)
+        self.model = LightCap(self.config)
+        self.model.load_state_dict(state)
+        self.text = WordPiece(vocabulary)
+        self.model.eval()
+
+    def inputs(self, concepts):
+        torch.manual_seed(3)
+        grid = torch.randn(len(concepts), 512, 5, 5).abs()
+        return fusion.prefix_of(self.model, grid, torch.tensor(concepts), 0, self.text.special.sep)
+
+    @torch.no_grad()
+    def test_batched_decoding_is_the_references(self):
+        concepts = [[9, 8, 3, 0], [9, 8, 7, 3], [9, 3, 0, 0], [3, 0, 0, 0]]
+        for decode in ("mask", "causal"):
+            self.config.fusion.decode = decode
+            prefix, seen = self.inputs(concepts)
+            said = sampling.generate(self.model, prefix, seen, self.text.special, sampling.best)
+            captioner = Captioner(self.model, self.text, [])
+            for row, tokens in enumerate(said.tolist()):
+                alone = prefix[row : row + 1, seen[row]]
+                expected = captioner.decode(alone)[0].tokens
+                self.assertEqual(tokens[: len(expected)], expected)
+                self.assertFalse(any(tokens[len(expected) :]))
+
+    @torch.no_grad()
+    def test_attention_to_the_caption(self):
+        """Causal attention does not see what comes later, the other does; neither sees padding."""
+        prefix, seen = self.inputs([[9, 3]])
+        caption = torch.tensor([[2, 20, 30, 40, 0]])
+        filled = caption != 0
+        for attention, sees in (("causal", False), ("bidirectional", True)):
+            states = [fusion.hidden_states(self.model, prefix, seen, ids, filled, attention, 4)[:, :4]
+                      for ids in (caption, torch.tensor([[2, 20, 30, 41, 0]]),
+                                  torch.tensor([[2, 20, 30, 40, 50]]))]  # fmt: skip
+            self.assertEqual(torch.allclose(states[0][:, 1], states[1][:, 1], atol=1e-6), not sees)
+            self.assertTrue(torch.allclose(states[0], states[2], atol=1e-6))
+
+    def test_layers_of_twelve(self):
+        self.assertEqual(distillation.layer_map(4, 12), [3, 6, 9, 12])
+        self.assertEqual(distillation.layer_map(3, 4), [1, 3, 4])
+
+    def test_a_student_that_is_its_teacher_loses_nothing(self):
+        settings = distillation.Distilled(teachers=[1, 1, 1])
+        teacher = LightCap(self.config)
+        teacher.load_state_dict(self.model.state_dict())
+        teaching = distillation.Teaching(self.model, [None, teacher, None], settings)
+        for project in teaching.projections.modules():
+            if isinstance(project, nn.Linear):
+                nn.init.eye_(project.weight)
+                nn.init.zeros_(project.bias)
+        prefix, seen = self.inputs([[9, 3, 0], [9, 8, 3]])
+        caption = torch.tensor([[2, 20, 30, 3], [2, 20, 3, 0]])
+        filled = caption != 0
+        for model in (self.model, teacher):
+            fusion.hidden_states(model, prefix, seen, caption, filled, "bidirectional", 4)
+        losses = teaching.deep_losses(torch.cat((seen, filled), 1))
+        logits = torch.randn(3, 5, 269)
+        losses |= teaching.token_losses(logits[[1, 1, 1]], [logits[1]])
+        self.assertEqual({name: float(loss.detach()) for name, loss in losses.items()},
+                         {"attention": 0.0, "hidden": 0.0, "tokens": 0.0})  # fmt: skip
+        self.assertGreater(float(distillation.token_loss(logits[0], logits[1], 1.0)), 0)
+        with self.assertRaisesRegex(ConfigError, "one for each of the 3 branches"):
+            distillation.Teaching(self.model, [teacher], distillation.Distilled(teachers=[0]))
+
+    def test_masks(self):
+        caption = torch.tensor([[2, *range(10, 29), 3, 0]] * 4000)
+        changed, hidden = hide(caption, Masking(), self.text, np.random.default_rng(1))
+        self.assertFalse(hidden[:, 0].any() or hidden[:, -1].any())
+        self.assertTrue(hidden.any(1).all())
+        self.assertTrue(torch.equal(changed[~hidden], caption[~hidden]))
+        # 80,000 tokens, and one at least of each caption.
+        self.assertAlmostEqual(float(hidden[:, 1:-1].float().mean()), 0.15 + 0.85**20 / 20, delta=0.005)
+        fate = changed[hidden]
+        self.assertAlmostEqual(float((fate == 4).float().mean()), 0.8, delta=0.02)
+        self.assertAlmostEqual(float((fate == caption[hidden]).float().mean()), 0.1, delta=0.02)
+
+    def test_order(self):
+        order = loop.Order(np.ones(10), 4, 7)
+        first = np.concatenate([order.rows(step) for step in range(5)])
+        self.assertEqual(sorted(first[:10].tolist()), list(range(10)))
+        self.assertEqual(sorted(first[10:].tolist()), list(range(10)))
+        self.assertTrue(np.array_equal(loop.Order(np.ones(10), 4, 7).rows(3), order.rows(3)))
+        often = loop.Order(np.array([1.0, 0, 3.0]), 1000, 7).rows(2)
+        self.assertAlmostEqual((often == 2).mean(), 0.75, delta=0.05)
+        self.assertFalse((often == 1).any())
+
+
+class Scores(unittest.TestCase):
+    REFERENCES = [["a man rides a brown horse on the beach", "a rider on horseback"],
+                  ["two zebras stand in tall dry grass", "zebras in the grass", "two zebras"],
+                  ["a bowl of soup with a silver spoon", "soup in a bowl"]]  # fmt: skip
+    SAID = ["a man rides a horse on the beach", "two zebras in the dry grass .", "a cat"]
+
+    def scores(self):
+        scorer = CiderD(Frequencies.of(self.REFERENCES))
+        return [scorer.score(text, texts) for text, texts in zip(self.SAID, self.REFERENCES)]
+
+    def test_cider_d(self):
+        """pycocoevalcap 1.2's Cider, on the same words."""
+        for mine, published in zip(self.scores(), (3.605612545147, 2.97964889249, 0.175977516108)):
+            self.assertAlmostEqual(mine, published, places=9)
+
+    def test_cider_d_beside_the_package(self):
+        try:
+            from pycocoevalcap.cider.cider_scorer import CiderScorer
+        except ImportError:
+            self.skipTest("needs pycocoevalcap")
+        scorer = CiderScorer()
+        for text, texts in zip(self.SAID, self.REFERENCES):
+            scorer += (" ".join(spoken(text)), [" ".join(spoken(t)) for t in texts])
+        self.assertTrue(np.allclose(scorer.compute_score()[1], self.scores(), atol=1e-12))
+
+    def test_frequencies_are_kept(self):
+        made = Frequencies.of(self.REFERENCES)
+        self.assertEqual(made.counts[("a",)], 2)
+        with tempfile.TemporaryDirectory() as folder:
+            made.save(Path(folder, "f.json"))
+            kept = Frequencies.load(Path(folder, "f.json"))
+        self.assertEqual((kept.counts, kept.pictures), (made.counts, made.pictures))
+
+    def test_nocaps(self):
+        coco = {"images": [{"id": 3, "file_name": "x/b.jpg"}, {"id": 1, "file_name": "a.jpg"}]}
+        said = {"a.jpg": {"caption": "one"}, "b.jpg": {"caption": "two"}}
+        self.assertEqual(evaluate.nocaps(coco, said),
+                         [{"image_id": 3, "caption": "two"}, {"image_id": 1, "caption": "one"}])  # fmt: skip
+        with self.assertRaisesRegex(SystemExit, "1 images have no caption, a.jpg among them"):
+            evaluate.nocaps(coco, {"b.jpg": {"caption": "two"}})
+
+
+if __name__ == "__main__":
+    unittest.main()
