@@ -6,6 +6,7 @@ computed in float64, which holds them exactly; each step after them is one round
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,13 +239,33 @@ def integer_detector(model: LcwModel, config: Config) -> Detector:
 # ---- Layers of few rows: int8 weights, 16-bit rows -------------------------------------------
 
 
+# x [..., n] -> numbers [..., n] as float64, and the rows' scales [..., 1] that belong to them.
+Rows = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
 def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x [..., n] -> 16-bit integers [..., n] as float64, and the rows' scales [..., 1]."""
+    """To 16-bit integers, as the engine does."""
+    v, scale = unrounded_rows(x)
+    return v.round(), scale
+
+
+def unrounded_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows before quantize_rows rounds them: with these, errors are the weights' alone."""
     largest = x.abs().amax(-1, keepdim=True)
     wide, zero = torch.tensor(LARGEST_WIDE), torch.zeros(())
     is_zero = largest < SMALLEST_WIDE
     inverse = torch.where(is_zero, zero, wide / largest)
-    return (x * inverse).round().double(), torch.where(is_zero, zero, largest / wide)
+    return (x * inverse).double(), torch.where(is_zero, zero, largest / wide)
+
+
+def noisy_rows(generator: torch.Generator) -> Rows:
+    """As wrong as integers are, by up to half a step, but each time in another way."""
+
+    def rows(x: Tensor) -> tuple[Tensor, Tensor]:
+        v, scale = unrounded_rows(x)
+        return v + torch.rand(v.shape, generator=generator, dtype=v.dtype) - 0.5, scale
+
+    return rows
 
 
 class WideMatrix(nn.Module):
@@ -258,10 +279,11 @@ class WideMatrix(nn.Module):
             raise ValueError(f"{beside}.sum is not the sum of the weights")
         self.weight = torch.from_numpy(q.astype(np.float64))
         self.scale = torch.from_numpy(scale.copy())
+        self.rows: Rows = quantize_rows
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> products [..., out] in fp32 (WideGemmArgs in kernels/kernels.h)."""
-        v, row_scale = quantize_rows(x)
+        v, row_scale = self.rows(x)
         high = torch.div(v + WIDE / 2, WIDE, rounding_mode="floor")
         low = v - WIDE * high
         # Exact sums, rounded to fp32 one by one.
@@ -350,6 +372,12 @@ class QuantizedLightCap(LightCap):
         }
         self.load_state_dict(floats | {WORDS: words.floats()}, strict=False, assign=True)
         self.eval()
+
+    def use_rows(self, rows: Rows) -> None:
+        """How layers of few rows read them from now on; quantize_rows is the engine's way."""
+        for module in self.modules():
+            if isinstance(module, WideMatrix):
+                module.rows = rows
 
 
 class QuantizedCaptioner(Captioner):
