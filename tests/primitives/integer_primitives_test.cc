@@ -89,6 +89,58 @@ TEST_P(IntegerPrimitivesTest, AddDotsIsExactForAllThatThePairRuleAllows) {
   }
 }
 
+TEST_P(IntegerPrimitivesTest, ToFloatsRoundsToTheNearest) {
+  Random random(4);
+  for (int turn = 0; turn < 2000; ++turn) {
+    alignas(64) int32_t x[kMaxLanes];
+    alignas(64) float out[kMaxLanes];
+    for (size_t i = 0; i < lanes_; ++i) x[i] = any_integer(random);
+    table_.to_floats(x, out);
+    for (size_t i = 0; i < lanes_; ++i) ASSERT_EQ(out[i], static_cast<float>(x[i])) << x[i];
+  }
+}
+
+TEST_P(IntegerPrimitivesTest, AddDotsOfTakesTheQuadThatItNames) {
+  if (table_.add_dots_of == nullptr) GTEST_SKIP() << table_.isa << " loads one quad at a time";
+  Random random(5);
+  for (int turn = 0; turn < 2000; ++turn) {
+    uint8_t quads[16];
+    alignas(64) int8_t weights[4 * kMaxLanes];
+    fill_bytes(random, quads, sizeof quads);
+    for (int8_t& weight : weights) weight = static_cast<int8_t>(random.bits() % 129 - 64);
+    for (size_t quad = 0; quad < table_.quads_of_rows; ++quad) {
+      alignas(64) int32_t sum[kMaxLanes], expected[kMaxLanes];
+      for (size_t i = 0; i < lanes_; ++i) sum[i] = expected[i] = any_integer(random) / 2;
+      table_.add_dots_of(sum, quads, quad, weights);
+      table_.add_dots(expected, quads + 4 * quad, weights);
+      for (size_t i = 0; i < lanes_; ++i) ASSERT_EQ(sum[i], expected[i]) << "quad " << quad;
+    }
+  }
+}
+
+// Two products of -32768 by itself are 2^31: sums are modulo 2^32.
+TEST_P(IntegerPrimitivesTest, AddPairsIsExactForAllNumbersOf16Bits) {
+  Random random(6);
+  for (int turn = 0; turn < 2000; ++turn) {
+    alignas(64) int16_t row[2 * kMaxLanes], weights[2 * kMaxLanes];
+    alignas(64) int32_t sum[kMaxLanes];
+    uint32_t expected[kMaxLanes];
+    for (size_t i = 0; i < 2 * lanes_; ++i) {
+      row[i] = turn == 0 ? INT16_MIN : shortened(any_integer(random));
+      weights[i] = turn == 0 ? INT16_MIN : shortened(any_integer(random));
+    }
+    for (size_t i = 0; i < lanes_; ++i) {
+      sum[i] = any_integer(random);
+      expected[i] = static_cast<uint32_t>(sum[i]);
+      for (const size_t k : {2 * i, 2 * i + 1})
+        expected[i] += static_cast<uint32_t>(row[k]) * static_cast<uint32_t>(weights[k]);
+    }
+    table_.add_pairs(sum, row, weights);
+    for (size_t i = 0; i < lanes_; ++i)
+      ASSERT_EQ(static_cast<uint32_t>(sum[i]), expected[i]) << table_.isa << ", lane " << i;
+  }
+}
+
 TEST_P(IntegerPrimitivesTest, LoadBytesReadsAsManyAsThereAreLanes) {
   GuardedBytes bytes(lanes_);  // ends at an unmapped page
   for (size_t i = 0; i < lanes_; ++i) bytes[i] = static_cast<uint8_t>(250 + i);

@@ -36,7 +36,12 @@ struct PrimitiveTable {
   int32_t byte_offset;
   void (*rounded_product_plus)(const float* x, const float* y, const float* z, float* out);
   void (*to_integers)(const float* x, int32_t* out);
+  void (*to_floats)(const int32_t* x, float* out);
   void (*add_dots)(int32_t* sum, const uint8_t* quad, const int8_t* weights);  // [lanes][4]
+  // add_dots_of, which takes a quad out of quads_of_rows; null where that is 1.
+  size_t quads_of_rows;
+  void (*add_dots_of)(int32_t* sum, const uint8_t* quads, size_t quad, const int8_t* weights);
+  void (*add_pairs)(int32_t* sum, const int16_t* row, const int16_t* weights);  // [lanes][2]
   void (*load_bytes)(const uint8_t* p, int32_t* out);
   // The four vectors x [4 * lanes] as 16-bit numbers, at least `floor`, plus `added`, as bytes.
   void (*to_bytes)(const int32_t* x, int16_t floor, int16_t added, uint8_t* out);

@@ -45,12 +45,31 @@ void rounded_product_plus_to(const float* x, const float* y, const float* z, flo
 void to_integers_to(const float* x, int32_t* out) {
   Primitives::to_integers(load(x)).store_unaligned(out);
 }
+void to_floats_to(const int32_t* x, float* out) { store(out, Primitives::to_floats(load(x))); }
 void add_dots_to(int32_t* sum, const uint8_t* quad, const int8_t* weights) {
   Integers in_place = load(sum);
   Quad bytes;
   __builtin_memcpy(&bytes, quad, sizeof bytes);
   Primitives::add_dots(in_place, Primitives::broadcast(bytes),
                        load(reinterpret_cast<const int32_t*>(weights)));
+  in_place.store_unaligned(sum);
+}
+template <size_t kQuadOfRow>
+void add_one_of(int32_t* sum, typename Primitives::RowQuads quads, const int8_t* weights) {
+  Integers in_place = load(sum);
+  Primitives::template add_dots_of<kQuadOfRow>(in_place, quads,
+                                               load(reinterpret_cast<const int32_t*>(weights)));
+  in_place.store_unaligned(sum);
+}
+void add_dots_of_to(int32_t* sum, const uint8_t* quads, size_t quad, const int8_t* weights) {
+  constexpr decltype(&add_one_of<0>) kOfEach[] = {add_one_of<0>, add_one_of<1>, add_one_of<2>,
+                                                  add_one_of<3>};
+  kOfEach[quad](sum, Primitives::load_quads(reinterpret_cast<const Quad*>(quads)), weights);
+}
+void add_pairs_to(int32_t* sum, const int16_t* row, const int16_t* weights) {
+  Integers in_place = load(sum);
+  Primitives::add_pairs(in_place, load(reinterpret_cast<const int32_t*>(row)),
+                        load(reinterpret_cast<const int32_t*>(weights)));
   in_place.store_unaligned(sum);
 }
 void load_bytes_to(const uint8_t* p, int32_t* out) {
@@ -148,7 +167,11 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .byte_offset = Primitives::kByteOffset,
     .rounded_product_plus = rounded_product_plus_to,
     .to_integers = to_integers_to,
+    .to_floats = to_floats_to,
     .add_dots = add_dots_to,
+    .quads_of_rows = Primitives::kQuadsOfRows,
+    .add_dots_of = Primitives::kQuadsOfRows > 1 ? add_dots_of_to : nullptr,
+    .add_pairs = add_pairs_to,
     .load_bytes = load_bytes_to,
     .to_bytes = to_bytes_to,
     .silu = silu_to,
