@@ -91,14 +91,15 @@ class CaptionCall {
 
   const lightcap_caption_options& options() const { return options_; }
 
-  // Makes an Image by read(limits, apply_exif).
+  // Makes an Image by read(limits, apply_exif, interruption).
   template <class Read>
   Image read(Read&& read) {
     ImageLimits limits;
     limits.max_pixels = options_.max_pixels;
-    handle_.session.check_interruption();
+    const Interruption& interruption = handle_.session.interruption();
+    interruption.check();
     stage_calls_.begin("read_image");
-    Image image = read(limits, options_.ignore_exif == 0);
+    Image image = read(limits, options_.ignore_exif == 0, &interruption);
     stage_calls_.end();
     read_ms_ = milliseconds_since(start_);
     return image;
@@ -256,18 +257,20 @@ lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t
 lightcap_status lightcap_caption_image(lightcap_session* session, const void* data, size_t size,
                                        const lightcap_caption_options* options,
                                        lightcap_result* result) {
-  return caption_encoded(session, options, result, [&](const ImageLimits& limits, bool apply_exif) {
-    required(static_cast<const char*>(data), "data");
-    return decode_image(static_cast<const uint8_t*>(data), size, limits, apply_exif);
-  });
+  const auto read = [&](const ImageLimits& limits, bool apply_exif, const Interruption* end) {
+    const auto& bytes = required(static_cast<const uint8_t*>(data), "data");
+    return decode_image(&bytes, size, limits, apply_exif, "the image", end);
+  };
+  return caption_encoded(session, options, result, read);
 }
 
 lightcap_status lightcap_caption_file(lightcap_session* session, const char* path,
                                       const lightcap_caption_options* options,
                                       lightcap_result* result) {
-  return caption_encoded(session, options, result, [&](const ImageLimits& limits, bool apply_exif) {
-    return read_image(&required(path, "path"), limits, apply_exif);
-  });
+  const auto read = [&](const ImageLimits& limits, bool apply_exif, const Interruption* end) {
+    return read_image(&required(path, "path"), limits, apply_exif, end);
+  };
+  return caption_encoded(session, options, result, read);
 }
 
 const lightcap_concept* lightcap_concept_at(const lightcap_result* result, size_t index) {

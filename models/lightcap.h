@@ -57,8 +57,8 @@ class Session {
   // Error(kCancelled) then. Not to be called while the session captions.
   void expect_interruption(const Interruption::Request& request) { interruption_.expect(request); }
 
-  // Throws Error(kCancelled) where the next caption would.
-  void check_interruption() const { interruption_.check(); }
+  // For work that belongs to the next caption, such as decoding its picture.
+  const Interruption& interruption() const { return interruption_; }
 
   // The stages up to `last`, with greedy search if that is the last of all.
   void run_until(Stage last, const Frame& image);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/api_session.h"
+#include "tests/forged_jpeg.h"
 
 namespace lightcap::internal::testing {
 namespace {
@@ -169,6 +170,26 @@ TEST_F(Cancel, ADeadlineEndsACaptionThatTakesLonger) {
   }
   options_.deadline_ms = 3600 * 1000;
   EXPECT_EQ(caption(session.get()), expected);
+}
+
+// The first stage, which a file's decoding is: no other begins.
+TEST_F(Cancel, ADeadlineEndsTheDecodingOfAFile) {
+  const ModelHandle model = open_small_model();
+  const SessionHandle session = open_session(model.get(), 1);
+  std::vector<std::string> stages;
+  const auto note = [](void* context, const char* name, int begins) {
+    if (begins != 0) static_cast<std::vector<std::string>*>(context)->emplace_back(name);
+  };
+  lightcap_session_set_stage(session.get(), note, &stages);
+  const Buffer file = forged({0xc0, 4000, 3000, 1}, {kBaselineScan});
+  options_.deadline_ms = 1;
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
+  EXPECT_EQ(lightcap_caption_image(session.get(), file.data(), file.size(), &options_, &result),
+            LIGHTCAP_ERROR_CANCELLED);
+  EXPECT_EQ(stages, std::vector<std::string>{"read_image"});
+  options_.deadline_ms = 0;
+  EXPECT_EQ(lightcap_caption_image(session.get(), file.data(), file.size(), &options_, &result),
+            LIGHTCAP_OK);
 }
 
 // A host's threads and callbacks see nothing of it.

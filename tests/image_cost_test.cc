@@ -18,15 +18,6 @@
 #include "tests/forged_jpeg.h"
 #include "tests/pictures.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define LIGHTCAP_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define LIGHTCAP_SANITIZED
-#endif
-
 namespace lightcap::internal {
 namespace {
 
@@ -172,7 +163,7 @@ TEST(ImageCost, MemoryThatRunsOutIsNeverDamage) {
        {jpeg(), forged({0xc2, 64, 64, 3}, {kFirstDc}), png(3), png(4),
         png_of(3, 3, 16, 2, Buffer(57)), png_of(3, 3, 8, 3, Buffer(12), chunk("PLTE", Buffer(768))),
         png_of(8, 8, 8, 6, Buffer(300), {}, 1)}) {
-    StbMemory memory = {uint64_t{1} << 24, 0};
+    StbLimits memory = {uint64_t{1} << 24, 0};
     while (true) {
       try {
         const StbPicture picture = stb_decode(file.data(), file.size(), 3, memory);

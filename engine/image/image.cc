@@ -11,6 +11,7 @@
 #include "engine/image/exif.h"
 #include "engine/image/formats.h"
 #include "engine/io/file.h"
+#include "engine/runtime/block.h"
 #include "engine/runtime/error.h"
 
 namespace lightcap::internal {
@@ -50,12 +51,14 @@ Image blank_image(size_t width, size_t height) {
   image.height = height;
   image.pixels.reset(static_cast<uint8_t*>(std::malloc(3 * width * height)));
   if (image.pixels == nullptr) throw std::bad_alloc();
+  prefer_huge_pages(image.pixels.get(), 3 * width * height);
   return image;
 }
 
 StbPicture decode_with_stb(const EncodedImage& file, const uint8_t* bytes, size_t size,
                            int channels, const char* format, uint64_t memory_limit) {
-  StbPicture picture = stb_decode(bytes, size, channels, {memory_limit});
+  StbPicture picture =
+      stb_decode(bytes, size, channels, {.bytes = memory_limit, .interruption = file.interruption});
   if (picture.over_limit) {
     file.refuse(std::string("the ") + format +
                 " unpacks to far more than its size in pixels needs; the limit for a picture of "
@@ -97,7 +100,7 @@ Image decode_as(ImageFormat format, const EncodedImage& file) {
 
 }  // namespace
 
-Image upright(Image image, int orientation) {
+Image upright(Image image, int orientation, const Interruption* interruption) {
   if (orientation <= 1 || orientation > 8) return image;
   const bool transpose = orientation >= 5;
   const bool mirror_x =
@@ -119,6 +122,7 @@ Image upright(Image image, int orientation) {
   // Tile by tile, so that a column read is not lost from the cache before its neighbour is.
   constexpr size_t kTile = 32;
   for (size_t top = 0; top < turned.height; top += kTile) {
+    check_interruption(interruption);
     for (size_t left = 0; left < turned.width; left += kTile) {
       const size_t right = std::min(left + kTile, turned.width);
       for (size_t y = top; y < std::min(top + kTile, turned.height); ++y) turn_row(y, left, right);
@@ -128,21 +132,23 @@ Image upright(Image image, int orientation) {
 }
 
 Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, bool apply_exif,
-                   const std::string& source) {
+                   const std::string& source, const Interruption* interruption) {
   // stb_image counts bytes in int, and its buffers grow by doubling.
   const size_t max_bytes = std::min(limits.max_bytes, size_t{INT_MAX / 2});
-  const EncodedImage file = {data, size, limits, source};
+  const EncodedImage file = {data, size, limits, source, interruption};
   if (size > max_bytes) {
     file.refuse("the picture has " + std::to_string(size) + " bytes, the limit is " +
                 std::to_string(max_bytes));
   }
   Image image = decode_as(recognise_image(data, size, source), file);
-  return apply_exif ? upright(std::move(image), exif_orientation(data, size)) : std::move(image);
+  if (!apply_exif) return image;
+  return upright(std::move(image), exif_orientation(data, size), interruption);
 }
 
-Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif) {
+Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif,
+                 const Interruption* interruption) {
   const std::vector<uint8_t> bytes = read_file(path, ErrorCode::kInput, limits.max_bytes);
-  return decode_image(bytes.data(), bytes.size(), limits, apply_exif, path);
+  return decode_image(bytes.data(), bytes.size(), limits, apply_exif, path, interruption);
 }
 
 }  // namespace lightcap::internal

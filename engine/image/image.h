@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "engine/runtime/interruption.h"
+
 namespace lightcap::internal {
 
 // 8-bit RGB, somebody else's.
@@ -40,12 +42,18 @@ struct ImageLimits {
 // formats are named, limits are said, damaged and truncated files are refused, checksums of PNG
 // included; and std::bad_alloc. Time and memory are in proportion to the file's bytes and the
 // pixels.
+//
+// `interruption`, if any, ends it: within a millisecond while data or pixels pass one by one, which
+// is all of JPEG, BMP and PNM. A PNG's data are unpacked in one piece, and so are scans of a
+// progressive JPEG that have no data.
 Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, bool apply_exif,
-                   const std::string& source = "the image");
-Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif);
+                   const std::string& source = "the image",
+                   const Interruption* interruption = nullptr);
+Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif,
+                 const Interruption* interruption = nullptr);
 
 // Turns a picture by an EXIF orientation, 1 to 8.
-Image upright(Image image, int orientation);
+Image upright(Image image, int orientation, const Interruption* interruption = nullptr);
 
 }  // namespace lightcap::internal
 

@@ -31,7 +31,8 @@ uint32_t pnm_number(const EncodedImage& file, size_t& at) {
 // Binary PNM, "P5" (grey) or "P6": three numbers, one white space, then values of one byte, or of
 // two, the higher first, where the third number, the largest value, is above 255.
 Image decode_pnm(const EncodedImage& file) {
-  const auto [data, size, limits, source] = file;
+  const uint8_t* const data = file.data;
+  const size_t size = file.size;
   const size_t channels = data[1] == '5' ? 1 : 3;
   size_t at = 2;
   const size_t width = pnm_number(file, at);
@@ -56,6 +57,7 @@ Image decode_pnm(const EncodedImage& file) {
   const uint8_t* from = data + at;
   uint8_t* to = image.pixels.get();
   for (size_t pixel = 0; pixel < width * height; ++pixel, to += 3) {
+    if (pixel % width == 0) check_interruption(file.interruption);
     for (size_t c = 0; c < channels; ++c, from += value_bytes) {
       const uint32_t value = value_bytes == 1 ? from[0] : uint32_t{from[0]} << 8 | from[1];
       to[c] = levels[std::min(value, largest)];

@@ -4,18 +4,25 @@
 #include <cstdlib>
 #include <new>
 #include <string_view>
+#include <utility>
+
+#include "engine/runtime/block.h"
 
 namespace lightcap::internal {
 namespace {
 
-// The memory of one call. stb_image lets compressed data unpack to any size, whatever the header
-// says, and reports memory that ran out as damage, or with the reason of an earlier failure; so the
-// account is kept here. It holds few blocks at a time: a table is enough, and blocks that it
-// forgets are given back.
+// The memory of one call, and what may end it. stb_image lets compressed data unpack to any size,
+// whatever the header says, and reports memory that ran out as damage, or with the reason of an
+// earlier failure; so the account is kept here. It holds few blocks at a time: a table is enough,
+// and blocks that it forgets are given back.
 class Heap {
  public:
   Heap() = default;
-  explicit Heap(const StbMemory& memory) : memory_(memory) {}
+  explicit Heap(const StbLimits& limits) : limits_(limits) {}
+
+  // Throws Error(kCancelled): stb_image's functions are compiled with this file, as C++, and hold
+  // nothing that is not in this account.
+  void check() const { check_interruption(limits_.interruption); }
 
   // Zeros, since stb_image before 2.28 may read what it never wrote: what that holds must not be
   // chance.
@@ -23,6 +30,7 @@ class Heap {
     Block* free_block = find(nullptr);
     if (free_block == nullptr || !allows(0, bytes)) return nullptr;
     void* memory = std::calloc(std::max(bytes, size_t{1}), 1);
+    if (memory != nullptr) prefer_huge_pages(memory, bytes);
     return keep(*free_block, memory, bytes);
   }
 
@@ -70,15 +78,16 @@ class Heap {
   }
 
   bool allows(size_t given_back, size_t bytes) {
-    if (bytes > memory_.limit || held_ - given_back > memory_.limit - bytes) {
+    check();
+    if (bytes > limits_.bytes || held_ - given_back > limits_.bytes - bytes) {
       over_limit_ = true;
       return false;
     }
-    if (memory_.allocations == 0) {
+    if (limits_.allocations == 0) {
       ran_out_ = true;
       return false;
     }
-    --memory_.allocations;
+    --limits_.allocations;
     return true;
   }
 
@@ -97,7 +106,7 @@ class Heap {
     block = {};
   }
 
-  StbMemory memory_ = {0};
+  StbLimits limits_ = {0};
   uint64_t held_ = 0;
   bool over_limit_ = false, ran_out_ = false;
   Block blocks_[32];
@@ -108,7 +117,7 @@ thread_local Heap heap;
 // Gives the thread a heap for one call.
 class HeapScope {
  public:
-  explicit HeapScope(const StbMemory& memory) { heap = Heap(memory); }
+  explicit HeapScope(const StbLimits& limits) { heap = Heap(limits); }
   ~HeapScope() { heap.release_all(); }
   HeapScope(const HeapScope&) = delete;
   HeapScope& operator=(const HeapScope&) = delete;
@@ -141,15 +150,87 @@ namespace lightcap::internal {
 
 static_assert(STBI_MAX_DIMENSIONS == ImageLimits::kMaxSide);
 
-StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbMemory& memory) {
+namespace {
+
+// What a JPEG is decoded by, with a look at the heap's interruption between: data come a hundred
+// bytes at a time, blocks of 8 x 8 samples become pixels by stb_image's functions for that, and
+// these colours row by row.
+class WatchedJpeg {
+ public:
+  WatchedJpeg(const uint8_t* data, size_t size) : data_(data), end_(data + size) {}
+
+  uint8_t* load(int& width, int& height, int& channels_in_file, int channels) {
+    constexpr stbi_io_callbacks kReader = {read, skip, ended};
+    stbi__context context;
+    stbi__start_callbacks(&context, const_cast<stbi_io_callbacks*>(&kReader), this);
+    auto* decoder = static_cast<stbi__jpeg*>(heap.allocate(sizeof(stbi__jpeg)));
+    if (decoder == nullptr) return nullptr;
+    decoder->s = &context;
+    stbi__setup_jpeg(decoder);
+    usual_block = std::exchange(decoder->idct_block_kernel, block);
+    usual_colours = std::exchange(decoder->YCbCr_to_RGB_kernel, colours);
+    uint8_t* pixels = load_jpeg_image(decoder, &width, &height, &channels_in_file, channels);
+    heap.release(decoder);
+    return pixels;
+  }
+
+ private:
+  static WatchedJpeg& self(void* user) { return *static_cast<WatchedJpeg*>(user); }
+
+  static int read(void* user, char* out, int size) {
+    heap.check();
+    WatchedJpeg& file = self(user);
+    const ptrdiff_t count = std::min<ptrdiff_t>(size, file.end_ - file.data_);
+    std::copy_n(file.data_, count, out);
+    file.data_ += count;
+    return static_cast<int>(count);
+  }
+  static void skip(void* user, int count) {
+    WatchedJpeg& file = self(user);
+    file.data_ += std::min<ptrdiff_t>(count, file.end_ - file.data_);
+  }
+  static int ended(void* user) { return self(user).data_ == self(user).end_ ? 1 : 0; }
+
+  static void block(stbi_uc* out, int stride, short data[64]) {
+    if (++blocks % 64 == 0) heap.check();
+    usual_block(out, stride, data);
+  }
+  static void colours(stbi_uc* out, const stbi_uc* y, const stbi_uc* cb, const stbi_uc* cr,
+                      int count, int step) {
+    heap.check();
+    usual_colours(out, y, cb, cr, count, step);
+  }
+
+  // Those functions have no room for anything of ours.
+  static thread_local decltype(stbi__jpeg::idct_block_kernel) usual_block;
+  static thread_local decltype(stbi__jpeg::YCbCr_to_RGB_kernel) usual_colours;
+  static thread_local uint32_t blocks;
+
+  const uint8_t* data_;
+  const uint8_t* const end_;
+};
+
+thread_local decltype(stbi__jpeg::idct_block_kernel) WatchedJpeg::usual_block = nullptr;
+thread_local decltype(stbi__jpeg::YCbCr_to_RGB_kernel) WatchedJpeg::usual_colours = nullptr;
+thread_local uint32_t WatchedJpeg::blocks = 0;
+
+}  // namespace
+
+StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbLimits& limits) {
   StbPicture picture;
-  const HeapScope scope(memory);
+  const HeapScope scope(limits);
   int width = 0, height = 0, channels_in_file = 0;
   // Some failures set no reason, and that of an earlier call would stand: this sets a known one.
   constexpr std::string_view kNoReason = "unknown image type";
   stbi_info_from_memory(data, 0, &width, &height, &channels_in_file);
-  uint8_t* pixels = stbi_load_from_memory(data, static_cast<int>(size), &width, &height,
-                                          &channels_in_file, channels);
+  const bool is_jpeg = size > 0 && data[0] == 0xff;
+  uint8_t* pixels = nullptr;
+  if (is_jpeg && limits.interruption != nullptr && limits.interruption->is_expected()) {
+    pixels = WatchedJpeg(data, size).load(width, height, channels_in_file, channels);
+  } else {
+    pixels = stbi_load_from_memory(data, static_cast<int>(size), &width, &height, &channels_in_file,
+                                   channels);
+  }
   if (pixels == nullptr) {
     if (heap.ran_out()) throw std::bad_alloc();
     picture.over_limit = heap.over_limit();
@@ -164,9 +245,9 @@ StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbM
   return picture;
 }
 
-StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbMemory& memory) {
+StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbLimits& limits) {
   StbUnpacked unpacked;
-  const HeapScope scope(memory);
+  const HeapScope scope(limits);
   int bytes = 0;
   char* text =
       stbi_zlib_decode_malloc(reinterpret_cast<const char*>(data), static_cast<int>(size), &bytes);

@@ -15,10 +15,11 @@ namespace lightcap::internal {
 using StbBytes = decltype(Image::pixels);
 
 // Limits of one call.
-struct StbMemory {
-  uint64_t limit;  // the most bytes held at once
+struct StbLimits {
+  uint64_t bytes;  // the most that are held at once
   // Allocations that succeed before one fails, as if memory had run out: for tests.
   uint64_t allocations = std::numeric_limits<uint64_t>::max();
+  const Interruption* interruption = nullptr;  // ends it, as decode_image says; may be null
 };
 
 struct StbPicture {
@@ -34,10 +35,10 @@ struct StbUnpacked {
 };
 
 // Both are safe to call from any number of threads, leak nothing whatever happens, and throw
-// std::bad_alloc if memory runs out below the limit. Sizes up to INT_MAX.
-StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbMemory& memory);
+// std::bad_alloc if memory runs out below the limit, and Error(kCancelled). Sizes up to INT_MAX.
+StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbLimits& limits);
 // A zlib stream.
-StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbMemory& memory);
+StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbLimits& limits);
 
 }  // namespace lightcap::internal
 

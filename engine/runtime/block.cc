@@ -1,6 +1,7 @@
 #include "engine/runtime/block.h"
 
 #include <algorithm>
+#include <memory>
 #include <new>
 
 #include "engine/platform/platform.h"
@@ -24,6 +25,13 @@ Block allocate_block(size_t bytes) {
   // Only whole ones: the rest of the last would be memory that nobody asked for.
   if (huge) platform::ask_for_huge_pages(block.get(), bytes / kHugePage * kHugePage);
   return block;
+}
+
+void prefer_huge_pages(void* memory, size_t bytes) {
+  if (bytes < 2 * kHugePage) return;  // there may be no whole one in it
+  void* begin = memory;
+  if (std::align(kHugePage, kHugePage, begin, bytes) != nullptr)
+    platform::ask_for_huge_pages(begin, bytes / kHugePage * kHugePage);
 }
 
 }  // namespace lightcap::internal

@@ -21,6 +21,10 @@ using Block = std::unique_ptr<void, BlockDeleter>;
 // covers them. Costs nothing before it is written. Throws std::bad_alloc.
 Block allocate_block(size_t bytes);
 
+// Asks for huge pages within memory of the C library's, which has not been written yet: a picture
+// of a telephone is then there, and gone, in a tenth of the time that its pages take one by one.
+void prefer_huge_pages(void* memory, size_t bytes);
+
 }  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_BLOCK_H_

@@ -61,6 +61,11 @@ class Interruption {
   mutable std::atomic<Reason> reason_{Reason::kNone};
 };
 
+// For code that may have none.
+inline void check_interruption(const Interruption* interruption) {
+  if (interruption != nullptr) interruption->check();
+}
+
 }  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_RUNTIME_INTERRUPTION_H_
