@@ -152,9 +152,9 @@ static_assert(STBI_MAX_DIMENSIONS == ImageLimits::kMaxSide);
 
 namespace {
 
-// What a JPEG is decoded by, with a look at the heap's interruption between: data come a hundred
-// bytes at a time, blocks of 8 x 8 samples become pixels by stb_image's functions for that, and
-// these colours row by row.
+// Decodes a JPEG with a look at the heap's interruption again and again: data come a hundred bytes
+// at a time, blocks of 8 x 8 samples become pixels by stb_image's functions for that, and these
+// colours row by row.
 class WatchedJpeg {
  public:
   WatchedJpeg(const uint8_t* data, size_t size) : data_(data), end_(data + size) {}
