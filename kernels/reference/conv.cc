@@ -1,5 +1,6 @@
 #include "kernels/reference/epilogue.h"
 #include "kernels/reference/reference.h"
+#include "kernels/reference/window.h"
 
 namespace lightcap::internal::reference {
 
@@ -10,17 +11,11 @@ double sum_at(const ConvArgs& args, size_t pixel, size_t column) {
   size_t k = 0;
   for (size_t ky = 0; ky < args.kernel_height; ++ky) {
     for (size_t kx = 0; kx < args.kernel_width; ++kx) {
-      const auto y = static_cast<ptrdiff_t>(pixel / args.output_width * args.stride + ky) -
-                     static_cast<ptrdiff_t>(args.padding);
-      const auto x = static_cast<ptrdiff_t>(pixel % args.output_width * args.stride + kx) -
-                     static_cast<ptrdiff_t>(args.padding);
-      const bool inside = y >= 0 && x >= 0 && y < static_cast<ptrdiff_t>(args.height) &&
-                          x < static_cast<ptrdiff_t>(args.width);
+      const float* inside =
+          window_pixel(args, pixel / args.output_width, pixel % args.output_width, ky, kx);
       for (size_t c = 0; c < args.channels; ++c, ++k) {
-        if (!inside) continue;
-        const float* at = args.input + static_cast<size_t>(y) * args.input_row_stride +
-                          static_cast<size_t>(x) * args.input_pixel_stride + c;
-        sum += static_cast<double>(*at) * weight_at(args.weights, column, k);
+        if (inside == nullptr) continue;
+        sum += static_cast<double>(inside[c]) * weight_at(args.weights, column, k);
       }
     }
   }

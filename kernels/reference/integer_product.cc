@@ -1,5 +1,6 @@
 #include "kernels/reference/integer.h"
 #include "kernels/reference/reference.h"
+#include "kernels/reference/window.h"
 
 namespace lightcap::internal::reference {
 namespace {
@@ -9,16 +10,10 @@ int32_t sum_at(const IntegerConvArgs& args, size_t pixel, size_t column) {
   size_t k = 0;
   for (size_t ky = 0; ky < args.kernel_height; ++ky) {
     for (size_t kx = 0; kx < args.kernel_width; ++kx) {
-      const auto y = static_cast<ptrdiff_t>(pixel / args.output_width * args.stride + ky) -
-                     static_cast<ptrdiff_t>(args.padding);
-      const auto x = static_cast<ptrdiff_t>(pixel % args.output_width * args.stride + kx) -
-                     static_cast<ptrdiff_t>(args.padding);
-      const bool inside = y >= 0 && x >= 0 && y < static_cast<ptrdiff_t>(args.height) &&
-                          x < static_cast<ptrdiff_t>(args.width);
+      const uint8_t* inside =
+          window_pixel(args, pixel / args.output_width, pixel % args.output_width, ky, kx);
       for (size_t c = 0; c < args.channels; ++c, ++k) {
-        const uint8_t a = inside ? args.input[static_cast<size_t>(y) * args.input_row_stride +
-                                              static_cast<size_t>(x) * args.input_pixel_stride + c]
-                                 : args.input_zero;
+        const uint8_t a = inside != nullptr ? inside[c] : args.input_zero;
         sum += a * integer_weight_at(args.weights, column, k);
       }
     }
