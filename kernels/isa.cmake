@@ -107,10 +107,16 @@ function(lightcap_add_isa_unit target isa source)
     ${LIGHTCAP_ISA_LEVEL} ${LIGHTCAP_CONTRACT} -fno-lto ${LIGHTCAP_ISA_BASELINE} ${LIGHTCAP_ISA_${isa}_FLAGS}
     $<$<CXX_COMPILER_ID:GNU>:-finline -fno-keep-inline-functions -Wno-uninitialized -Wno-maybe-uninitialized>
     $<$<AND:$<CXX_COMPILER_ID:GNU>,$<STREQUAL:${LIGHTCAP_MACHINE},aarch64>>:-fno-schedule-insns>)
+  if(LIGHTCAP_BUILD_FUZZERS)
+    target_compile_options(${target} PRIVATE -fno-sanitize=fuzzer-no-link)  # sizes decide its branches, no data
+  endif()
   if(LIGHTCAP_SANITIZE MATCHES "undefined")
-    # Pointers out of bounds are AddressSanitizer's to find; this check as well doubles the time that
-    # the AVX-512 kernels take to compile.
+    # Pointers out of bounds are AddressSanitizer's to find. The row of the machine's baseline, which has the same
+    # loops, has the other checks of each access; with them, the AVX-512 kernels would take twice as long to compile.
     target_compile_options(${target} PRIVATE -fno-sanitize=pointer-overflow)
+    if(LIGHTCAP_ISA_${isa}_FLAGS)
+      target_compile_options(${target} PRIVATE -fno-sanitize=null,alignment)
+    endif()
   endif()
   lightcap_own_folders(${target} PRIVATE kernels)
   target_link_libraries(${target} PRIVATE lightcap_xsimd)
