@@ -123,7 +123,9 @@ TEST(ImageInterruption, OfAJpegIsAnsweredWithinFiveMilliseconds) {
     std::sort(answers.begin(), answers.end());
     std::printf("%s, decoded in %.0f ms: answered within %.2f ms of own time, median %.2f\n", name,
                 whole, answers.back(), answers[answers.size() / 2]);
-    if (!testing::kSanitized) EXPECT_LT(answers.back(), 5.0) << name;
+    if (!testing::kSanitized) {
+      EXPECT_LT(answers.back(), 5.0) << name;
+    }
   }
 }
 
