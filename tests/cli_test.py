@@ -322,6 +322,13 @@ class Others(unittest.TestCase):
         first = of_encoder[0]
         self.assertEqual(first["flops"], 2 * first["height"] * first["width"] * first["out"]
                          * first["channels"] * first["kernel_size"] ** 2)
+        filtered = [layer for layer in layers if "winograd" in layer["kernel"]]
+        self.assertTrue(filtered)
+        for layer in filtered:  # counts what is done, not what a direct convolution would do
+            tile = 4 if layer["kernel"].startswith("winograd4") else 2
+            tiles = -(-layer["height"] // tile) * -(-layer["width"] // tile)
+            self.assertEqual(layer["flops"],
+                             2 * tiles * (tile + 2) ** 2 * layer["channels"] * layer["out"])
         self.assertEqual({layer["calls"] for layer in of_encoder}, {1})
         steps = [layer for layer in layers if layer["kernel"] == "head_logits"][0]["calls"]
         self.assertGreater(steps, 1)

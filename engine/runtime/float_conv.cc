@@ -22,8 +22,8 @@ double moved_bytes(double floats, const PackedMatrix& weights) {
 // `written` is the output, or what is pooled from it.
 LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& output,
                     const Tensor& written, const Fused& fused, const WinogradWeights* winograd) {
-  const double taps = static_cast<double>(weights.kernel * weights.kernel);
-  const double channels = static_cast<double>(weights.in * weights.out());
+  const double direct = static_cast<double>(output.height * output.width) *
+                        static_cast<double>(weights.weights.depth * weights.out());
   const double outputs = floats_of(written) * (fused.residual == nullptr ? 1 : 2);
   constexpr const char* kWinograd[2][2] = {{"winograd2", "winograd2+pool"},
                                            {"winograd4", "winograd4+pool"}};
@@ -37,7 +37,7 @@ LayerWork conv_work(const Conv& weights, const Tensor& input, const Tensor& outp
           .kernel_size = weights.kernel,
           .stride = weights.stride,
           .out = weights.out(),
-          .macs = static_cast<double>(output.height * output.width) * taps * channels,
+          .macs = winograd == nullptr ? direct : winograd->macs(output.height, output.width),
           .bytes = moved_bytes(floats_of(input) + outputs,
                                winograd == nullptr ? weights.weights : winograd->all())};
 }

@@ -17,7 +17,7 @@ struct LayerWork {
   size_t channels = 0;           // of the input
   size_t kernel_size = 1, stride = 1;
   size_t out = 0;
-  double macs = 0;   // multiply-adds, of direct convolution where it is one
+  double macs = 0;   // multiply-adds that it does: of Winograd's filtering, those of its products
   double bytes = 0;  // of inputs, weights and outputs, each once
   // Products of bytes that a multiply-add takes: 1 for activations of a byte, 2 for 16-bit rows, 0
   // where it is one of fp32.

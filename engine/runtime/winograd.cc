@@ -17,6 +17,11 @@ WinogradWeights::WinogradWeights(const PackedMatrix& weights, size_t tile,
       file_(file),
       memory_(allocate_block(bytes())) {}
 
+double WinogradWeights::macs(size_t height, size_t width) const {
+  const size_t products = winograd_components(tile_) * winograd_tiles(height, width, tile_);
+  return static_cast<double>(products) * static_cast<double>(channels_ * weights_.outputs);
+}
+
 size_t WinogradWeights::bytes() const {
   const size_t element = is_integer() ? sizeof(int16_t) : sizeof(float);
   return winograd_components(tile_) * component_stride_ * element;

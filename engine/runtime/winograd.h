@@ -36,6 +36,9 @@ class WinogradWeights {
   // The components one after the other, as one matrix of fp32: [components * outputs][channels].
   PackedMatrix all() const;
 
+  // Multiply-adds of the components' products for a picture.
+  double macs(size_t height, size_t width) const;
+
   // Memory of all components.
   size_t bytes() const;
   // Memory that this takes, less what it gives back of the file.
