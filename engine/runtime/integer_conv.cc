@@ -24,8 +24,9 @@ LayerWork integer_conv_work(const Conv& conv, const char* kernel, const ByteTens
           .kernel_size = conv.kernel,
           .stride = conv.stride,
           .out = conv.out(),
-          .macs = winograd == nullptr ? static_cast<double>(pixels * conv.weights.depth * conv.out())
-                                      : winograd->macs(output.height, output.width),
+          .macs = winograd == nullptr
+                      ? static_cast<double>(pixels * conv.weights.depth * conv.out())
+                      : winograd->macs(output.height, output.width),
           .bytes = bytes_of(input) + bytes_of(output) + residual +
                    static_cast<double>(winograd == nullptr ? conv.weights.depth * conv.out()
                                                            : winograd->bytes()),
