@@ -1,4 +1,5 @@
 // lightcap inspect: what a .lcw file holds.
+#include <algorithm>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -19,6 +20,7 @@ using nlohmann::ordered_json;
 
 // Long lists (the vocabulary) are counted, not printed.
 constexpr size_t kShownStrings = 8;
+constexpr char kCard[] = "card";
 
 ordered_json to_json(const Value& value) {
   if (const auto* strings = std::get_if<std::vector<std::string_view>>(&value)) {
@@ -57,11 +59,25 @@ ordered_json describe(const WeightsFile& file, const std::string& path) {
           {"tensors", std::move(tensors)}};
 }
 
+// The model card as it was written, behind all else.
+void print_card(const ordered_json& key_values) {
+  const auto card = key_values.find(kCard);
+  if (card == key_values.end() || !card->is_string()) return;
+  std::string_view text = card->get_ref<const std::string&>();
+  std::cout << "\n";
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::cout << printable(text.substr(0, end)) << "\n";
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
 void print_text(const ordered_json& all) {
   std::cout << printable(all["file"].get_ref<const std::string&>()) << ": " << all["file_bytes"]
             << " bytes, " << all["tensors"].size() << " tensors, " << all["parameters"]
             << " parameters\n\n";
   for (const auto& [key, value] : all["key_values"].items()) {
+    if (key == kCard && value.is_string()) continue;
     const bool counted = value.is_object();
     std::cout << printable(key) << " = "
               << (counted ? value["strings"].dump() + " strings" : json_text(value)) << "\n";
@@ -77,6 +93,7 @@ void print_text(const ordered_json& all) {
               << std::setw(13) << tensor["layout"].get_ref<const std::string&>() << std::right
               << std::setw(12) << tensor["bytes"].dump() << "\n";
   }
+  print_card(all["key_values"]);
 }
 
 // Names of the tensors whose contents don't match their checksums.

@@ -52,6 +52,23 @@ TEST_F(ConvertCli, ConvertsAndVerifies) {
   EXPECT_TRUE(has(read_file(folder_ / "m.lcw"), "MIT"));
 }
 
+TEST_F(ConvertCli, ACardTravelsInTheModel) {
+  write_text(folder_ / "card.md", "# Tiny\r\n\n*caf\xc3\xa9*\n");
+  EXPECT_EQ(run(std::string(kWhole) + "-o m.lcw --card card.md"), 0) << err_;
+  EXPECT_TRUE(has(read_file(folder_ / "m.lcw"), "# Tiny\n\n*caf\xc3\xa9*\n"));
+  write_text(folder_ / "empty.md", "");
+  write_text(folder_ / "latin1.md", "caf\xe9");
+  write_text(folder_ / "long.md", std::string((64 << 10) + 1, 'x'));
+  const std::pair<const char*, const char*> wrong[] = {
+      {"empty.md", "the file is empty"},
+      {"latin1.md", "the card is not UTF-8 text"},
+      {"long.md", "the card has 65537 bytes, expected at most 65536"}};
+  for (const auto& [card, what] : wrong) {
+    EXPECT_EQ(run(std::string(kWhole) + "-o n.lcw --card " + card), 4) << err_;
+    EXPECT_TRUE(has(err_, std::string(card) + ": " + what)) << err_;
+  }
+}
+
 TEST_F(ConvertCli, TheSameTwice) {
   ASSERT_EQ(run(std::string(kWhole) + "-o a.lcw"), 0) << err_;
   ASSERT_EQ(run(std::string(kWhole) + "--output=b.lcw"), 0) << err_;

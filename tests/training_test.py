@@ -31,6 +31,7 @@ except ImportError as error:
 
 LIGHTCAP, CONVERT = sys.argv[1:3]
 PICTURES = [ROOT / "models/demo/pictures" / name for name in ("meadow.png", "room.png")]
+CARD = ROOT / "models/training/CARD.md"
 SCENES = [{"source": "models.demo.training_data:Scenes", "count": 4}]
 
 
@@ -129,7 +130,8 @@ class Training(unittest.TestCase):
                          for name in ("model.pt", "vocab.txt", "labels.txt", "config.json")]  # fmt: skip
                 options = ("--lightcap", "--vocab", "--concepts", "--config")
                 words = [word for pair in zip(options, files) for word in pair]
-                subprocess.run([CONVERT, *words, "-o", model], check=True, capture_output=True)
+                subprocess.run([CONVERT, *words, "-o", model, "--card", CARD], check=True,
+                               capture_output=True)  # fmt: skip
                 done = subprocess.run([LIGHTCAP, "caption", "--model", model, "--json", *PICTURES],
                                       check=True, capture_output=True, text=True)
                 said = [json.loads(line) for line in done.stdout.splitlines()]
@@ -137,6 +139,9 @@ class Training(unittest.TestCase):
                 for picture, line in zip(PICTURES, said, strict=True):
                     expected = captioner.caption(read_image(picture))
                     self.assertEqual(line["tokens"], expected.tokens)
+
+        done = subprocess.run([LIGHTCAP, "inspect", model], check=True, capture_output=True, text=True)
+        self.assertTrue(done.stdout.endswith("\n\n" + CARD.read_text()))
 
     def test_a_run_that_is_through_is_not_begun_again(self):
         before = (self.out / "caption/model.pt").read_bytes()

@@ -77,7 +77,8 @@ Conversion::Conversion(const ConversionOptions& options) : random_seed_(options.
 }
 
 void Conversion::check_paths(const ConversionOptions& options) const {
-  std::vector<std::string> inputs = {options.vocabulary, options.labels, options.config};
+  std::vector<std::string> inputs = {options.vocabulary, options.labels, options.config,
+                                     options.card};
   for (const std::string& path : options.checkpoints) {
     inputs.push_back(split_checkpoint_path(path).file);
   }
@@ -144,6 +145,7 @@ void Conversion::read_texts(const ConversionOptions& options) {
     labels_ = parse_labels(read_text(options.labels), options.labels);
     config_.concept_extractor.vocabulary = labels_.size();
   }
+  if (!options.card.empty()) card_ = parse_card(read_text(options.card), options.card);
 }
 
 void Conversion::check_texts(const ConversionOptions& options) {
@@ -332,6 +334,7 @@ void Conversion::make_plan(const ConversionOptions& options) {
   plan_.key_values.push_back({"producer", std::string("lightcap-convert ") + LIGHTCAP_VERSION});
   plan_.key_values.push_back({"sources", source_records()});
   plan_.key_values.push_back({"licenses", options.licenses});
+  if (!card_.empty()) plan_.key_values.push_back({"card", card_});
   for (const TensorSpec& spec : specs_) {
     const DataType type = spec.layout == Layout::kPanels ? options.type : DataType::kF32;
     plan_.tensors.push_back({spec.name, type, spec.layout, spec.shape});

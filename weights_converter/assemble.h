@@ -26,6 +26,7 @@ struct ConversionOptions {
   DataType type = DataType::kF32;          // of the matrices; vectors stay fp32
   std::optional<uint64_t> random_seed;
   std::vector<std::string> licenses;
+  std::string card;    // path of the model card, or empty
   std::string output;  // where the model will be written, or empty: must be none of the inputs
 };
 
@@ -97,6 +98,7 @@ class Conversion {
   std::set<std::string> placed_;  // of those, the ones that the model is made of
   std::vector<TensorSpec> specs_;
   std::vector<std::string> vocabulary_, labels_;
+  std::string card_;
   WeightsPlan plan_;
   std::vector<std::string> notes_;
 };

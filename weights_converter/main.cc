@@ -57,6 +57,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->type_name("TEXT")
       ->expected(1)
       ->take_all();
+  app.add_option("--card", conversion.card,
+                 "Model card (Markdown), to travel in the model; lightcap inspect prints it")
+      ->type_name("FILE");
   CLI::Option* output = app.add_option("-o,--output", arguments.output, "The model to write");
   output->type_name("MODEL.lcw");
   app.add_flag("--verify", arguments.verify,

@@ -190,6 +190,18 @@ std::vector<std::string> parse_labels(std::string_view text, const std::string& 
   return labels;
 }
 
+std::string parse_card(std::string_view text, const std::string& path) {
+  if (text.size() > kCardBytes) {
+    fail(path, "the card has " + std::to_string(text.size()) + " bytes, expected at most " +
+                   std::to_string(kCardBytes));
+  }
+  if (trim(text).empty()) fail(path, "the file is empty");
+  if (!is_utf8(text)) fail(path, "the card is not UTF-8 text");
+  std::string card(text);
+  std::erase(card, '\r');
+  return card;
+}
+
 void parse_config(std::string_view text, const std::string& path, Config& config) {
   Json file;
   try {

@@ -22,6 +22,10 @@ std::vector<std::string> parse_labels(std::string_view text, const std::string& 
 // unknown keys with the nearest known one, wrong types, numbers out of bounds.
 void parse_config(std::string_view text, const std::string& path, Config& config);
 
+// A model card: any text that is UTF-8, of at most kCardBytes; lines end in \n afterwards.
+inline constexpr size_t kCardBytes = size_t{64} << 10;
+std::string parse_card(std::string_view text, const std::string& path);
+
 // A file's whole text.
 std::string read_text(const std::string& path);
 

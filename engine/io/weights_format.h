@@ -22,7 +22,8 @@
 // doesn't know; where a key is younger than the format, models/config.h says what its absence
 // means. Key-values hold the graph's configuration (models/config.h), `vocabulary` (WordPiece, in
 // id order), `labels` (of the concept vocabulary's rows), `producer`, `sources` ("role: file name,
-// sha256 ...") and `licenses`. How many and how long they may be: engine/io/limits.h.
+// sha256 ..."), `licenses` and, where one was given, `card` (Markdown). How many and how long they
+// may be: engine/io/limits.h.
 #ifndef LIGHTCAP_ENGINE_IO_WEIGHTS_FORMAT_H_
 #define LIGHTCAP_ENGINE_IO_WEIGHTS_FORMAT_H_
 

@@ -68,7 +68,8 @@ def start(config: TrainingConfig) -> Start:
     if inputs.vocabulary:
         vocabulary = lines_of(config, inputs.vocabulary, "vocabulary")
     if inputs.labels:
-        labels = lines_of(config, inputs.labels, "labels")
+        # A line may have synonyms with commas: the first counts, as it does to lightcap-convert.
+        labels = [line.split(",")[0].strip() for line in lines_of(config, inputs.labels, "labels")]
     if not vocabulary:
         raise ConfigError("inputs.vocabulary is not given, nor inputs.bert: a vocab.txt is wanted")
     missing = [token for token in SPECIAL if token not in vocabulary]

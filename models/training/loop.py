@@ -175,6 +175,8 @@ def run(task: Task, schedule: Schedule, folder: Path, world: World, stop_after: 
     """Trains until the schedule's end, or until `stop_after` steps in all; True at the end. Takes up
     what folder/state.pt holds. `between` is called where a state is saved."""
     steps, state = schedule.length(len(task.weights)), folder / "state.pt"
+    if schedule.batch < world.size:
+        raise ConfigError(f"batch is {schedule.batch}, for {world.size} processes: one example each is wanted")
     parameters = [p for p in task.module.parameters() if p.requires_grad]
     optimiser, first = optimiser_of(parameters, schedule), 0
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,6 +185,8 @@ def run(task: Task, schedule: Schedule, folder: Path, world: World, stop_after: 
     order = Order(task.weights, schedule.batch, schedule.seed)
     log = Log(folder / "log.jsonl", str(folder.name), steps, schedule.log_every, world.device)
     last = min(steps, stop_after or steps)
+    if first >= last:
+        between(first)  # it may have been killed after it saved its last state
     for step in range(first, last):
         torch.manual_seed(hash((schedule.seed, step, world.rank)))
         rng = np.random.default_rng((schedule.seed, step, world.rank, 1))
