@@ -2,12 +2,12 @@
 
 namespace lightcap::internal {
 
-Captioner::Captioner(const Model& model, size_t beams)
+Captioner::Captioner(const Model& model, const SearchRoom& room)
     : decoder_(model.decoder()),
       word_piece_(model.word_piece()),
       slots_(model.config().fusion.caption_slots),
-      state_(decoder_, beams),
-      texts_(beams) {
+      state_(decoder_, room),
+      texts_(room.beams) {
   for (std::string& text : texts_) text.reserve(room_for_text());
 }
 

@@ -13,11 +13,11 @@ namespace lightcap::internal {
 class Captioner {
  public:
   // `model` outlives it.
-  Captioner(const Model& model, size_t beams);
+  Captioner(const Model& model, const SearchRoom& room);
 
   // Takes memory of the arena; `fusion` outlives it.
   void allocate(Arena& arena, Fusion::State& fusion);
-  // Plans a step of all beams; a caption takes at most so many.
+  // Plans a step of as many captions as there is room for; a caption takes at most so many steps.
   void plan(const Runtime& runtime) { decoder_.plan(runtime, state_); }
   size_t most_steps() const { return slots_ - 1; }
 
@@ -41,7 +41,7 @@ class Captioner {
   // The parts of a greedy step, for benchmarks after run(): the one at slot t, without its head;
   // and the head alone.
   void step(const Runtime& runtime, size_t t) { decoder_.step(runtime, state_, 1, t); }
-  void find_word(const Runtime& runtime) { decoder_.find_words(runtime, state_, 1, 1, 1, nullptr); }
+  void find_word(const Runtime& runtime) { decoder_.find_words(runtime, state_, 1, 1, {.k = 1}); }
 
  private:
   const Decoder& decoder_;

@@ -8,6 +8,15 @@
 #include "engine/runtime/error.h"
 
 namespace lightcap::internal {
+namespace {
+
+[[noreturn]] void refuse_weights() {
+  throw Error(
+      ErrorCode::kModel,
+      "the model's log-probabilities are not finite: its weights are damaged, or not trained");
+}
+
+}  // namespace
 
 Decoder::Decoder(const Weights& weights, const Fusion& fusion, const EnsembleHead& head,
                  SpecialTokens special)
@@ -18,40 +27,51 @@ Decoder::Decoder(const Weights& weights, const Fusion& fusion, const EnsembleHea
       width_(weights.config().fusion.width),
       rows_per_beam_(weights.config().fusion.decode == Decode::kMask ? 2 : 1) {}
 
-Decoder::State::State(const Decoder& decoder, size_t beams)
-    : search(beams, decoder.slots_, decoder.special_.sep, decoder.head_.words()),
-      last(beams, decoder.special_.cls),
-      step_tokens(beams * decoder.rows_per_beam_) {
+Decoder::State::State(const Decoder& decoder, const SearchRoom& most)
+    : room(most),
+      search(most.beams, decoder.slots_, decoder.special_.sep, decoder.head_.words()),
+      last(most.rows(), decoder.special_.cls),
+      step_tokens(most.rows() * decoder.rows_per_beam_) {
   reserve(greedy, decoder.slots_);
+  if (most.states == 0) return;
+  constrained.emplace(most.beams, most.states, decoder.slots_, decoder.special_.sep,
+                      decoder.head_.words());
 }
 
 void Decoder::allocate(Arena& arena, Fusion::State& fusion, State& state) const {
-  const size_t beams = state.last.size();
+  const size_t captions = state.room.rows();
   state.fusion = &fusion;
-  state.hidden = arena.matrix(beams, width_);
-  state.log_probabilities = arena.matrix(beams, head_.words());
-  state.best = static_cast<ScoredToken*>(arena.bytes(beams * 2 * beams * sizeof(ScoredToken)));
+  state.hidden = arena.matrix(captions, width_);
+  state.log_probabilities = arena.matrix(captions, head_.words());
+  state.best =
+      static_cast<ScoredToken*>(arena.bytes(captions * 2 * state.room.beams * sizeof(ScoredToken)));
 }
 
 // The best 2b continuations of all beams together are among the best 2b of each.
 size_t Decoder::words_per_beam(size_t beams) const { return std::min(2 * beams, head_.words()); }
 
 void Decoder::plan(const Runtime& runtime, State& state) const {
-  const size_t beams = state.last.size();
-  step(runtime, state, beams, 1);
-  find_words(runtime, state, beams, 1, words_per_beam(beams), nullptr);
+  const size_t captions = state.room.rows();
+  step(runtime, state, captions, 1);
+  find_words(runtime, state, captions, 1, {.k = words_per_beam(state.room.beams)});
 }
 
 std::span<const Hypothesis> Decoder::run(const Runtime& runtime, const DecodeOptions& options,
                                          State& state, StepObserver* observer) const {
   state.steps = 0;
   std::fill(state.last.begin(), state.last.end(), special_.cls);
+  Wanted wanted = {.k = words_per_beam(options.beams)};
+  if (options.constraints != nullptr) {
+    wanted.all_words = true;
+    state.constrained->start(*options.constraints, options.beams, options.length_penalty);
+    return search(runtime, options, state, *state.constrained, wanted);
+  }
   if (options.beams == 1) {
     greedy(runtime, options, state, observer);
     return {&state.greedy, 1};
   }
-  beam_search(runtime, options, state);
-  return state.search.done();
+  state.search.start(options.beams, options.length_penalty);
+  return search(runtime, options, state, state.search, wanted);
 }
 
 void Decoder::step(const Runtime& runtime, State& state, size_t beams, size_t t) const {
@@ -63,33 +83,31 @@ void Decoder::step(const Runtime& runtime, State& state, size_t beams, size_t t)
                state.hidden.first_rows(beams));
 }
 
-void Decoder::find_words(const Runtime& runtime, State& state, size_t beams, size_t t, size_t k,
-                         StepObserver* observer) const {
+void Decoder::find_words(const Runtime& runtime, State& state, size_t beams, size_t t,
+                         const Wanted& wanted) const {
   const Matrix rows = state.log_probabilities.first_rows(beams);
   const std::array never = {special_.pad, special_.unk, special_.cls, special_.mask};
-  const HeadOptions options = {.best = observer != nullptr ? head_.words() : k + never.size(),
+  const bool all_words = wanted.all_words || wanted.observer != nullptr;
+  const HeadOptions options = {.best = all_words ? head_.words() : wanted.k + never.size(),
                                .last_words_first = t % 2 == 0};
   head_.forward(runtime, state.hidden.first_rows(beams), rows, options);
   runtime.serial([&] {
-    if (observer != nullptr) observer->step(rows.data, rows.columns);
+    if (wanted.observer != nullptr) wanted.observer->step(rows.data, rows.columns);
     for (size_t beam = 0; beam < beams; ++beam) {
       for (const uint32_t token : never)
         rows.row(beam)[token] = -std::numeric_limits<float>::infinity();
     }
   });
-  head_.best_words(runtime, rows, k, state.best);
+  head_.best_words(runtime, rows, wanted.k, state.best);
 }
 
-void Decoder::advance(const Runtime& runtime, State& state, size_t live, size_t t, size_t k,
-                      StepObserver* observer) const {
+void Decoder::advance(const Runtime& runtime, State& state, size_t live, size_t t,
+                      const Wanted& wanted) const {
   step(runtime, state, live, t);
-  find_words(runtime, state, live, t, k, observer);
+  find_words(runtime, state, live, t, wanted);
   ++state.steps;
-  if (!std::isfinite(state.best[0].log_probability) || state.best[0].token >= head_.words()) {
-    throw Error(
-        ErrorCode::kModel,
-        "the model's log-probabilities are not finite: its weights are damaged, or not trained");
-  }
+  if (!std::isfinite(state.best[0].log_probability) || state.best[0].token >= head_.words())
+    refuse_weights();
 }
 
 void Decoder::greedy(const Runtime& runtime, const DecodeOptions& options, State& state,
@@ -99,7 +117,7 @@ void Decoder::greedy(const Runtime& runtime, const DecodeOptions& options, State
   caption.log_probabilities.clear();
   caption.sum = 0;
   for (size_t t = 1; t < slots_; ++t) {
-    advance(runtime, state, 1, t, 1, observer);
+    advance(runtime, state, 1, t, {.k = 1, .observer = observer});
     const ScoredToken& word = state.best[0];
     caption.tokens.push_back(word.token);
     caption.log_probabilities.push_back(word.log_probability);
@@ -111,24 +129,24 @@ void Decoder::greedy(const Runtime& runtime, const DecodeOptions& options, State
   caption.score = length_penalized(caption.sum, caption.tokens.size(), options.length_penalty);
 }
 
-void Decoder::beam_search(const Runtime& runtime, const DecodeOptions& options,
-                          State& state) const {
-  BeamSearch& search = state.search;
-  const size_t k = words_per_beam(options.beams);
-  search.start(options.beams, options.length_penalty);
-  for (size_t t = 1; t < slots_ && search.live() > 0; ++t) {
-    advance(runtime, state, search.live(), t, k, nullptr);
-    search.grow(state.best, k);
+std::span<const Hypothesis> Decoder::search(const Runtime& runtime, const DecodeOptions& options,
+                                            State& state, Beams& beams,
+                                            const Wanted& wanted) const {
+  for (size_t t = 1; t < slots_ && beams.live() > 0; ++t) {
+    advance(runtime, state, beams.live(), t, wanted);
+    beams.grow(state.best, wanted.k, state.log_probabilities.first_rows(beams.live()));
     if (options.listener != nullptr) {
-      const Hypothesis& best = search.live() > 0 ? search.beam(0) : search.done().front();
+      const Hypothesis& best = beams.live() > 0 ? beams.leading() : beams.done().front();
       if (!options.listener->word(best)) break;
     }
-    if (search.hopeless()) break;
-    for (size_t beam = 0; beam < search.live(); ++beam)
-      state.last[beam] = search.beam(beam).tokens.back();
-    if (t + 1 < slots_) state.fusion->captions.reorder(runtime, search.parents(), search.live(), t);
+    if (beams.hopeless()) break;
+    for (size_t beam = 0; beam < beams.live(); ++beam)
+      state.last[beam] = beams.beam(beam).tokens.back();
+    if (t + 1 < slots_) state.fusion->captions.reorder(runtime, beams.parents(), beams.live(), t);
   }
-  search.finish();
+  const std::span<const Hypothesis> done = beams.finish();
+  if (done.empty()) refuse_weights();  // of beams that lack words, none had a number for them
+  return done;
 }
 
 }  // namespace lightcap::internal

@@ -81,10 +81,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
                .planned_steps = &planned_steps_,
                .tap = options.tap,
                .interruption = &interruption_},
-      max_beams_(options.max_beams),
+      room_{.beams = options.max_beams, .states = options.max_states},
       inputs_(model_->config()),
       pipeline_(*model_),
-      captioner_(*model_, max_beams_) {
+      captioner_(*model_, room_) {
   plan();
 }
 
@@ -106,7 +106,7 @@ void Session::plan() {
 // The memory that outlives a stage.
 void Session::allocate() {
   inputs_.allocate(arena_);
-  pipeline_.allocate(arena_, max_beams_);
+  pipeline_.allocate(arena_, room_.rows());
   captioner_.allocate(arena_, pipeline_.fusion_state());
 }
 

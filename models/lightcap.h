@@ -29,6 +29,7 @@ struct SessionOptions {
   int threads = 1;                       // at least 1, the caller's included
   Executor executor = {};                // the host's threads instead; see ThreadPool
   size_t max_beams = 1;                  // 1 to kMaxBeams
+  size_t max_states = 0;                 // of a caption's constraints, at most kMaxConstraintStates
   bool low_memory = false;       // every convolution is direct: slower, without extra weights
   Observer* observer = nullptr;  // of every layer; outlives the session
   // Sees every operation's numbers, and makes every convolution direct; outlives the session.
@@ -45,10 +46,11 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // All stages. options.beams is at most max_beams(). Observers see each of them, in their order;
-  // at most one of them sees steps. The results last until the next call. Throws Error. In a forked
-  // child it first starts the session's threads again, which is the one thing that takes memory.
-  // Of other `stages` than all, the results of those that are left out are not there.
+  // All stages. options.beams is at most max_beams(), and constraints have at most max_states().
+  // Observers see each of them, in their order; at most one of them sees steps. The results last
+  // until the next call. Throws Error. In a forked child it first starts the session's threads
+  // again, which is the one thing that takes memory. Of other `stages` than all, the results of
+  // those that are left out are not there.
   void caption(const Frame& image, const DecodeOptions& options,
                std::span<StageObserver* const> observers = {},
                std::span<const Stage> stages = kCaptionStages);
@@ -76,7 +78,8 @@ class Session {
   // Fewer than asked for where the system would not start more; thread_error() is errno's reason.
   int threads() const { return pool_.threads(); }
   int thread_error() const { return pool_.start_error(); }
-  size_t max_beams() const { return max_beams_; }
+  size_t max_beams() const { return room_.beams; }
+  size_t max_states() const { return room_.states; }
   // The arena, and what the weights take: the same for every caption.
   size_t peak_bytes() const;
   // The steps that a caption takes at most, as limits::caption_steps counts them.
@@ -100,7 +103,7 @@ class Session {
   double planned_steps_ = 0;
   Interruption interruption_;
   const Runtime runtime_;
-  const size_t max_beams_;
+  const SearchRoom room_;
 
   NetworkInputs inputs_;
   Pipeline pipeline_;

@@ -23,7 +23,7 @@ class Beams : public ::testing::Test {
     ASSERT_EQ(words.size(), search_.live());
     std::vector<ScoredToken> all;
     for (const auto& row : words) all.insert(all.end(), row.begin(), row.end());
-    search_.grow(all.data(), words[0].size());
+    search_.grow(all.data(), words[0].size(), {});
   }
   void expect_live(const std::vector<Tokens>& expected) {
     ASSERT_EQ(search_.live(), expected.size());
@@ -61,7 +61,7 @@ TEST_F(Beams, ACaptionThatEndsLeavesItsPlaceToTheNextBest) {
   start(2);
   grow({{{kEnd, -1}, {kA, -2}, {kB, -3}, {kC, -4}}});
   expect_live({{kA}, {kB}});
-  const Hypothesis& best = search_.finish();
+  const Hypothesis& best = search_.finish().front();
   EXPECT_EQ(best.tokens, Tokens{kEnd});
   EXPECT_EQ(best.sum, -1);
 }
@@ -73,7 +73,7 @@ TEST_F(Beams, OnlyTheBestTwiceAsManyAsThereAreBeamsAreLookedAt) {
   grow({{{kEnd, -9}, {kA, -9.5}, {kB, -10}}});
   EXPECT_TRUE(search_.hopeless());
   // The end that was third at the first step, with a sum of -3, is not in the pool.
-  EXPECT_EQ(search_.finish().tokens, (Tokens{kA, kEnd}));
+  EXPECT_EQ(search_.finish().front().tokens, (Tokens{kA, kEnd}));
 }
 
 TEST_F(Beams, ThePoolKeepsTheBestAndOfEqualsTheEarlier) {
@@ -82,13 +82,13 @@ TEST_F(Beams, ThePoolKeepsTheBestAndOfEqualsTheEarlier) {
   grow({{{kEnd, -2}, {kA, -0.5}}, {{kEnd, -1.5}, {kC, -0.5}}});  // both end with a sum of -3
   EXPECT_FALSE(search_.hopeless());                              // live ones are better
   expect_live({{kA, kA}, {kB, kC}});
-  EXPECT_EQ(search_.finish().tokens, (Tokens{kA, kA}));
+  EXPECT_EQ(search_.finish().front().tokens, (Tokens{kA, kA}));
 
   start(2);
   grow({{{kEnd, -3}, {kA, -1}, {kB, -1.5}, {kC, -9}}});
   grow({{{kEnd, -2}, {kA, -8}}, {{kEnd, -1.5}, {kC, -8}}});
   EXPECT_TRUE(search_.hopeless());
-  EXPECT_EQ(search_.finish().tokens, Tokens{kEnd});
+  EXPECT_EQ(search_.finish().front().tokens, Tokens{kEnd});
 }
 
 TEST_F(Beams, ALengthPenaltyFavoursLongCaptions) {
@@ -96,7 +96,7 @@ TEST_F(Beams, ALengthPenaltyFavoursLongCaptions) {
     start(2, alpha);
     grow({{{kEnd, -1}, {kA, -1.25}, {kB, -5}, {kC, -6}}});
     grow({{{kEnd, -0.25}, {kA, -9}}, {{kEnd, -9}, {kA, -9}}});
-    const Hypothesis& best = search_.finish();
+    const Hypothesis& best = search_.finish().front();
     // -1 against -1.5 / 2^alpha.
     EXPECT_EQ(best.tokens, alpha == 0 ? Tokens{kEnd} : (Tokens{kA, kEnd})) << alpha;
     EXPECT_EQ(best.score, alpha == 0 ? -1 : -1.5 / std::pow(2, alpha));
@@ -116,7 +116,7 @@ TEST_F(Beams, ABeamThatMayStillWinKeepsTheSearchAlive) {
 TEST_F(Beams, WithoutRoomLiveBeamsCountAsDone) {
   start(2, 1);
   grow({{{kA, -1}, {kB, -2}}});
-  const Hypothesis& best = search_.finish();
+  const Hypothesis& best = search_.finish().front();
   EXPECT_EQ(best.tokens, Tokens{kA});
   EXPECT_EQ(best.score, -1);
   EXPECT_EQ(search_.live(), 0u);
@@ -135,7 +135,7 @@ TEST_F(Beams, ASearchForgetsTheOneBefore) {
   start(2);
   expect_live({{}});
   grow({{{kEnd, -4}, {kA, -5}}});
-  EXPECT_EQ(search_.finish().sum, -4);
+  EXPECT_EQ(search_.finish().front().sum, -4);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 
 #include "engine/io/npy.h"
 #include "kernels/dispatch.h"
+#include "models/required_words.h"
 #include "models/trace.h"
 #include "tests/small_model.h"
 
@@ -51,9 +52,16 @@ DecodeOptions options_of(const json& run) {
 // `score_error` is what the caption's mean log-probability may be off by.
 void expect_caption(const json& run, std::shared_ptr<const Model> model, const KernelTable* kernels,
                     double score_error = 1e-4) {
-  SCOPED_TRACE("beams " + run["beams"].dump() + ", " + run["image"].get<std::string>());
-  const DecodeOptions options = options_of(run);
-  Session session(std::move(model), {.kernels = kernels, .threads = 2, .max_beams = options.beams});
+  SCOPED_TRACE("beams " + run["beams"].dump() + ", " + run["image"].get<std::string>() + ", " +
+               run.value("must_contain", json()).dump());
+  DecodeOptions options = options_of(run);
+  RequiredWords words(model);
+  for (const json& forms : run.value("must_contain", json::array())) words.add(forms);
+  if (words.constraints().count() > 0) options.constraints = &words.constraints();
+  Session session(std::move(model), {.kernels = kernels,
+                                     .threads = 2,
+                                     .max_beams = options.beams,
+                                     .max_states = words.constraints().states()});
   session.caption(picture_of(run).view(), options);
   EXPECT_EQ(session.hypothesis().tokens, run["tokens"].get<std::vector<uint32_t>>());
   EXPECT_EQ(session.text(), run["caption"].get<std::string>());

@@ -4,12 +4,14 @@
 
 #include <array>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "kernels/dispatch.h"
 #include "models/lightcap.h"
+#include "models/required_words.h"
 #include "models/schema.h"
 #include "models/trace.h"
 #include "tests/allocations.h"
@@ -19,6 +21,14 @@ namespace lightcap::internal {
 namespace {
 
 constexpr DecodeOptions kBeams = {.beams = 3};
+
+// Four states: two words that are unlikely enough to be no part of plain captions.
+RequiredWords two_words(const std::shared_ptr<const Model>& model) {
+  RequiredWords words(model);
+  words.add({"poko", "rafo"});
+  words.add({"tafe"});
+  return words;
+}
 
 class Picture {
  public:
@@ -55,7 +65,10 @@ Outcome outcome_of(const Session& session) {
 
 Outcome caption(const std::shared_ptr<const Model>& model, const KernelTable& kernels, int threads,
                 const DecodeOptions& options) {
-  Session session(model, {.kernels = &kernels, .threads = threads, .max_beams = options.beams});
+  const size_t states = options.constraints == nullptr ? 0 : options.constraints->states();
+  Session session(
+      model,
+      {.kernels = &kernels, .threads = threads, .max_beams = options.beams, .max_states = states});
   std::vector<float> traced;
   Trace trace([&](const char*, const float* data, std::initializer_list<size_t> dims) {
     size_t count = 1;
@@ -69,9 +82,11 @@ Outcome caption(const std::shared_ptr<const Model>& model, const KernelTable& ke
 }
 
 void expect_same_bits_for_any_number_of_threads(const std::shared_ptr<const Model>& model) {
+  const RequiredWords words = two_words(model);
+  const DecodeOptions constrained = {.beams = 2, .constraints = &words.constraints()};
   for (size_t i = 0; i < isa_count(); ++i) {
     if (!isa_supported(isa_at(i))) continue;
-    for (const DecodeOptions& options : {DecodeOptions{}, kBeams}) {
+    for (const DecodeOptions& options : {DecodeOptions{}, kBeams, constrained}) {
       const Outcome one = caption(model, *isa_at(i).table, 1, options);
       ASSERT_FALSE(one.tokens.empty());
       for (const int threads : {2, 3, 4}) {
@@ -91,11 +106,14 @@ TEST(Session, SameBitsForAnyNumberOfThreadsInInt8) {
 }
 
 void expect_no_allocation(const std::shared_ptr<const Model>& model) {
-  Session session(model, {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
+  const RequiredWords words = two_words(model);
+  const DecodeOptions constrained = {.beams = 3, .constraints = &words.constraints()};
+  Session session(model,
+                  {.kernels = &best_kernels(), .threads = 2, .max_beams = 3, .max_states = 4});
   const Picture pictures[] = {Picture(640, 480), Picture(31, 200), Picture(1, 1),
                               Picture(1500, 90)};
   for (const Picture& picture : pictures) {
-    for (const DecodeOptions& options : {DecodeOptions{}, kBeams}) {
+    for (const DecodeOptions& options : {DecodeOptions{}, kBeams, constrained}) {
       const size_t before = testing::allocations();
       session.caption(picture.view(), options);
       EXPECT_EQ(testing::allocations(), before);
@@ -116,6 +134,32 @@ TEST(Session, ResultsDoNotDependOnEarlierCaptions) {
   session.caption(Picture(33, 12).view(), kBeams);
   session.caption(Picture(97, 61).view(), kBeams);
   EXPECT_TRUE(outcome_of(session) == first);
+}
+
+TEST(Session, WordsThatAreRequiredAreInEveryCaptionAndInNoOtherSearch) {
+  const auto model = testing::small_model();
+  const RequiredWords words = two_words(model);
+  Session plain(model, {.kernels = &best_kernels(), .threads = 2, .max_beams = 3});
+  Session session(model,
+                  {.kernels = &best_kernels(), .threads = 2, .max_beams = 3, .max_states = 4});
+  EXPECT_GT(session.peak_bytes(), plain.peak_bytes());
+  for (const size_t beams : {size_t{1}, size_t{3}}) {
+    const DecodeOptions options = {.beams = beams, .length_penalty = 0.5};
+    DecodeOptions constrained = options;
+    constrained.constraints = &words.constraints();
+    session.caption(Picture(97, 61).view(), constrained);
+    EXPECT_EQ(session.captioner().hypotheses().size(), beams);
+    for (const Hypothesis& caption : session.captioner().hypotheses()) {
+      EXPECT_NE(words.find(0, caption.tokens), nullptr);
+      EXPECT_NE(words.find(1, caption.tokens), nullptr);
+      EXPECT_DOUBLE_EQ(caption.score, caption.sum / std::sqrt(caption.tokens.size()));
+    }
+    EXPECT_NE(session.text().find("tafe"), std::string::npos);
+    session.caption(Picture(97, 61).view(), options);
+    plain.caption(Picture(97, 61).view(), options);
+    EXPECT_TRUE(outcome_of(session) == outcome_of(plain));
+    EXPECT_EQ(words.find(1, session.hypothesis().tokens), nullptr);
+  }
 }
 
 TEST(Session, ManySessionsShareAModel) {

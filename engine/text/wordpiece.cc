@@ -217,7 +217,7 @@ void WordPiece::decode(const uint32_t* ids, size_t count, std::string& text) con
                          id == special_.sep || id == special_.mask;
     if (special || id >= vocabulary_.size()) continue;
     std::string_view token = vocabulary_[id];
-    const bool continues = token.substr(0, 2) == "##" && !text.empty();
+    const bool continues = continues_word(id) && !text.empty();
     if (continues) {
       token.remove_prefix(2);
     } else if (!text.empty()) {

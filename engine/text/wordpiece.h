@@ -20,7 +20,10 @@ class WordPiece {
   explicit WordPiece(std::vector<std::string_view> vocabulary);
 
   const SpecialTokens& special_tokens() const { return special_; }
+  size_t size() const { return vocabulary_.size(); }
   size_t longest_token() const { return longest_; }  // in bytes
+  // The token is glued to the one before it: "##ing".
+  bool continues_word(uint32_t id) const { return vocabulary_[id].substr(0, 2) == "##"; }
 
   // Ids without special tokens: lower case, accents stripped, split at spaces, punctuation and CJK,
   // then greedily the longest match. A word of more than 100 characters, or with no match, is

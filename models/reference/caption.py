@@ -36,6 +36,12 @@ def main() -> int:
     parser.add_argument("--config", help="config.json with hyper-parameters")
     parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--length-penalty", type=float, default=1.0)
+    parser.add_argument(
+        "--must-contain",
+        action="append",
+        metavar="WORD[|FORM...]",
+        help="captions contain the word, or one of its forms; may be repeated",
+    )
     parser.add_argument("--exif", choices=("apply", "ignore"), default="apply")
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
@@ -47,6 +53,7 @@ def main() -> int:
         parser.error("--trace takes one image")
 
     captioner = load_captioner(args.weights, args.vocab, args.concepts, args.config)
+    must_contain = [word.split("|") for word in args.must_contain or []]
     failed = False
     for image in args.images:
         try:
@@ -57,7 +64,7 @@ def main() -> int:
             if args.json:
                 print(json.dumps({"image": image, "error": str(error)}))
             continue
-        caption = captioner.caption(pixels, args.beams, args.length_penalty)
+        caption = captioner.caption(pixels, args.beams, args.length_penalty, must_contain)
         if args.trace:
             write_trace(caption, args.trace)
         print(json.dumps(to_json(image, caption)) if args.json else caption.caption, flush=True)

@@ -1,4 +1,7 @@
-"""Greedy and beam search. The model is a function from partial captions to log-probabilities."""
+"""Greedy, beam and constrained search.
+
+The model is a function from partial captions to log-probabilities.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .constraints import Constraints
 
 # Log-probabilities [n, W] of the next token, given n captions of the same length, without [CLS].
 NextToken = Callable[[list[list[int]]], Tensor]
@@ -75,3 +80,41 @@ def beam_search(
         ):
             return pool[0]
     return max(pool + [h.scored(alpha) for h in live], key=lambda h: h.score)
+
+
+def constrained_search(
+    next_token: NextToken,
+    special: Special,
+    slots: int,
+    beams: int,
+    alpha: float,
+    constraints: Constraints,
+) -> Hypothesis:
+    """The best caption with everything in it: `beams` beams for each state of the constraints."""
+    live, pool = [(Hypothesis([], 0.0), constraints.start)], []
+    for length in range(1, slots):
+        rows = next_token([h.tokens for h, _ in live]).clone()
+        rows[:, special.never()] = float("-inf")
+        best = torch.topk(rows, min(2 * beams, rows.shape[1]), dim=1).indices.tolist()
+        grown = {}
+        for (h, places), row, tokens in zip(live, rows, best):
+            for token in dict.fromkeys(tokens + constraints.tokens):
+                after, value = constraints.next(places, token), float(row[token])
+                room = 0 if token == special.sep else slots - 1 - length
+                if value > float("-inf") and constraints.tokens_left(after) <= room:
+                    grown.setdefault(constraints.state(after), []).append(
+                        (Hypothesis(h.tokens + [token], h.sum + value), after)
+                    )
+        live = []
+        for state in grown.values():
+            looked_at = sorted(state, key=lambda x: x[0].sum, reverse=True)[: 2 * beams]
+            pool += [h.scored(alpha) for h, _ in looked_at if h.tokens[-1] == special.sep]
+            live += [x for x in looked_at if x[0].tokens[-1] != special.sep][:beams]
+        pool = sorted(pool, key=lambda h: h.score, reverse=True)[:beams]
+        live = sorted(live, key=lambda x: x[0].sum, reverse=True)
+        if not live or (
+            len(pool) == beams and all(h.scored(alpha).score <= pool[-1].score for h, _ in live)
+        ):
+            return pool[0]
+    done = [h.scored(alpha) for h, places in live if constraints.tokens_left(places) == 0]
+    return max(pool + done, key=lambda h: h.score)

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from .concept_extractor import ConceptExtractor
 from .config import Config
-from .decoder import Hypothesis, Special, beam_search, greedy
+from .constraints import Constraints
+from .decoder import (
+    Hypothesis,
+    NextToken,
+    Special,
+    beam_search,
+    constrained_search,
+    greedy,
+)
 from .detector import Detector, propose
 from .ensemble_head import EnsembleHead
 from .fusion import Bert, VisualProjection
@@ -195,26 +203,63 @@ class Captioner:
         }
         return prefix, concepts, trace
 
-    def decode(
-        self, prefix: Tensor, beams: int = 1, alpha: float = 1.0
-    ) -> tuple[Hypothesis, Tensor | None]:
-        """The best caption and, for greedy search, the steps' log-probabilities [steps, W]."""
+    def constraints(self, words: list[list[str]]) -> Constraints:
+        """For words in one of several forms each; ValueError for those that no caption contains."""
+        tokens = [[tuple(self.text.encode(form)) for form in forms] for forms in words]
+        for forms, of_forms in zip(words, tokens):
+            for form, ids in zip(forms, of_forms):
+                if not ids or self.special.unk in ids:
+                    raise ValueError(f"no caption can contain {form!r}")
+        constraints = Constraints(tokens, [t.startswith("##") for t in self.text.vocabulary])
+        room = self.model.config.fusion.caption_slots - 1
+        if (least := constraints.tokens_left(constraints.start)) > room:
+            raise ValueError(f"the words take {least} tokens, a caption has {room} at most")
+        return constraints
 
-        def next_token(captions: list[list[int]]) -> Tensor:
+    def next_token(self, prefix: Tensor) -> NextToken:
+        """prefix [1, P, d]."""
+
+        def log_probabilities(captions: list[list[int]]) -> Tensor:
             rows = torch.tensor([[self.special.cls] + tokens for tokens in captions])
             expanded = prefix.expand(len(captions), -1, -1)
             return self.model(expanded, None, rows, self.special.mask)[:, -1]
 
+        return log_probabilities
+
+    def search(
+        self, next_token: NextToken, beams: int, alpha: float, constraints: Constraints | None
+    ) -> tuple[Hypothesis, Tensor | None]:
+        """The best caption and, for greedy search, the steps' log-probabilities [steps, W]."""
         slots = self.model.config.fusion.caption_slots
+        if constraints is not None:
+            found = constrained_search(next_token, self.special, slots, beams, alpha, constraints)
+            return found, None
         if beams == 1:
             return greedy(next_token, self.special, slots, alpha)
         return beam_search(next_token, self.special, slots, beams, alpha), None
 
+    def decode(
+        self,
+        prefix: Tensor,
+        beams: int = 1,
+        alpha: float = 1.0,
+        constraints: Constraints | None = None,
+    ) -> tuple[Hypothesis, Tensor | None]:
+        """The same for a prefix [1, P, d]."""
+        return self.search(self.next_token(prefix), beams, alpha, constraints)
+
     @torch.inference_mode()
-    def caption(self, pixels: np.ndarray, beams: int = 1, alpha: float = 1.0) -> Caption:
-        """pixels: RGB [h, w, 3] uint8."""
+    def caption(
+        self,
+        pixels: np.ndarray,
+        beams: int = 1,
+        alpha: float = 1.0,
+        must_contain: list[list[str]] | None = None,
+    ) -> Caption:
+        """pixels: RGB [h, w, 3] uint8. must_contain: words, each in its forms."""
+        constraints = self.constraints(must_contain) if must_contain else None
         prefix, concepts, trace = self.look(pixels)
-        best, steps = self.decode(prefix, beams, alpha)
+        best, steps = self.decode(prefix, beams, alpha, constraints)
         if steps is not None:
             trace["log_probabilities"] = steps
         return Caption(self.text.decode(best.tokens), best.score, best.tokens, concepts, trace)

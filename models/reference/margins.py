@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .constraints import Constraints
 from .decoder import Special
 from .detector import iou
 from .lightcap import Captioner
@@ -37,3 +38,28 @@ def word_margin(log_probabilities: Tensor, special: Special) -> float:
     rows[:, special.never()] = float("-inf")
     best = rows.topk(2).values
     return float((best[:, 0] - best[:, 1]).min())
+
+
+@torch.inference_mode()
+def survives_noise(
+    captioner: Captioner,
+    prefix: Tensor,
+    beams: int,
+    alpha: float,
+    margin: float,
+    constraints: Constraints | None = None,
+    tries: int = 10,
+) -> bool:
+    """The caption stays the same when noise is added to the log-probabilities."""
+    generator = torch.Generator().manual_seed(0)
+    next_token = captioner.next_token(prefix)
+    tokens = captioner.search(next_token, beams, alpha, constraints)[0].tokens
+
+    def noisy(captions: list[list[int]]) -> Tensor:
+        rows = next_token(captions)
+        return rows + (torch.rand(rows.shape, generator=generator) - 0.5) * margin
+
+    return all(
+        captioner.search(noisy, beams, alpha, constraints)[0].tokens == tokens
+        for _ in range(tries)
+    )

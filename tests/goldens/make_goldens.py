@@ -10,8 +10,9 @@ Odd sizes on purpose, to reach every kernel's tails. Files:
                                       `side14`, without positions of a grid of 3 x 3
   configs/NAME.json                   its --config, one for each combination of hyper-parameters
   picture.png, rotated.jpg            the latter lies on its side, as its EXIF orientation says
-  expected.json                       a list of runs: config, image, exif, beams, length_penalty ->
-                                      caption, score, tokens, concepts
+  expected.json                       a list of runs: config, image, exif, beams, length_penalty, and
+                                      where the caption must contain words, must_contain -> caption,
+                                      score, tokens, concepts
   trace/NAME.npy                      every stage of the first run
   int8/                               the same of an int8 model: model.lcw, expected.json, trace/
 The same machine and PyTorch give the same bytes. The script fails if a result hangs by a thread:
@@ -36,10 +37,14 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from models.reference.caption import write_trace  # noqa: E402
 from models.reference.config import Config  # noqa: E402
-from models.reference.decoder import beam_search, greedy  # noqa: E402
 from models.reference.lcw import write_lcw  # noqa: E402
 from models.reference.lightcap import Caption, Captioner, LightCap  # noqa: E402
-from models.reference.margins import box_margin, concept_margin, word_margin  # noqa: E402
+from models.reference.margins import (  # noqa: E402
+    box_margin,
+    concept_margin,
+    survives_noise,
+    word_margin,
+)
 from models.reference.modulator import Modulator  # noqa: E402
 from models.reference.preprocess import read_image  # noqa: E402
 from models.reference.quantized import load_quantized  # noqa: E402
@@ -57,6 +62,20 @@ NARROW_SEED = 39
 INT8_SEED = 42
 END_BIAS = 5.0  # for captions of some words
 INT8_END_BIAS = 2.8
+
+# Configurations and beams of the captions that must contain words: one token, several pieces, two
+# words with a form in common, forms of several words.
+CONSTRAINED = (
+    ("stretch-mask-mean_probability", 1),
+    ("stretch-mask-mean_probability", 5),
+    ("stretch-causal-mean_logit", 2),
+    ("unusual", 3),
+)
+MUST_CONTAIN = (
+    [["kinami"]],
+    [["belikunukego"], ["gasuru", "futasazofimotu"]],
+    [["tafe", "zofimotu"], ["zofimotu", "rafo buti"], ["poko"]],
+)
 
 WORD_MARGIN = 1e-3  # of log-probabilities: best to second best, and noise that changes nothing
 INT8_WORD_MARGIN = 4e-3  # 16-bit rows that are rounded otherwise leave more
@@ -176,32 +195,6 @@ def write_rotated_jpeg(path: Path, seed: int) -> np.ndarray:
     return upright
 
 
-def check_words(
-    captioner: Captioner,
-    prefix: torch.Tensor,
-    beams: int,
-    alpha: float,
-    tokens: list[int],
-    margin: float,
-) -> None:
-    """The caption stays the same when noise is added to the log-probabilities."""
-    generator = torch.Generator().manual_seed(0)
-    special, slots = captioner.special, captioner.model.config.fusion.caption_slots
-
-    def noisy(captions: list[list[int]]) -> torch.Tensor:
-        rows = torch.tensor([[special.cls] + caption for caption in captions])
-        y = captioner.model(prefix.expand(len(rows), -1, -1), None, rows, special.mask)[:, -1]
-        return y + (torch.rand(y.shape, generator=generator) - 0.5) * margin
-
-    for _ in range(10):
-        if beams == 1:
-            again, steps = greedy(noisy, special, slots, alpha)
-            assert word_margin(steps, special) > margin, "two words are too near"
-        else:
-            again = beam_search(noisy, special, slots, beams, alpha)
-        assert again.tokens == tokens, "noise changes the caption"
-
-
 def rounded(caption: Caption) -> dict[str, object]:
     """As JSON, numbers with as many digits as fp32 has."""
     fields = asdict(caption)
@@ -219,8 +212,13 @@ def runs() -> list[dict[str, object]]:
     found += [base | {"image": "rotated.jpg", "beams": beams} for beams in (1, 5)]
     found += [base | {"image": "rotated.jpg", "exif": "ignore"}]
     found = [run | {"length_penalty": 1.0} for run in found]
-    return found + [
+    found += [
         found[1] | {"beams": beams, "length_penalty": a} for beams, a in ((2, 0.0), (3, 0.6))
+    ]
+    return found + [
+        (found[0] if beams == 1 else found[1])
+        | {"config": config, "beams": beams, "must_contain": words}
+        for (config, beams), words in product(CONSTRAINED, MUST_CONTAIN)
     ]
 
 
@@ -234,13 +232,16 @@ def captioner_of(state: dict[str, torch.Tensor], run: dict[str, object]) -> Capt
 @torch.inference_mode()
 def expect(captioner: Captioner, run: dict[str, object], words: float = WORD_MARGIN) -> Caption:
     pixels = read_image(HERE / run["image"], run["exif"] == "apply")
-    beams, penalty = run["beams"], run["length_penalty"]
-    caption = captioner.caption(pixels, beams, penalty)
+    beams, penalty, must_contain = run["beams"], run["length_penalty"], run.get("must_contain")
+    caption = captioner.caption(pixels, beams, penalty, must_contain)
     assert box_margin(captioner, pixels) > BOX_MARGIN, "boxes are too near"
     margin = concept_margin(caption.trace["concept_similarity"])
     assert margin > SIMILARITY_MARGIN, "two concepts are too near"
     prefix = captioner.look(pixels)[0]
-    check_words(captioner, prefix, beams, penalty, caption.tokens, words)
+    constraints = captioner.constraints(must_contain) if must_contain else None
+    assert survives_noise(captioner, prefix, beams, penalty, words, constraints), "noise changes words"
+    if (steps := caption.trace.get("log_probabilities")) is not None:
+        assert word_margin(steps, captioner.special) > words, "two words are too near"
     return caption
 
 
@@ -278,6 +279,7 @@ def make_int8(pictures: dict[str, np.ndarray], vocabulary: list[str], labels: li
         {"image": image, "exif": "apply", "beams": beams, "length_penalty": 1.0}
         for image, beams in product(pictures, (1, 5))
     ]
+    runs += [runs[1] | {"must_contain": words} for words in MUST_CONTAIN]
     expected = [(run, expect(captioner, run, INT8_WORD_MARGIN)) for run in runs]
     for run, caption in expected:
         print("int8", *run.values(), "->", caption.caption, caption.tokens)
