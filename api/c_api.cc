@@ -53,6 +53,11 @@ SessionOptions session_options(const lightcap_session_options& given) {
   options.kernels = &choose_kernels(given.isa);
   options.threads = given.threads == 0 ? default_threads() : given.threads;
   options.max_beams = static_cast<size_t>(given.max_beams);
+  if (given.max_states > kMaxConstraintStates) {
+    usage("max_states is " + std::to_string(given.max_states) + ", expected 0 to " +
+          std::to_string(kMaxConstraintStates));
+  }
+  options.max_states = given.max_states;
   options.low_memory = given.low_memory != 0;
   if (given.executor != nullptr) {
     if (given.executor->parallel_for == nullptr) usage("executor.parallel_for is NULL");
@@ -178,6 +183,42 @@ void lightcap_cancel_set(lightcap_cancel* flag, int raised) {
 }
 
 void lightcap_cancel_close(lightcap_cancel* flag) { delete flag; }
+
+lightcap_status lightcap_constraints_open(const lightcap_model* model,
+                                          lightcap_constraints** constraints) {
+  return guarded([&] {
+    required(constraints, "constraints") = nullptr;
+    *constraints = new lightcap_constraints{RequiredWords(required(model, "model").model)};
+  });
+}
+
+lightcap_status lightcap_constraints_add(lightcap_constraints* constraints,
+                                         const char* const* forms, size_t count) {
+  return guarded([&] {
+    required(constraints, "constraints");
+    if (count < 1 || count > kMaxForms) {
+      usage("count is " + std::to_string(count) + ", expected 1 to " + std::to_string(kMaxForms));
+    }
+    required(forms, "forms");
+    std::vector<std::string> texts;
+    for (size_t i = 0; i < count; ++i) texts.emplace_back(&required(forms[i], "a form"));
+    constraints->words.add(std::move(texts));
+  });
+}
+
+size_t lightcap_constraints_states(const lightcap_constraints* constraints) {
+  return constraints == nullptr ? 0 : constraints->words.constraints().states();
+}
+
+const char* lightcap_constraints_found(const lightcap_constraints* constraints, size_t index,
+                                       const uint32_t* tokens, size_t token_count) {
+  if (constraints == nullptr || tokens == nullptr) return nullptr;
+  if (index >= constraints->words.constraints().count()) return nullptr;
+  const std::string* form = constraints->words.find(index, {tokens, token_count});
+  return form == nullptr ? nullptr : form->c_str();
+}
+
+void lightcap_constraints_close(lightcap_constraints* constraints) { delete constraints; }
 
 void lightcap_session_set_stage(lightcap_session* session, lightcap_stage_function stage,
                                 void* context) {

@@ -37,6 +37,23 @@ class OneCaption {
   std::atomic<uint64_t>& captioning_;
 };
 
+// Null where the caption need not contain anything.
+const Constraints* constraints_of(const lightcap_caption_options& given, const Session& session) {
+  if (given.constraints == nullptr) return nullptr;
+  const RequiredWords& words = given.constraints->words;
+  const Constraints& constraints = words.constraints();
+  if (constraints.count() == 0) return nullptr;
+  if (&words.model() != &session.model()) {
+    usage("the constraints are not of this session's model");
+  }
+  if (constraints.states() > session.max_states()) {
+    usage("the constraints have " + std::to_string(constraints.states()) +
+          " states, this session was opened for " + std::to_string(session.max_states()) +
+          ": see lightcap_session_options.max_states");
+  }
+  return &constraints;
+}
+
 DecodeOptions decode_options(const lightcap_caption_options& given, const Session& session) {
   if (given.beams < 1 || static_cast<size_t>(given.beams) > session.max_beams()) {
     usage("beams is " + std::to_string(given.beams) + ", this session was opened for 1 to " +
@@ -45,7 +62,9 @@ DecodeOptions decode_options(const lightcap_caption_options& given, const Sessio
   if (!(given.length_penalty >= -10 && given.length_penalty <= 10)) {
     usage("length_penalty is " + std::to_string(given.length_penalty) + ", expected -10 to 10");
   }
-  return {.beams = static_cast<size_t>(given.beams), .length_penalty = given.length_penalty};
+  return {.beams = static_cast<size_t>(given.beams),
+          .length_penalty = given.length_penalty,
+          .constraints = constraints_of(given, session)};
 }
 
 std::span<const Stage> stages_of(int work) {

@@ -16,6 +16,7 @@
 #include "engine/runtime/float_environment.h"
 #include "lightcap.h"
 #include "models/lightcap.h"
+#include "models/required_words.h"
 #include "models/trace.h"
 
 struct lightcap_model {
@@ -27,6 +28,10 @@ struct lightcap_cancel {
   std::atomic<int> raised{0};
 };
 static_assert(std::atomic<int>::is_always_lock_free);
+
+struct lightcap_constraints {
+  lightcap::internal::RequiredWords words;
+};
 
 namespace lightcap::internal {
 

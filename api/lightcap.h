@@ -153,11 +153,14 @@ typedef struct lightcap_session_options {
   int max_beams;   /* the most that lightcap_caption_options.beams may be, 1 to 32 */
   const lightcap_executor* executor; /* NULL: threads of the session's own; else `threads` is only
                                         what lightcap_session_threads() returns */
-  int low_memory; /* 1: convolutions without Winograd's filtering, whose weights take more memory
-                     than they are faster by; results differ within rounding */
+  int low_memory;    /* 1: convolutions without Winograd's filtering, whose weights take more memory
+                        than they are faster by; results differ within rounding */
+  size_t max_states; /* the most that a caption's constraints may have, see
+                        lightcap_constraints_states(), 0 to 128: a caption has room for max_beams
+                        beams in each, so memory grows with them. 0: captions have no constraints */
 } lightcap_session_options;
 #define LIGHTCAP_SESSION_OPTIONS_INIT \
-  { sizeof(lightcap_session_options), 0, NULL, 5, NULL, 0 }
+  { sizeof(lightcap_session_options), 0, NULL, 5, NULL, 0, 0 }
 
 /* Plans and allocates all the memory that captions of this session take, and starts its threads.
  * `*session` is yours to close; NULL after an error, which can be LIGHTCAP_ERROR_ISA: the
@@ -195,6 +198,37 @@ LIGHTCAP_API void lightcap_cancel_set(lightcap_cancel* flag, int raised);
 /* No caption may be using it. NULL is fine. */
 LIGHTCAP_API void lightcap_cancel_close(lightcap_cancel* flag);
 
+/* ---- Words that captions must contain ---- */
+
+/* Up to 4 words, each of which may come in one of several forms. With them decoding is a
+ * constrained beam search (Anderson et al. 2017), as wide as lightcap_caption_options.beams says
+ * for each set of words that a caption may have so far: `beams` of 1 is no greedy search then.
+ * Every caption that it finds contains all of the words. */
+typedef struct lightcap_constraints lightcap_constraints;
+
+/* `*constraints`, which has no word yet, is yours to close; NULL after an error. It keeps what it
+ * needs of the model, and is for sessions of this model alone. */
+LIGHTCAP_API lightcap_status lightcap_constraints_open(const lightcap_model* model,
+                                                       lightcap_constraints** constraints);
+/* Captions must contain one of `count` forms as well, 1 to 16: "dog", "dogs", "traffic light",
+ * UTF-8. A form is found where the caption has it as whole words, upper or lower case, accents or
+ * none. LIGHTCAP_ERROR_USAGE where the model's vocabulary has no pieces for a form, where the words
+ * take more tokens than a caption has, or have too many states; then all is as before. Not to be
+ * called while captions use it. */
+LIGHTCAP_API lightcap_status lightcap_constraints_add(lightcap_constraints* constraints,
+                                                      const char* const* forms, size_t count);
+/* The least that lightcap_session_options.max_states has to be: 2^n for n words of a token each;
+ * longer forms have states between their tokens. 0 of NULL. */
+LIGHTCAP_API size_t lightcap_constraints_states(const lightcap_constraints* constraints);
+/* The form of word `index`, in the order in which they were added, that the tokens of a result or
+ * of one of its hypotheses contain. Belongs to the constraints. NULL where there is none: after
+ * on_token ended a caption early, beyond the last word, and of NULL. */
+LIGHTCAP_API const char* lightcap_constraints_found(const lightcap_constraints* constraints,
+                                                    size_t index, const uint32_t* tokens,
+                                                    size_t token_count);
+/* No caption may be using it. NULL is fine. */
+LIGHTCAP_API void lightcap_constraints_close(lightcap_constraints* constraints);
+
 /* ---- Captions ---- */
 
 /* Called on the thread that captions after each step of decoding: `text`, UTF-8, is the best
@@ -226,13 +260,14 @@ typedef struct lightcap_caption_options {
   const lightcap_cancel* cancel;    /* ends the caption while it is raised; NULL: nothing does */
   lightcap_token_function on_token; /* NULL: nobody wants to know */
   void* on_token_context;
-  uint32_t deadline_ms; /* ends the caption so long after the call; 0: never */
-  int work;             /* one of lightcap_work */
+  uint32_t deadline_ms;                    /* ends the caption so long after the call; 0: never */
+  int work;                                /* one of lightcap_work */
+  const lightcap_constraints* constraints; /* what the caption must contain; NULL: anything goes */
 } lightcap_caption_options;
 #define LIGHTCAP_CAPTION_OPTIONS_INIT                                                    \
   {                                                                                      \
     sizeof(lightcap_caption_options), 1, 1.0, 0, UINT64_C(1) << 26, NULL, NULL, NULL, 0, \
-        LIGHTCAP_WORK_CAPTION                                                            \
+        LIGHTCAP_WORK_CAPTION, NULL                                                      \
   }
 
 typedef struct lightcap_concept {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "lightcap.h"
 
@@ -143,6 +144,37 @@ class Model {
     void operator()(lightcap_model* model) const { lightcap_model_close(model); }
   };
   std::unique_ptr<lightcap_model, Close> handle_;
+};
+
+// Words that captions must contain. Outlives those captions.
+class Constraints {
+ public:
+  explicit Constraints(const Model& model) {
+    lightcap_constraints* constraints = nullptr;
+    check(lightcap_constraints_open(model.get(), &constraints));
+    handle_.reset(constraints);
+  }
+  // One of these forms.
+  void add(const std::vector<std::string>& forms) {
+    std::vector<const char*> texts;
+    for (const std::string& form : forms) texts.push_back(form.c_str());
+    check(lightcap_constraints_add(handle_.get(), texts.data(), texts.size()));
+  }
+  // The least that lightcap_session_options.max_states has to be.
+  size_t states() const { return lightcap_constraints_states(get()); }
+  // The form of word `index` that a result contains, or null.
+  const char* found(size_t index, const lightcap_result& result) const {
+    return lightcap_constraints_found(get(), index, result.tokens, result.token_count);
+  }
+  const lightcap_constraints* get() const { return handle_.get(); }
+
+ private:
+  struct Close {
+    void operator()(lightcap_constraints* constraints) const {
+      lightcap_constraints_close(constraints);
+    }
+  };
+  std::unique_ptr<lightcap_constraints, Close> handle_;
 };
 
 class Session {

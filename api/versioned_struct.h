@@ -32,9 +32,9 @@ struct StructFields<lightcap_session_options> {
   using Type = lightcap_session_options;
   static constexpr const char* kName = "lightcap_session_options";
   static constexpr size_t kEnds[] = {
-      LIGHTCAP_FIELD_END(struct_size), LIGHTCAP_FIELD_END(threads),
-      LIGHTCAP_FIELD_END(isa),         LIGHTCAP_FIELD_END(max_beams),
-      LIGHTCAP_FIELD_END(executor),    LIGHTCAP_FIELD_END(low_memory)};
+      LIGHTCAP_FIELD_END(struct_size), LIGHTCAP_FIELD_END(threads),  LIGHTCAP_FIELD_END(isa),
+      LIGHTCAP_FIELD_END(max_beams),   LIGHTCAP_FIELD_END(executor), LIGHTCAP_FIELD_END(low_memory),
+      LIGHTCAP_FIELD_END(max_states)};
 };
 
 template <>
@@ -46,7 +46,8 @@ struct StructFields<lightcap_caption_options> {
       LIGHTCAP_FIELD_END(length_penalty), LIGHTCAP_FIELD_END(ignore_exif),
       LIGHTCAP_FIELD_END(max_pixels),     LIGHTCAP_FIELD_END(cancel),
       LIGHTCAP_FIELD_END(on_token),       LIGHTCAP_FIELD_END(on_token_context),
-      LIGHTCAP_FIELD_END(deadline_ms),    LIGHTCAP_FIELD_END(work)};
+      LIGHTCAP_FIELD_END(deadline_ms),    LIGHTCAP_FIELD_END(work),
+      LIGHTCAP_FIELD_END(constraints)};
 };
 
 template <>

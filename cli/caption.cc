@@ -38,6 +38,7 @@ struct Options {
   int jobs = 0;
   int n_best = 0;  // 0: the best alone
   bool json = false;
+  std::vector<std::string> must_contain;  // each a word's forms, between bars
   bool low_memory = false;
   bool recursive = false;
   std::string exif = "apply";
@@ -81,9 +82,13 @@ class Warnings {
 struct Close {
   void operator()(lightcap_model* model) const { lightcap_model_close(model); }
   void operator()(lightcap_session* session) const { lightcap_session_close(session); }
+  void operator()(lightcap_constraints* constraints) const {
+    lightcap_constraints_close(constraints);
+  }
 };
 
 using Session = std::unique_ptr<lightcap_session, Close>;
+using Constraints = std::unique_ptr<lightcap_constraints, Close>;
 
 // How the threads are shared out: pictures at a time, and threads for each (0: the library's
 // default).
@@ -102,24 +107,58 @@ Shares share_threads(const Options& options, size_t pictures) {
   return {jobs, std::max(1, threads / static_cast<int>(jobs))};
 }
 
+// The parts of a text between bars.
+std::vector<std::string> parts_of(const std::string& text) {
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == '|') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+// The words of --must-contain; null without one.
+Constraints open_constraints(const lightcap_model* model, const std::vector<std::string>& words) {
+  if (words.empty()) return nullptr;
+  lightcap_constraints* opened = nullptr;
+  check(lightcap_constraints_open(model, &opened));
+  Constraints constraints(opened);
+  for (const std::string& word : words) {
+    const std::vector<std::string> forms = parts_of(word);
+    std::vector<const char*> texts;
+    for (const std::string& form : forms) texts.push_back(form.c_str());
+    check(lightcap_constraints_add(opened, texts.data(), texts.size()));
+  }
+  return constraints;
+}
+
+// Sessions, and the constraints of their captions.
+struct Opened {
+  Constraints constraints;
+  std::vector<Session> sessions;
+};
+
 // Sessions that share one model; it is closed before they are used: they keep what they need of it.
-std::vector<Session> open_sessions(const std::string& model_path, const Options& options,
-                                   const Shares& shares) {
+Opened open_sessions(const std::string& model_path, const Options& options, const Shares& shares) {
   const Warnings shown;
   lightcap_model* model = nullptr;
   check(lightcap_model_open(model_path.c_str(), nullptr, &model));
   const std::unique_ptr<lightcap_model, Close> owned_model(model);
+  Opened opened = {open_constraints(model, options.must_contain), {}};
   lightcap_session_options session_options = LIGHTCAP_SESSION_OPTIONS_INIT;
+  session_options.max_states = lightcap_constraints_states(opened.constraints.get());
   session_options.threads = shares.threads;
   session_options.max_beams = options.caption.beams;
   session_options.low_memory = options.low_memory ? 1 : 0;
-  std::vector<Session> sessions;
   for (size_t i = 0; i < shares.jobs; ++i) {
     lightcap_session* session = nullptr;
     check(lightcap_session_open(model, &session_options, &session));
-    sessions.emplace_back(session);
+    opened.sessions.emplace_back(session);
   }
-  return sessions;
+  return opened;
 }
 
 // The best `count` captions, the best one first.
@@ -134,7 +173,20 @@ ordered_json alternatives(const lightcap_result& result, size_t count) {
   return list;
 }
 
-ordered_json to_json(const std::string& image, const lightcap_result& result, int n_best) {
+// The form of each word of --must-contain that the caption has.
+std::vector<std::string> forms_of(const lightcap_result& result,
+                                  const lightcap_constraints* constraints, size_t words) {
+  std::vector<std::string> forms;
+  for (size_t i = 0; i < words; ++i) {
+    const char* form =
+        lightcap_constraints_found(constraints, i, result.tokens, result.token_count);
+    if (form != nullptr) forms.emplace_back(form);
+  }
+  return forms;
+}
+
+ordered_json to_json(const std::string& image, const lightcap_result& result,
+                     const Options& options) {
   ordered_json concepts = ordered_json::array();
   for (size_t i = 0; i < result.concept_count; ++i) {
     const lightcap_concept& found = result.concepts[i];
@@ -148,7 +200,11 @@ ordered_json to_json(const std::string& image, const lightcap_result& result, in
                   std::vector<uint32_t>(result.tokens, result.tokens + result.token_count),
                   "token_log_probabilities",
                   std::vector<float>(log_probabilities, log_probabilities + result.token_count));
-  if (n_best > 0) line["alternatives"] = alternatives(result, static_cast<size_t>(n_best));
+  if (options.caption.constraints != nullptr) {
+    line["contains"] = forms_of(result, options.caption.constraints, options.must_contain.size());
+  }
+  if (options.n_best > 0)
+    line["alternatives"] = alternatives(result, static_cast<size_t>(options.n_best));
   line["concepts"] = std::move(concepts);
   line["timings_ms"] =
       json_object("read_image", ms.read_image, "preprocess", ms.preprocess, "detector", ms.detector,
@@ -211,7 +267,7 @@ Image read_picture(const Options& options, const Input& input) {
 
 // A run of captions, with what its threads share and count.
 struct Run {
-  const Options& options;
+  Options& options;
   bool one_of_several;
   std::atomic<size_t> sidecars_left = 0;  // as they were, for want of --overwrite
 };
@@ -241,8 +297,7 @@ Line caption_one(lightcap_session* session, Run& run, const Input& input) {
   }
   if (!options.sidecar.empty() && !write_sidecar(input.path, result, options.overwrite))
     ++run.sidecars_left;
-  if (options.json)
-    return {json_text(to_json(input.path, result, options.n_best)) + "\n", "", false};
+  if (options.json) return {json_text(to_json(input.path, result, options)) + "\n", "", false};
   const std::string name = run.one_of_several ? printable(input.path) + ": " : "";
   Line line = {name + printable(result.caption) + "\n", "", false};
   for (size_t i = 1; i < static_cast<size_t>(options.n_best) && i < result.hypothesis_count; ++i)
@@ -299,20 +354,21 @@ std::optional<ResultsFile> open_results(const Options& options, const std::strin
 // The exit code: 0, or 1 if an image failed.
 int caption_inputs(Run& run, const std::string& model, const std::vector<Input>& inputs,
                    std::optional<ResultsFile>& results) {
-  const Options& options = run.options;
+  Options& options = run.options;
   const Shares shares = share_threads(options, inputs.size());
-  const std::vector<Session> sessions = open_sessions(model, options, shares);
+  const Opened opened = open_sessions(model, options, shares);
+  options.caption.constraints = opened.constraints.get();
   Tracer tracer = {options.trace, ""};
   if (!options.trace.empty()) {
     make_folder(options.trace);
-    lightcap_session_set_trace(sessions[0].get(), Tracer::write, &tracer);
+    lightcap_session_set_trace(opened.sessions[0].get(), Tracer::write, &tracer);
   }
   int code = 0;
   size_t done = 0;
   ProgressBar bar(inputs.size());
   bar.show(0);
   const auto work = [&](size_t job, size_t index) {
-    return caption_one(sessions[job].get(), run, inputs[index]);
+    return caption_one(opened.sessions[job].get(), run, inputs[index]);
   };
   run_in_order(inputs.size(), shares.jobs, work, [&](const Line& line) {
     if (!tracer.error.empty()) throw Error(ErrorCode::kOutput, tracer.error);
@@ -372,6 +428,12 @@ Command add_caption(CLI::App& app) {
       ->add_option("--length-penalty", options->caption.length_penalty,
                    "A: a caption's score is its log-probability / length^A")
       ->capture_default_str();
+  command
+      ->add_option("--must-contain", options->must_contain,
+                   "WORD or WORD|FORM|...: captions contain the word, or one of its forms; may be "
+                   "given for up to four words. The search is --beams wide for each set of them")
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--threads", options->threads, "Threads, 0 for one a core, 8 at most")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

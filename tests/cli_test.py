@@ -72,6 +72,24 @@ class Caption(unittest.TestCase):
         for wrong in (0, 33):
             self.assertEqual(run("caption", "--model", MODEL, "--n-best", wrong, IMAGE)[0], 2)
 
+    def test_captions_that_must_contain_words(self):
+        words = ["--must-contain", "poko|RAFO", "--must-contain", "tafe"]
+        code, out, err = run("caption", "--model", MODEL, "--json", "--n-best", 3, *words, IMAGE)
+        self.assertEqual((code, err), (0, ""))
+        result = json.loads(out)
+        self.assertIn(result["contains"][0], ("poko", "RAFO"))
+        self.assertEqual(result["contains"][1], "tafe")
+        for one in result["alternatives"]:
+            self.assertIn("tafe", one["caption"])
+        code, out, err = run("caption", "--model", MODEL, *words, IMAGE, IMAGE)
+        self.assertEqual((code, err, out.count("tafe")), (0, "", 2))
+        for wrong, message in ((["λόγος"], "no pieces for it"), (["tafe|"], "no word in it"),
+                               (["tafe"] * 5, "4 words at most, not 5")):
+            options = [part for word in wrong for part in ("--must-contain", word)]
+            code, out, err = run("caption", "--model", MODEL, *options, IMAGE)
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn(message, err)
+
     def test_the_model_may_come_from_the_environment(self):
         self.assertEqual(run("caption", IMAGE, LIGHTCAP_MODEL=MODEL)[0], 0)
 

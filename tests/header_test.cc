@@ -34,6 +34,15 @@ bool streams_and_cancels(const lightcap::Model& model, const char* picture) {
   if (lightcap::hypotheses(result)[0].caption != last) return false;
   if (session.features().embedding == nullptr || session.threads() < 1) return false;
 
+  lightcap::Constraints words(model);
+  words.add({"tafe", "poko"});
+  lightcap_session_options room = LIGHTCAP_SESSION_OPTIONS_INIT;
+  room.max_states = words.states();
+  lightcap::Session constrained(model, &room);
+  options.constraints = words.get();
+  if (words.found(0, constrained.caption_file(picture, &options)) == nullptr) return false;
+  options.constraints = nullptr;
+
   const uint8_t grey[6] = {1, 2, 3, 4, 5, 6};
   lightcap_frame frame = LIGHTCAP_FRAME_INIT;
   frame.format = LIGHTCAP_PIXELS_GREY;

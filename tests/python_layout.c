@@ -17,6 +17,7 @@ int main(void) {
   FIELD(lightcap_session_options, max_beams);
   FIELD(lightcap_session_options, executor);
   FIELD(lightcap_session_options, low_memory);
+  FIELD(lightcap_session_options, max_states);
   STRUCT(lightcap_caption_options);
   FIELD(lightcap_caption_options, struct_size);
   FIELD(lightcap_caption_options, beams);
@@ -28,6 +29,7 @@ int main(void) {
   FIELD(lightcap_caption_options, on_token_context);
   FIELD(lightcap_caption_options, deadline_ms);
   FIELD(lightcap_caption_options, work);
+  FIELD(lightcap_caption_options, constraints);
   STRUCT(lightcap_concept);
   FIELD(lightcap_concept, label);
   FIELD(lightcap_concept, similarity);

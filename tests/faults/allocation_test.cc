@@ -112,6 +112,23 @@ TEST(AllocationFaults, OpeningASession) {
   lightcap_set_log(nullptr, nullptr);
 }
 
+TEST(AllocationFaults, AddingAWordThatCaptionsMustContain) {
+  const ModelHandle model = open_small_model();
+  fail_each([&] {
+    lightcap_constraints* constraints = nullptr;
+    lightcap_status status = lightcap_constraints_open(model.get(), &constraints);
+    EXPECT_EQ(constraints == nullptr, status != LIGHTCAP_OK);
+    const char* const forms[] = {"tafe", "poko rafo"};
+    if (status == LIGHTCAP_OK) {
+      status = lightcap_constraints_add(constraints, forms, 2);
+      // Three with the word: none, "poko" and all.
+      EXPECT_EQ(lightcap_constraints_states(constraints), status == LIGHTCAP_OK ? 3u : 1u);
+    }
+    lightcap_constraints_close(constraints);
+    return status;
+  });
+}
+
 // A session's captions of one picture, with beams, on two threads.
 class CaptionFaults : public ::testing::Test {
  protected:

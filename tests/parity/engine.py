@@ -73,9 +73,10 @@ def caption(
     beams: int = 1,
     trace: Path | None = None,
     threads: int = 0,
+    options: tuple[object, ...] = (),
 ) -> Answer:
     """One picture through `lightcap caption`; stages only where a folder for the trace is given."""
-    command = [lightcap, "caption", "--model", model, "--beams", beams, "--json"]
+    command = [lightcap, "caption", "--model", model, "--beams", beams, "--json", *options]
     if threads:
         command += ["--threads", threads]
     if trace is not None:

@@ -31,6 +31,7 @@ class SessionOptions(Structure):
         ("max_beams", c_int),
         ("executor", c_void_p),
         ("low_memory", c_int),
+        ("max_states", c_size_t),
     ]
 
 
@@ -49,6 +50,7 @@ class CaptionOptions(Structure):
         ("on_token_context", c_void_p),
         ("deadline_ms", c_uint32),
         ("work", c_int),
+        ("constraints", c_void_p),
     ]
 
 
@@ -113,6 +115,10 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "lightcap_cancel_open": ([POINTER(c_void_p)], c_int),
     "lightcap_cancel_set": ([c_void_p, c_int], None),
     "lightcap_cancel_close": ([c_void_p], None),
+    "lightcap_constraints_open": ([c_void_p, POINTER(c_void_p)], c_int),
+    "lightcap_constraints_add": ([c_void_p, POINTER(c_char_p), c_size_t], c_int),
+    "lightcap_constraints_states": ([c_void_p], c_size_t),
+    "lightcap_constraints_close": ([c_void_p], None),
     "lightcap_concept_at": ([POINTER(ResultStruct), c_size_t], POINTER(ConceptStruct)),
     "lightcap_hypothesis_at": ([POINTER(ResultStruct), c_size_t], POINTER(HypothesisStruct)),
     "lightcap_caption_pixels": (

@@ -6,7 +6,7 @@ import ctypes
 import os
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +24,8 @@ Pixels = Union[_pixels.HasArrayInterface, _pixels.PilImage]
 """Pictures that are decoded already: uint8 arrays of height x width x 3, and PIL images."""
 Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Pixels]
 """Everything that can be captioned: a path, the bytes of a picture's file, or its pixels."""
+Words = Sequence[Union[str, Sequence[str]]]
+"""Words that captions must contain: each as text, or as a list of its forms, of which one is enough."""
 
 
 class _Handle:
@@ -78,9 +80,9 @@ class Model:
         options = c.sized(c.ModelOptions(read_into_memory=int(read_into_memory)))
         self._model: _Handle | None = _Handle(
             library.lightcap_model_open, library.lightcap_model_close, _encoded(self._path), ctypes.byref(options))
-        # Free sessions by their number of threads. A deque's ends are taken and given back in one step, so no
-        # lock is needed, nor can one be held by another thread at the moment of a fork.
-        self._free: dict[int, deque[_Handle]] = {}
+        # Free sessions by their number of threads and of constraints' states. A deque's ends are taken and given
+        # back in one step, so no lock is needed, nor can one be held by another thread at the moment of a fork.
+        self._free: dict[tuple[int, int], deque[_Handle]] = {}
         # A model opens in no time and its sessions only when they are needed; wrong options are said now.
         with self._session(threads):
             pass
@@ -93,6 +95,7 @@ class Model:
         length_penalty: float = 1.0,
         ignore_exif: bool = False,
         max_pixels: int = 1 << 26,
+        must_contain: Words = (),
         timeout: float | None = None,
     ) -> Result:
         """The caption of a picture: a path, the bytes of its file, a PIL image, or an array of its pixels.
@@ -105,13 +108,21 @@ class Model:
         'a small purple flower under a yellow balloon in a meadow'
         >>> model.caption(Path("night.png").read_bytes(), beams=3).caption
         'two yellow cars under a small moon at night'
+
+        `must_contain`: up to four words, each of which the caption contains in one of its forms; the search is
+        `beams` wide for each set of words that a caption may have so far. Captions with so many words have a
+        session of their own.
+
+        >>> model.caption("night.png", beams=5, must_contain=["sky", ["car", "cars"]]).caption
+        'two yellow cars under a small moon at night, a starry sky'
         """
         options = _options(beams, length_penalty, ignore_exif, max_pixels)
+        constraints = self._constraints(must_contain, options)
         if timeout is not None:
             if not 0 < timeout < 4e6:
                 raise UsageError(f"timeout is a number of seconds above 0, or None, not {timeout}")
             options.deadline_ms = max(1, round(timeout * 1000))
-        return self._caption(source, self._options.threads, options)
+        return self._caption(source, self._options.threads, options, constraints)
 
     def stream(
         self,
@@ -121,6 +132,7 @@ class Model:
         length_penalty: float = 1.0,
         ignore_exif: bool = False,
         max_pixels: int = 1 << 26,
+        must_contain: Words = (),
     ) -> Generator[str, None, Result]:
         """The caption while it comes: after each token the text so far, and the result as the generator's value.
 
@@ -139,6 +151,7 @@ class Model:
         two yellow cars under a small moon at night
         """
         options = _options(beams, length_penalty, ignore_exif, max_pixels)
+        constraints = self._constraints(must_contain, options)
         flag = _Handle(library.lightcap_cancel_open, library.lightcap_cancel_close)
         options.cancel = flag.pointer
         texts: SimpleQueue[str | None] = SimpleQueue()
@@ -149,7 +162,7 @@ class Model:
 
         options.on_token = c.TokenFunction(on_token)
         with ThreadPoolExecutor(1, thread_name_prefix="lightcap") as executor:
-            caption = executor.submit(self._caption, source, self._options.threads, options)
+            caption = executor.submit(self._caption, source, self._options.threads, options, constraints)
             caption.add_done_callback(lambda _: texts.put(None))
             try:
                 last = ""
@@ -171,6 +184,7 @@ class Model:
         length_penalty: float = 1.0,
         ignore_exif: bool = False,
         max_pixels: int = 1 << 26,
+        must_contain: Words = (),
     ) -> Iterator[Result]:
         """Captions of many pictures in their order, `jobs` at a time, which share the model's threads.
 
@@ -187,15 +201,20 @@ class Model:
             raise UsageError(f"jobs is a number from 0 to 1024, not {jobs}")
         threads = self._options.threads or c.default_threads()
         jobs = jobs or threads
-        self._opened()  # now, not at the first result
-        return self._caption_in_order(sources, jobs, max(1, threads // jobs), options)
+        constraints = self._constraints(must_contain, options)  # now, not at the first result
+        return self._caption_in_order(sources, jobs, max(1, threads // jobs), options, constraints)
 
     def _caption_in_order(
-        self, sources: Iterable[Source], jobs: int, threads: int, options: c.CaptionOptions
+        self,
+        sources: Iterable[Source],
+        jobs: int,
+        threads: int,
+        options: c.CaptionOptions,
+        constraints: _Handle | None,
     ) -> Iterator[Result]:
         def caption(source: Source) -> Result:
             try:
-                return self._caption(source, threads, options)
+                return self._caption(source, threads, options, constraints)
             except InputError as error:
                 return Result("", path=_path_of(source), error=str(error))
 
@@ -211,11 +230,28 @@ class Model:
         finally:
             executor.shutdown(cancel_futures=True)
 
-    def _caption(self, source: Source, threads: int, options: c.CaptionOptions) -> Result:
+    def _constraints(self, words: Words, options: c.CaptionOptions) -> _Handle | None:
+        """The words as `options` have them then; to be kept while captions use them."""
+        model = self._opened()
+        if not words:
+            return None
+        constraints = _Handle(
+            library.lightcap_constraints_open, library.lightcap_constraints_close, model.pointer)
+        for word in [words] if isinstance(words, str) else words:
+            forms = [word] if isinstance(word, str) else word
+            texts = (ctypes.c_char_p * len(forms))(*(_form(form) for form in forms))
+            c.check(library.lightcap_constraints_add(constraints.pointer, texts, len(forms)))
+        options.constraints = constraints.pointer
+        return constraints
+
+    def _caption(
+        self, source: Source, threads: int, options: c.CaptionOptions, constraints: _Handle | None
+    ) -> Result:
+        states = 0 if constraints is None else int(library.lightcap_constraints_states(constraints.pointer))
         arguments = (ctypes.byref(options), ctypes.byref(result := c.sized(c.ResultStruct())))
         view: _pixels.View | None = None
         path = _path_of(source)
-        with self._session(threads) as session:
+        with self._session(threads, states) as session:
             if path is not None:
                 c.check(library.lightcap_caption_file(session.pointer, _encoded(path), *arguments))
             elif isinstance(source, (bytes, bytearray)) or (isinstance(source, memoryview) and source.ndim <= 1):
@@ -277,23 +313,23 @@ class Model:
         return model
 
     @contextmanager
-    def _session(self, threads: int) -> Iterator[_Handle]:
+    def _session(self, threads: int, states: int = 0) -> Iterator[_Handle]:
         model = self._opened()
-        free = self._free.setdefault(threads, deque())
+        free = self._free.setdefault((threads, states), deque())
         try:
             session = free.pop()
         except IndexError:
-            session = self._open_session(model, threads)
+            session = self._open_session(model, threads, states)
         try:
             yield session
         finally:
             free.append(session)
 
-    def _open_session(self, model: _Handle, threads: int) -> _Handle:
+    def _open_session(self, model: _Handle, threads: int, states: int) -> _Handle:
         isa = self._options.isa
         options = c.sized(c.SessionOptions(
             threads=threads, isa=None if isa is None else isa.encode(), max_beams=self._options.max_beams,
-            low_memory=int(self._options.low_memory)))  # fmt: skip
+            low_memory=int(self._options.low_memory), max_states=states))  # fmt: skip
         return _Handle(
             library.lightcap_session_open, library.lightcap_session_close, model.pointer, ctypes.byref(options))
 
@@ -306,6 +342,13 @@ def _options(beams: int, length_penalty: float, ignore_exif: bool, max_pixels: i
     options: c.CaptionOptions = c.sized(c.CaptionOptions(
         beams=beams, length_penalty=length_penalty, ignore_exif=int(ignore_exif), max_pixels=max_pixels))  # fmt: skip
     return options
+
+
+def _form(form: str) -> bytes:
+    encoded = form.encode()
+    if b"\0" in encoded:  # C's strings would end there
+        raise UsageError(f"{form!r}: a word has no zero character")
+    return encoded
 
 
 def _path_of(source: Source) -> str | None:

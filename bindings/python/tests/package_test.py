@@ -149,6 +149,23 @@ class Captions(unittest.TestCase):
         for one in result.alternatives:
             self.assertAlmostEqual(sum(one.token_log_probabilities) / len(one.tokens), one.score, places=4)
 
+    def test_contain_the_words_that_they_must(self) -> None:
+        words = ["large", ["tree", "trees"]]
+        result = self.model.caption(ROOM, beams=3, must_contain=words)
+        self.assertEqual(len(result.alternatives), 3)
+        streamed = list(self.model.stream(ROOM, beams=3, must_contain=words))
+        for text in [one.caption for one in result.alternatives] + streamed[-1:]:
+            self.assertTrue({"large"} < set(text.split()) & {"large", "tree", "trees"}, text)
+        [many] = self.model.caption_many([ROOM], beams=3, must_contain=words)
+        self.assertEqual(many, result)
+        self.assertIn("cat", self.model.caption(ROOM, must_contain="cat").caption.split())  # a word, not letters
+        self.assertEqual(self.model.caption(ROOM), self.room)
+        for wrong in (["zebra"], ["tree"] * 5, [[]], ["a\0b"]):
+            with self.assertRaises(lightcap.UsageError):
+                self.model.caption(ROOM, must_contain=wrong)
+            with self.assertRaises(lightcap.UsageError):
+                self.model.caption_many([ROOM], must_contain=wrong)
+
     def test_that_take_too_long_are_cancelled(self) -> None:
         with self.assertRaises(TimeoutError) as caught:
             self.model.caption(ROOM, timeout=0.001)
