@@ -263,6 +263,13 @@ Config smallest_config() {
   return config;
 }
 
+Config smallest_quantizable_config() {
+  Config config = smallest_config();
+  config.image_encoder.width = 8;
+  config.detector.widths = {8, 8, 8, 8, 8};
+  return config;
+}
+
 std::shared_ptr<const Model> open_model(const LcwFile& file) {
   const std::vector<uint8_t> bytes = file.bytes();
   // One byte off, so that it is copied: `bytes` does not live as long as the model.

@@ -47,6 +47,8 @@ std::shared_ptr<const Model> open_model(const LcwFile& file);
 
 // The smallest sizes there are, nearly: some ten thousand weights.
 Config smallest_config();
+// The smallest of which lightcap-quantize makes an int8 model.
+Config smallest_quantizable_config();
 
 }  // namespace lightcap::internal::testing
 

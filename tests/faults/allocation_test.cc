@@ -9,6 +9,7 @@
 #include "engine/runtime/error.h"
 #include "tests/api_session.h"
 #include "tests/faults/faults.h"
+#include "tests/lcw_file.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
 #include "weights_converter/verify.h"
@@ -258,8 +259,12 @@ TEST_F(ConvertFaults, ReadingATorchCheckpoint) {
 }
 
 // The programs as a whole, with their option parsers, JSON and threads (faults/program.cc).
-void fail_each_of_program(const std::string& name, const std::string& program,
-                          const std::string& arguments, const std::string& stderr_file) {
+// `after` looks at what a run leaves that ends with an exit code. Later allocations fail ever
+// fewer, the sooner the smaller `slope` is.
+void fail_each_of_program(
+    const std::string& name, const std::string& program, const std::string& arguments,
+    const std::string& stderr_file, const std::function<void(int)>& after = [](int) {},
+    size_t slope = 30) {
   const std::string command = program + " " + arguments + " >/dev/null 2>" + stderr_file;
   const auto run = [&](size_t nth) {
     const std::string setting = "LIGHTCAP_FAIL_ALLOCATION=" + std::to_string(nth);
@@ -267,9 +272,10 @@ void fail_each_of_program(const std::string& name, const std::string& program,
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   };
   ASSERT_EQ(run(0), 0) << read_file(stderr_file);
-  for (size_t nth = 1;; nth += 1 + nth / 30) {
+  for (size_t nth = 1;; nth += 1 + nth / slope) {
     const int code = run(nth);
     const std::string words = read_file(stderr_file);
+    after(code);
     EXPECT_TRUE(code == 0 || code == LIGHTCAP_ERROR_MEMORY)
         << "allocation " << nth << ": exit code " << code << ", " << words;
     if (code == LIGHTCAP_ERROR_MEMORY) {
@@ -289,6 +295,32 @@ TEST(ProgramFaults, Convert) {
                        "/configs/stretch-mask-mean_probability.json -o " +
                            (folder / "model.lcw"),
                        folder / "stderr");
+}
+
+TEST(ProgramFaults, Quantize) {
+  const TemporaryFolder folder;
+  const std::vector<uint8_t> model = LcwFile::of(smallest_quantizable_config()).bytes();
+  const std::string before(model.begin(), model.end());
+  const std::string in = folder / "model.lcw", out = folder / "out/int8.lcw";
+  write_text(in, before);
+  std::filesystem::create_directory(folder / "out");
+  const std::string arguments =
+      in + " " LIGHTCAP_GOLDENS "/picture.png --threads 1 --report " + (folder / "out/r.json");
+  std::string whole;
+  fail_each_of_program(
+      "lightcap-quantize", LIGHTCAP_FAULTY_QUANTIZE, arguments + " -o " + out, folder / "stderr",
+      [&](int code) {
+        const std::string now = read_file(out);
+        if (whole.empty()) whole = now;  // of the run before the first fault
+        EXPECT_EQ(read_file(in), before);
+        EXPECT_TRUE(now == whole || (code != 0 && now == "old"));
+        for (const auto& entry : std::filesystem::directory_iterator(folder / "out")) {
+          const std::string name = entry.path().filename();
+          EXPECT_TRUE(name == "int8.lcw" || name == "r.json") << name;
+        }
+        write_text(out, "old");
+      },
+      6);
 }
 
 TEST(ProgramFaults, Caption) {

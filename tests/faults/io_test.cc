@@ -6,12 +6,17 @@
 #include <filesystem>
 #include <functional>
 
+#include "cli/pictures/inputs.h"
+#include "engine/image/image.h"
 #include "engine/runtime/error.h"
 #include "tests/api_session.h"
 #include "tests/faults/faults.h"
+#include "tests/lcw_file.h"
 #include "tests/sanitized.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
+#include "weights_converter/quantizer/int8_model.h"
+#include "weights_converter/quantizer/synthetic.h"
 #include "weights_converter/verify.h"
 #include "weights_converter/weights_writer.h"
 
@@ -163,6 +168,49 @@ TEST_F(ConvertIo, LeavesTheOldFileOrTheWholeNewOne) {
           EXPECT_LE(files, 1u);
         });
   }
+}
+
+// Reads and writes the files that lightcap-quantize does. What it computes between them takes long
+// and asks the system for memory alone.
+Attempt quantize(const std::string& in, const std::string& picture, const Calibration& calibration,
+                 const std::string& out) {
+  try {
+    const Model model(WeightsFile::open(in));
+    const ImageLimits limits;
+    const std::vector<uint8_t> bytes = cli::read_input(picture, limits.max_bytes);
+    decode_image(bytes.data(), bytes.size(), limits, true, picture);
+    Int8Model int8(model.weights(), calibration, {});
+    write_weights(
+        int8.plan(), [&](size_t index, const TensorValues& values) { int8.fill(index, values); },
+        out);
+    return {LIGHTCAP_OK, ""};
+  } catch (const Error& error) {
+    return {static_cast<lightcap_status>(error.code()), error.what()};
+  }
+}
+
+TEST(IoFaults, QuantizingHarmsNoFile) {
+  const TemporaryFolder folder;
+  const std::vector<uint8_t> model = LcwFile::of(smallest_quantizable_config()).bytes();
+  const std::string before(model.begin(), model.end());
+  const std::string in = folder / "model.lcw", out = folder / "out/int8.lcw";
+  write_text(in, before);
+  std::filesystem::create_directory(folder / "out");
+  const Calibration calibration =
+      calibrate(std::make_shared<const Model>(WeightsFile::open(in)), synthetic_pictures(1), 1);
+  const auto attempt = [&] {
+    write_text(out, "old");
+    return quantize(in, LIGHTCAP_GOLDENS "/picture.png", calibration, out);
+  };
+  ASSERT_EQ(attempt().status, LIGHTCAP_OK);
+  const std::string whole = read_file(out);
+  fail_each(attempt, {LIGHTCAP_ERROR_INPUT, LIGHTCAP_ERROR_MODEL, LIGHTCAP_ERROR_OUTPUT},
+            [&](const Attempt& outcome) {
+              const std::string now = read_file(out);
+              EXPECT_EQ(read_file(in), before);
+              EXPECT_TRUE(now == whole || (outcome.status != LIGHTCAP_OK && now == "old"));
+              EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "out"), {}), 1);
+            });
 }
 
 // ---- Files that change under the reader ----
