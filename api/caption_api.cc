@@ -110,16 +110,23 @@ class CaptionCall {
 
   const lightcap_caption_options& options() const { return options_; }
 
-  // Makes an Image by read(limits, apply_exif, interruption).
+  // Makes an Image by read(limits, apply_exif, use). Boxes will be in pixels of the whole picture
+  // also where that is a smaller copy.
   template <class Read>
   Image read(Read&& read) {
     ImageLimits limits;
     limits.max_pixels = options_.max_pixels;
-    const Interruption& interruption = handle_.session.interruption();
-    interruption.check();
+    ImageUse use = handle_.session.picture_use();
+    if (handle_.trace) use = {.interruption = use.interruption};  // in pixels of what is decoded
+    check_interruption(use.interruption);
     stage_calls_.begin("read_image");
-    Image image = read(limits, options_.ignore_exif == 0, &interruption);
+    Image image = read(limits, options_.ignore_exif == 0, use);
     stage_calls_.end();
+    full_size_ = {static_cast<float>(image.full_width), static_cast<float>(image.full_height)};
+    if (image.full_width != 0) {
+      scale_ = {full_size_[0] / static_cast<float>(image.width),
+                full_size_[1] / static_cast<float>(image.height)};
+    }
     read_ms_ = milliseconds_since(start_);
     return image;
   }
@@ -166,11 +173,15 @@ class CaptionCall {
       out.label = session.model().label(found.label).data();
       out.similarity = found.similarity;
       out.score = found.score;
-      std::copy(found.box.begin(), found.box.end(), out.box);
+      for (size_t i = 0; i < found.box.size(); ++i) out.box[i] = in_full_size(found.box[i], i % 2);
       handle_.concepts.push_back(out);
     }
     result.concepts = handle_.concepts.data();
     result.concept_count = handle_.concepts.size();
+  }
+
+  float in_full_size(float position, size_t axis) const {
+    return scale_[axis] == 1 ? position : std::min(position * scale_[axis], full_size_[axis]);
   }
 
   void fill_hypotheses(lightcap_result& result) {
@@ -200,6 +211,8 @@ class CaptionCall {
   TokenCalls tokens_;
   StageCalls stage_calls_;
   double read_ms_ = 0;
+  // From pixels of the picture as it was decoded to those of the file's, across and down.
+  std::array<float, 2> scale_ = {1, 1}, full_size_ = {};
 };
 
 // The mean of a grid's cells, scaled to length 1 unless it is zero.
@@ -276,9 +289,9 @@ lightcap_status lightcap_caption_pixels(lightcap_session* session, const uint8_t
 lightcap_status lightcap_caption_image(lightcap_session* session, const void* data, size_t size,
                                        const lightcap_caption_options* options,
                                        lightcap_result* result) {
-  const auto read = [&](const ImageLimits& limits, bool apply_exif, const Interruption* end) {
+  const auto read = [&](const ImageLimits& limits, bool apply_exif, const ImageUse& use) {
     const auto& bytes = required(static_cast<const uint8_t*>(data), "data");
-    return decode_image(&bytes, size, limits, apply_exif, "the image", end);
+    return decode_image(&bytes, size, limits, apply_exif, "the image", use);
   };
   return caption_encoded(session, options, result, read);
 }
@@ -286,8 +299,8 @@ lightcap_status lightcap_caption_image(lightcap_session* session, const void* da
 lightcap_status lightcap_caption_file(lightcap_session* session, const char* path,
                                       const lightcap_caption_options* options,
                                       lightcap_result* result) {
-  const auto read = [&](const ImageLimits& limits, bool apply_exif, const Interruption* end) {
-    return read_image(&required(path, "path"), limits, apply_exif, end);
+  const auto read = [&](const ImageLimits& limits, bool apply_exif, const ImageUse& use) {
+    return read_image(&required(path, "path"), limits, apply_exif, use);
   };
   return caption_encoded(session, options, result, read);
 }

@@ -129,7 +129,8 @@ ordered_json time_stages(const Options& options) {
   const std::vector<uint8_t> bytes = picture_of(options);
   const ImageLimits limits;
   const auto decode_picture = [&] {
-    return decode_image(bytes.data(), bytes.size(), limits, true);
+    return decode_image(bytes.data(), bytes.size(), limits, true, "the image",
+                        session.picture_use());
   };
   const Image image = decode_picture();
   const DecodeOptions all_steps = {.all_steps = true};

@@ -31,6 +31,7 @@ namespace lightcap::internal::cli {
 namespace {
 
 using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::string model;
@@ -247,22 +248,36 @@ Line failure(const Options& options, const Input& input, const std::string& erro
   return line;
 }
 
-// Captions a picture of any source; the result's times are those of a file's caption.
-lightcap_status caption_image(lightcap_session* session, const Options& options, const Image& image,
-                              double read_ms, lightcap_result& result) {
-  const lightcap_status status = lightcap_caption_pixels(
-      session, image.pixels.get(), image.width, image.height, 0, &options.caption, &result);
-  result.timings_ms.read_image = read_ms;
+// The library's words on a picture; it calls bytes, which have no name, the image.
+std::string last_error_about(const Input& input) {
+  constexpr std::string_view kNameless = "the image: ";
+  std::string_view words = lightcap_last_error();
+  if (words.starts_with(kNameless)) words.remove_prefix(kNameless.size());
+  return name_of_input(input.path) + ": " + std::string(words);
+}
+
+// Captions a picture's file; the times include what reading it took, which was since `start`.
+lightcap_status caption_bytes(lightcap_session* session, const Options& options,
+                              const std::vector<uint8_t>& bytes, Clock::time_point start,
+                              lightcap_result& result) {
+  const double read_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  const void* data = bytes.empty() ? "" : static_cast<const void*>(bytes.data());
+  const lightcap_status status =
+      lightcap_caption_image(session, data, bytes.size(), &options.caption, &result);
+  result.timings_ms.read_image += read_ms;
   result.timings_ms.total += read_ms;
   return status;
 }
 
-Image read_picture(const Options& options, const Input& input) {
+void annotate(const Options& options, const Input& input, const std::vector<uint8_t>& bytes,
+              const lightcap_result& result) {
   ImageLimits limits;
   limits.max_pixels = options.caption.max_pixels;
-  const std::vector<uint8_t> bytes = read_input(input.path, limits.max_bytes);
-  return decode_image(bytes.data(), bytes.size(), limits, options.caption.ignore_exif == 0,
-                      name_of_input(input.path));
+  Image image = decode_image(bytes.data(), bytes.size(), limits, options.caption.ignore_exif == 0,
+                             name_of_input(input.path));
+  const Canvas canvas = annotated(image.view(), result);
+  image = {};  // a large one takes more memory than all that follows
+  write_output(options.annotate, canvas.png());
 }
 
 // A run of captions, with what its threads share and count.
@@ -275,26 +290,19 @@ struct Run {
 Line caption_one(lightcap_session* session, Run& run, const Input& input) {
   const Options& options = run.options;
   if (!input.error.empty()) return failure(options, input, input.error);
-  using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
-  Image image;
+  std::vector<uint8_t> bytes;
   try {
-    image = read_picture(options, input);
+    bytes = read_input(input.path, ImageLimits{}.max_bytes);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kInput) throw;
     return failure(options, input, error.what());
   }
-  const double read_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   lightcap_result result = LIGHTCAP_RESULT_INIT;
-  const lightcap_status status = caption_image(session, options, image, read_ms, result);
-  if (status == LIGHTCAP_ERROR_INPUT)
-    return failure(options, input, name_of_input(input.path) + ": " + lightcap_last_error());
+  const lightcap_status status = caption_bytes(session, options, bytes, start, result);
+  if (status == LIGHTCAP_ERROR_INPUT) return failure(options, input, last_error_about(input));
   check(status);
-  if (!options.annotate.empty()) {
-    const Canvas canvas = annotated(image.view(), result);
-    image = {};  // a large one takes more memory than all that follows
-    write_output(options.annotate, canvas.png());
-  }
+  if (!options.annotate.empty()) annotate(options, input, bytes, result);
   if (!options.sidecar.empty() && !write_sidecar(input.path, result, options.overwrite))
     ++run.sidecars_left;
   if (options.json) return {json_text(to_json(input.path, result, options)) + "\n", "", false};

@@ -71,6 +71,12 @@ endif()
 add_library(lightcap_stb INTERFACE)
 target_include_directories(lightcap_stb SYSTEM INTERFACE ${lightcap_stb_dir})
 
+set(lightcap_jpeg "")
+if(LIGHTCAP_JPEG_TURBO)
+  find_package(JPEG REQUIRED)
+  set(lightcap_jpeg JPEG::JPEG)
+endif()
+
 if(LIGHTCAP_BUILD_TOOLS OR LIGHTCAP_BUILD_TESTS OR LIGHTCAP_BUILD_BENCH)
   if(LIGHTCAP_HEADERS_DIR)
     foreach(package CLI11::CLI11 nlohmann_json::nlohmann_json)

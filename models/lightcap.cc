@@ -168,6 +168,11 @@ void Session::run(Stage stage, const Frame& image, const DecodeOptions& options,
   }
 }
 
+ImageUse Session::picture_use() const {
+  const Config& config = model_->config();
+  return {&interruption_, config.image_encoder.image_size, config.detector.image_size};
+}
+
 void Session::run_until(Stage last, const Frame& image) {
   pool_.after_fork();
   for (size_t i = 0; i <= static_cast<size_t>(last); ++i)

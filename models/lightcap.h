@@ -59,8 +59,9 @@ class Session {
   // Error(kCancelled) then. Not to be called while the session captions.
   void expect_interruption(const Interruption::Request& request) { interruption_.expect(request); }
 
-  // For work that belongs to the next caption, such as decoding its picture.
-  const Interruption& interruption() const { return interruption_; }
+  // For decoding the next caption's picture: what ends it, and how large a picture preprocessing
+  // makes use of.
+  ImageUse picture_use() const;
 
   // The stages up to `last`, with greedy search if that is the last of all.
   void run_until(Stage last, const Frame& image);

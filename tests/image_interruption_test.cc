@@ -48,7 +48,8 @@ struct Host {
 // The pixels, or the words of the error.
 std::string outcome_of(const Buffer& file, const Interruption* interruption) {
   try {
-    const Image image = decode_image(file.data(), file.size(), {}, true, "the image", interruption);
+    const Image image = decode_image(file.data(), file.size(), {}, true, "the image",
+                                     {.interruption = interruption});
     const Buffer pixels = pixels_of(image);
     return std::to_string(image.width) + ":" + std::string(pixels.begin(), pixels.end());
   } catch (const Error& error) {

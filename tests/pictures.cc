@@ -66,9 +66,14 @@ Buffer ppm(const std::string& header) {
 }
 
 Buffer jpeg(int width, int height) {
-  Buffer file, pixels(static_cast<size_t>(3 * width * height));
+  Buffer pixels(static_cast<size_t>(3 * width * height));
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i / 7);
-  stbi_write_jpg_to_func(write, &file, width, height, 3, pixels.data(), 90);
+  return jpeg_of(pixels, width, height, 90);
+}
+
+Buffer jpeg_of(const Buffer& pixels, int width, int height, int quality) {
+  Buffer file;
+  stbi_write_jpg_to_func(write, &file, width, height, 3, pixels.data(), quality);
   return file;
 }
 

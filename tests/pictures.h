@@ -29,6 +29,8 @@ Buffer bmp();
 Buffer ppm(const std::string& header = "P6\n5 3\n255\n");
 // A gradient.
 Buffer jpeg(int width = 40, int height = 24);
+// RGB pixels.
+Buffer jpeg_of(const Buffer& pixels, int width, int height, int quality);
 
 // Parts of a PNG.
 void append_chunk(Buffer& file, std::string_view name, const Buffer& data);

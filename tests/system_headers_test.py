@@ -24,12 +24,12 @@ STANDARD = set("""
     semaphore set shared_mutex source_location span sstream stack stdexcept stop_token streambuf string
     string_view syncstream system_error thread tuple type_traits typeindex typeinfo unordered_map unordered_set
     utility valarray variant vector version
-    cassert cctype cerrno cfenv cfloat cinttypes climits cmath cstdarg cstddef cstdint cstdio cstdlib cstring
+    cassert cctype cerrno cfenv cfloat cinttypes climits cmath csetjmp cstdarg cstddef cstdint cstdio cstdlib cstring
     cwchar cwctype cuchar
     stddef.h stdint.h
     """.split())
 COMPILERS = {"immintrin.h", "arm_neon.h", "cpuid.h"}
-LIBRARIES = {"CLI/CLI.hpp", "benchmark/benchmark.h", "nlohmann/json.hpp", "nlohmann/json_fwd.hpp", "stb_image.h",
+LIBRARIES = {"CLI/CLI.hpp", "benchmark/benchmark.h", "jerror.h", "jpeglib.h", "nlohmann/json.hpp", "nlohmann/json_fwd.hpp", "stb_image.h",
              "stb_image_write.h", "stb_easy_font.h", "valgrind/callgrind.h", "xsimd/xsimd.hpp"}
 ALLOWED = STANDARD | COMPILERS | LIBRARIES
 # kernels/simd/NAME.inl, by the row of kernels/isa.def that a unit is compiled for.

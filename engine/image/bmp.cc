@@ -197,7 +197,7 @@ Image decode_bmp(const EncodedImage& file) {
   }
   Image image = blank_image(header.width, header.height);
   for (size_t y = 0; y < header.height; ++y) {
-    check_interruption(file.interruption);
+    check_interruption(file.use.interruption);
     const size_t row = header.top_down ? y : header.height - 1 - y;
     const uint8_t* from = file.data + header.pixels_at + row * header.row_bytes();
     uint8_t* to = image.pixels.get() + 3 * y * header.width;

@@ -18,8 +18,8 @@ struct EncodedImage {
   const uint8_t* data;
   size_t size;
   const ImageLimits& limits;
-  const std::string& source;                   // names it in messages
-  const Interruption* interruption = nullptr;  // ends decoding; may be null
+  const std::string& source;  // names it in messages
+  const ImageUse& use;
 
   // Throws Error(kInput): "SOURCE: what".
   [[noreturn]] void refuse(const std::string& what) const;

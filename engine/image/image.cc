@@ -57,8 +57,8 @@ Image blank_image(size_t width, size_t height) {
 
 StbPicture decode_with_stb(const EncodedImage& file, const uint8_t* bytes, size_t size,
                            int channels, const char* format, uint64_t memory_limit) {
-  StbPicture picture =
-      stb_decode(bytes, size, channels, {.bytes = memory_limit, .interruption = file.interruption});
+  StbPicture picture = stb_decode(bytes, size, channels,
+                                  {.bytes = memory_limit, .interruption = file.use.interruption});
   if (picture.over_limit) {
     file.refuse(std::string("the ") + format +
                 " unpacks to far more than its size in pixels needs; the limit for a picture of "
@@ -109,6 +109,8 @@ Image upright(Image image, int orientation, const Interruption* interruption) {
       orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
   Image turned =
       transpose ? blank_image(image.height, image.width) : blank_image(image.width, image.height);
+  turned.full_width = transpose ? image.full_height : image.full_width;
+  turned.full_height = transpose ? image.full_width : image.full_height;
   const auto turn_row = [&](size_t y, size_t begin, size_t end) {
     uint8_t* to = turned.pixels.get() + 3 * (y * turned.width + begin);
     for (size_t x = begin; x < end; ++x, to += 3) {
@@ -132,23 +134,23 @@ Image upright(Image image, int orientation, const Interruption* interruption) {
 }
 
 Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, bool apply_exif,
-                   const std::string& source, const Interruption* interruption) {
+                   const std::string& source, const ImageUse& use) {
   // stb_image counts bytes in int, and its buffers grow by doubling.
   const size_t max_bytes = std::min(limits.max_bytes, size_t{INT_MAX / 2});
-  const EncodedImage file = {data, size, limits, source, interruption};
+  const EncodedImage file = {data, size, limits, source, use};
   if (size > max_bytes) {
     file.refuse("the picture has " + std::to_string(size) + " bytes, the limit is " +
                 std::to_string(max_bytes));
   }
   Image image = decode_as(recognise_image(data, size, source), file);
   if (!apply_exif) return image;
-  return upright(std::move(image), exif_orientation(data, size), interruption);
+  return upright(std::move(image), exif_orientation(data, size), use.interruption);
 }
 
 Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif,
-                 const Interruption* interruption) {
+                 const ImageUse& use) {
   const std::vector<uint8_t> bytes = read_file(path, ErrorCode::kInput, limits.max_bytes);
-  return decode_image(bytes.data(), bytes.size(), limits, apply_exif, path, interruption);
+  return decode_image(bytes.data(), bytes.size(), limits, apply_exif, path, use);
 }
 
 }  // namespace lightcap::internal

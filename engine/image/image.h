@@ -25,6 +25,8 @@ struct Image {
   };
   size_t width = 0, height = 0;
   std::unique_ptr<uint8_t, Free> pixels;  // [height][width][3]
+  // The sides of the picture that this is a smaller copy of; 0: it is none.
+  size_t full_width = 0, full_height = 0;
 
   ImageView view() const { return {pixels.get(), width, height, 3 * width}; }
 };
@@ -36,21 +38,27 @@ struct ImageLimits {
   size_t max_bytes = size_t{1} << 28;  // of the encoded file
 };
 
+// The use that is to be made of a picture.
+struct ImageUse {
+  // Ends decoding, within a millisecond while data or pixels pass one by one, which is all of JPEG,
+  // BMP and PNM. A PNG's data are unpacked in one piece, and so are scans of a progressive JPEG
+  // that have no data. May be null.
+  const Interruption* interruption = nullptr;
+  // Sides of which more is not wanted: a decoder that can may make a smaller copy of the picture,
+  // with its proportions and at least these sides.
+  size_t shorter_side = ImageLimits::kMaxSide, longer_side = ImageLimits::kMaxSide;
+};
+
 // Decodes JPEG, PNG, BMP or PNM as Pillow's convert("RGB") would: grey expanded, palette resolved,
 // alpha dropped, 16-bit reduced to its high byte; then turned upright if `apply_exif`, as
 // exif_orientation says. `source` names the picture in messages. Throws Error(kInput): other
 // formats are named, limits are said, damaged and truncated files are refused, checksums of PNG
 // included; and std::bad_alloc. Time and memory are in proportion to the file's bytes and the
 // pixels.
-//
-// `interruption`, if any, ends it: within a millisecond while data or pixels pass one by one, which
-// is all of JPEG, BMP and PNM. A PNG's data are unpacked in one piece, and so are scans of a
-// progressive JPEG that have no data.
 Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, bool apply_exif,
-                   const std::string& source = "the image",
-                   const Interruption* interruption = nullptr);
+                   const std::string& source = "the image", const ImageUse& use = {});
 Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif,
-                 const Interruption* interruption = nullptr);
+                 const ImageUse& use = {});
 
 // Turns a picture by an EXIF orientation, 1 to 8.
 Image upright(Image image, int orientation, const Interruption* interruption = nullptr);

@@ -1,6 +1,6 @@
-// JPEG (ITU T.81), baseline and progressive. stb_image decodes; before it does, a walk over the
-// segments makes sure that it can, that what it will cost is known, and that it uses no table which
-// the file lacks.
+// JPEG (ITU T.81), baseline and progressive. stb_image or libjpeg-turbo decodes; before they do, a
+// walk over the segments makes sure that it can, that what it will cost is known, and that it uses
+// no table which the file lacks.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/image/decoders.h"
+#include "engine/image/turbo.h"
 #include "engine/io/limits.h"
 
 namespace lightcap::internal {
@@ -352,6 +353,7 @@ Image decode_jpeg(const EncodedImage& file) {
     bytes = repaired.data();
     size = repaired.size();
   }
+  if (Image image = turbo_decode(file, bytes, size); image.pixels != nullptr) return image;
   StbPicture picture = decode_with_stb(file, bytes, size, 3, "JPEG", memory_limit(walk.frame()));
   return {picture.width, picture.height, std::move(picture.pixels)};
 }

@@ -75,7 +75,7 @@ PngHeader read_chunks(const EncodedImage& file) {
   PngHeader header;
   size_t at = kSignature;
   while (true) {
-    check_interruption(file.interruption);
+    check_interruption(file.use.interruption);
     if (file.size - at < kChunkHeader + kChunkEnd)
       file.refuse("the PNG is cut short after " + std::to_string(file.size) + " bytes");
     const size_t length = file.big_endian_u32(at), left = file.size - at - kChunkHeader - kChunkEnd;

@@ -57,7 +57,7 @@ Image decode_pnm(const EncodedImage& file) {
   const uint8_t* from = data + at;
   uint8_t* to = image.pixels.get();
   for (size_t pixel = 0; pixel < width * height; ++pixel, to += 3) {
-    if (pixel % width == 0) check_interruption(file.interruption);
+    if (pixel % width == 0) check_interruption(file.use.interruption);
     for (size_t c = 0; c < channels; ++c, from += value_bytes) {
       const uint32_t value = value_bytes == 1 ? from[0] : uint32_t{from[0]} << 8 | from[1];
       to[c] = levels[std::min(value, largest)];

@@ -188,6 +188,20 @@ def a_host_of_c_alone_links_a_static_library(hosts: Hosts) -> None:
     hosts.build_subdirectory(languages="C")
 
 
+def libjpeg_turbo_is_linked_where_it_is_asked_for(hosts: Hosts) -> None:
+    """A picture that is no JPEG has the same caption."""
+    if not any((Path(folder) / "jpeglib.h").exists() for folder in ("/usr/include", "/usr/local/include")):
+        return
+    hosts.build_subdirectory("-DLIGHTCAP_JPEG_TURBO=ON")
+    prefix = hosts.install_and_move("moved turbo")
+    hosts.check_package(prefix, "package", "C")
+    hosts.check_package(prefix, "package", "CXX", "-DHOST_LIBRARY=ON")
+    if shutil.which("pkg-config"):
+        hosts.check_pkg_config(prefix)
+    assert "libjpeg" in run("ldd", hosts.folder / "moved turbo package C/app")
+    hosts.build_subdirectory("-DLIGHTCAP_JPEG_TURBO=OFF")
+
+
 def a_shared_library_exports_the_c_api_alone_and_can_be_unloaded(hosts: Hosts) -> None:
     hosts.build_subdirectory("-DBUILD_SHARED_LIBS=ON")
     prefix = hosts.install_and_move("moved shared")
@@ -269,6 +283,7 @@ CASES = [
     public_headers_give_no_warning_in_any_build_type,
     versions_of_another_minor_are_refused_before_1_0,
     a_host_of_c_alone_links_a_static_library,
+    libjpeg_turbo_is_linked_where_it_is_asked_for,
     a_shared_library_exports_the_c_api_alone_and_can_be_unloaded,
     absolute_folders_are_said_as_they_are,
     headers_that_are_missing_or_too_old_are_named,
