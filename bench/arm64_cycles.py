@@ -211,12 +211,10 @@ def kind_of_layer(kernel: str) -> str:
 
 def predict(profile: dict, rates: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
     """Milliseconds of a caption by stage, and in total; `rates` by kind, a cycle and core."""
-    winograd = {"winograd2": 16 / (4 * 9), "winograd4": 36 / (16 * 9)}  # of the direct products
     times: dict[str, float] = {}
     for layer in profile["layers"]:
         kind = kind_of_layer(layer["kernel"])
         macs = layer["flops"] / 2 * (2 if kind == "wide" else 1)
-        macs *= winograd.get(layer["kernel"].removesuffix("+pool"), 1)
         rate = options.cores * options.ghz * 1e9 * rates[kind]
         seconds = max(macs / rate, layer["bytes"] / (options.gb_s * 1e9))
         times[layer["stage"]] = times.get(layer["stage"], 0) + 1e3 * seconds * layer["calls"]

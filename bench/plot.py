@@ -4,8 +4,7 @@
 
 RUN.json is from `bench_kernels --benchmark_out=F` (one core, weights from memory, every distinct shape
 once) or from `lightcap bench --profile --json` (all threads, every layer as often as a caption calls
-it). Dots above the roof are Winograd's: they are credited with direct convolution's arithmetic. Needs
-matplotlib.
+it). Triangles are Winograd's layers, of whose operations the products are counted. Needs matplotlib.
 """
 
 from __future__ import annotations
