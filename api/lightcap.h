@@ -165,8 +165,9 @@ typedef struct lightcap_session_options {
 /* Plans and allocates all the memory that captions of this session take, and starts its threads.
  * `*session` is yours to close; NULL after an error, which can be LIGHTCAP_ERROR_ISA: the
  * instruction set asked for is unknown, not built in or not supported by this CPU; or
- * LIGHTCAP_ERROR_MODEL: the model asks for more memory or time than a file of its size may. Where
- * the system refuses to start so many threads the session has fewer, and the log is warned. */
+ * LIGHTCAP_ERROR_MODEL: the model, or max_beams and max_states with it, asks for more memory or
+ * time than a file of its size may. Where the system refuses to start so many threads the session
+ * has fewer, and the log is warned. */
 LIGHTCAP_API lightcap_status lightcap_session_open(const lightcap_model* model,
                                                    const lightcap_session_options* options,
                                                    lightcap_session** session);

@@ -133,11 +133,13 @@ void Session::check_plan() const {
   const uint64_t weights = model_->weights().values();
   const auto check = [&](double planned, uint64_t limit, const char* what) {
     if (planned <= static_cast<double>(limit)) return;
-    throw Error(ErrorCode::kModel, model_->weights().file().source() + ": a caption would take " +
-                                       short_number(planned) + " " + what + ", more than " +
-                                       short_number(static_cast<double>(limit)) +
-                                       ", the limit for a model of " + std::to_string(weights) +
-                                       " weights: its image sizes, tokens or outputs are too many");
+    throw Error(ErrorCode::kModel,
+                model_->weights().file().source() + ": a caption would take " +
+                    short_number(planned) + " " + what + ", more than " +
+                    short_number(static_cast<double>(limit)) + ", the limit for a model of " +
+                    std::to_string(weights) + " weights: its image sizes, tokens or outputs" +
+                    (room_.states > 0 ? ", or the beams and states asked for," : "") +
+                    " are too many");
   };
   check(static_cast<double>(arena_.peak_bytes()), limits::session_bytes(weights),
         "bytes of memory");

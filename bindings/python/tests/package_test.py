@@ -160,6 +160,11 @@ class Captions(unittest.TestCase):
         self.assertEqual(many, result)
         self.assertIn("cat", self.model.caption(ROOM, must_contain="cat").caption.split())  # a word, not letters
         self.assertEqual(self.model.caption(ROOM), self.room)
+        many_states = ["red cat under", "blue dog under", "large tree under", "small moon under"]
+        with lightcap.demo(max_beams=32) as wide, self.assertRaisesRegex(
+            lightcap.ModelError, "or the beams and states asked for, are too many"
+        ):
+            wide.caption(ROOM, must_contain=many_states)
         for wrong in (["zebra"], ["tree"] * 5, [[]], ["a\0b"]):
             with self.assertRaises(lightcap.UsageError):
                 self.model.caption(ROOM, must_contain=wrong)
