@@ -10,9 +10,7 @@ namespace lightcap::internal {
 namespace {
 
 template <class T>
-constexpr FusedOf<T> silu() {
-  return {.activation = Activation::kSilu};
-}
+constexpr FusedOf<T> kSilu = {.activation = Activation::kSilu};
 constexpr size_t kSppfWindow = 5;
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
@@ -72,46 +70,43 @@ void Detector::make_objects_rare(std::span<float> bias) {
 template <class T>
 void Detector::run_c3(const Runtime& runtime, const C3& c3, const TensorOf<T>& x,
                       const TensorOf<T>& y) const {
-  constexpr FusedOf<T> kSilu = silu<T>();
   const Arena::Scope scope(runtime.arena);
   const size_t hidden = c3.cv1.out();
   const TensorOf<T> both = runtime.arena.tensor<T>(x.height, x.width, 2 * hidden);
   const TensorOf<T> chain = both.slice(0, hidden);
   const TensorOf<T> between = runtime.arena.tensor<T>(x.height, x.width, hidden);
-  conv2d(runtime, c3.cv1, x, chain, kSilu);
-  conv2d(runtime, c3.cv2, x, both.slice(hidden, hidden), kSilu);
-  FusedOf<T> fused = kSilu;
+  conv2d(runtime, c3.cv1, x, chain, kSilu<T>);
+  conv2d(runtime, c3.cv2, x, both.slice(hidden, hidden), kSilu<T>);
+  FusedOf<T> fused = kSilu<T>;
   if (c3.shortcut) {
     fused.residual = chain.data;
     fused.residual_stride = chain.pixel_stride;
     fused.residual_after = true;
   }
   for (const auto& [cv1, cv2] : c3.bottlenecks) {
-    conv2d(runtime, cv1, chain, between, kSilu);
+    conv2d(runtime, cv1, chain, between, kSilu<T>);
     conv2d(runtime, cv2, between, chain, fused);
   }
-  conv2d(runtime, c3.cv3, both, y, kSilu);
+  conv2d(runtime, c3.cv3, both, y, kSilu<T>);
 }
 
 // Spatial pyramid pooling, fast: y = cv2(concat(z, p(z), p(p(z)), p(p(p(z))))) with z = cv1(x).
 template <class T>
 void Detector::run_sppf(const Runtime& runtime, const TensorOf<T>& x, const TensorOf<T>& y) const {
-  constexpr FusedOf<T> kSilu = silu<T>();
   const Arena::Scope scope(runtime.arena);
   const size_t hidden = sppf1_.out();
   const TensorOf<T> all = runtime.arena.tensor<T>(x.height, x.width, 4 * hidden);
-  conv2d(runtime, sppf1_, x, all.slice(0, hidden), kSilu);
+  conv2d(runtime, sppf1_, x, all.slice(0, hidden), kSilu<T>);
   for (size_t i = 0; i < 3; ++i) {
     max_pool(runtime, all.slice(i * hidden, hidden), kSppfWindow, 1, kSppfWindow / 2,
              all.slice((i + 1) * hidden, hidden));
   }
-  conv2d(runtime, sppf2_, all, y, kSilu);
+  conv2d(runtime, sppf2_, all, y, kSilu<T>);
 }
 
 template <class T>
 void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
                        const std::array<Tensor, kScales>& raw) const {
-  constexpr FusedOf<T> kSilu = silu<T>();
   Arena& arena = runtime.arena;
   const Arena::Scope scope(arena);
   const size_t h = x.height - 2 * kInputPadding;
@@ -126,11 +121,11 @@ void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
     {
       const Arena::Scope stem(arena);
       const TensorOf<T> out0 = arena.tensor<T>(h / 2, w / 2, conv0_.out());
-      conv2d(runtime, conv0_, x, out0, kSilu);
-      conv2d(runtime, conv1_, out0, out1, kSilu);
+      conv2d(runtime, conv0_, x, out0, kSilu<T>);
+      conv2d(runtime, conv1_, out0, out1, kSilu<T>);
     }
     run_c3(runtime, c2_, out1, out1);
-    conv2d(runtime, conv3_, out1, out3, kSilu);
+    conv2d(runtime, conv3_, out1, out3, kSilu<T>);
   }
   // The neck's concatenations, each filled slice by slice by those who make the slices.
   const TensorOf<T> concat16 = arena.tensor<T>(h / 8, w / 8, w2 + w2);    // up(14), 4
@@ -147,26 +142,26 @@ void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
     const TensorOf<T> out5 = arena.tensor<T>(h / 16, w / 16, w3);
     const TensorOf<T> out7 = arena.tensor<T>(h / 32, w / 32, w4);
     const TensorOf<T> out8 = arena.tensor<T>(h / 32, w / 32, w4);
-    conv2d(runtime, conv5_, out4, out5, kSilu);
+    conv2d(runtime, conv5_, out4, out5, kSilu<T>);
     run_c3(runtime, c6_, out5, out6);
-    conv2d(runtime, conv7_, out6, out7, kSilu);
+    conv2d(runtime, conv7_, out6, out7, kSilu<T>);
     run_c3(runtime, c8_, out7, out8);
     run_sppf(runtime, out8, out7);
-    conv2d(runtime, conv10_, out7, out10, kSilu);
+    conv2d(runtime, conv10_, out7, out10, kSilu<T>);
   }
   // Neck: up to stride 8 ...
   upsample2(runtime, out10, concat12.slice(0, w3));
   const TensorOf<T> out13 = arena.tensor<T>(h / 16, w / 16, w3);
   run_c3(runtime, c13_, concat12, out13);
-  conv2d(runtime, conv14_, out13, out14, kSilu);
+  conv2d(runtime, conv14_, out13, out14, kSilu<T>);
   upsample2(runtime, out14, concat16.slice(0, w2));
   const TensorOf<T>& out17 = out3;  // of the same shape, and read for the last time
   run_c3(runtime, c17_, concat16, out17);
   // ... and down again.
-  conv2d(runtime, conv18_, out17, concat19.slice(0, w2), kSilu);
+  conv2d(runtime, conv18_, out17, concat19.slice(0, w2), kSilu<T>);
   const TensorOf<T> out20 = arena.tensor<T>(h / 16, w / 16, w3);
   run_c3(runtime, c20_, concat19, out20);
-  conv2d(runtime, conv21_, out20, concat22.slice(0, w3), kSilu);
+  conv2d(runtime, conv21_, out20, concat22.slice(0, w3), kSilu<T>);
   const TensorOf<T> out23 = arena.tensor<T>(h / 32, w / 32, w4);
   run_c3(runtime, c23_, concat22, out23);
 
