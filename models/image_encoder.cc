@@ -5,11 +5,8 @@
 namespace lightcap::internal {
 namespace {
 
-constexpr Fused kRelu = {.activation = Activation::kRelu};
-constexpr ByteFused kByteRelu = {.activation = Activation::kRelu};
-
-constexpr const Fused& relu(const Tensor&) { return kRelu; }
-constexpr const ByteFused& relu(const ByteTensor&) { return kByteRelu; }
+template <class T>
+constexpr FusedOf<T> kRelu = {.activation = Activation::kRelu};
 
 }  // namespace
 
@@ -21,8 +18,8 @@ void ImageEncoder::stem(const Runtime& runtime, const TensorOf<T>& x, const Tens
   const Arena::Scope scope(arena);
   const TensorOf<T> a = arena.tensor<T>(whole.height, whole.width, conv1_.out());  // [..][w/2]
   const TensorOf<T> b = arena.tensor<T>(whole.height, whole.width, conv2_.out());  // [..][w/2]
-  conv2d(runtime, conv1_, x, a, relu(x));
-  conv2d(runtime, conv2_, a, b, relu(x));
+  conv2d(runtime, conv1_, x, a, kRelu<T>);
+  conv2d(runtime, conv2_, a, b, kRelu<T>);
   conv2d_pooled(runtime, conv3_, b, whole, y, Activation::kRelu);
 }
 
@@ -62,11 +59,11 @@ void ImageEncoder::reshape(const Runtime& runtime, const Bottleneck& block, cons
   const Arena::Scope scope(arena);
   const Tensor a = arena.tensor(x.height, x.width, block.conv1.out());
   const Tensor b = arena.tensor(x.height, x.width, block.conv2.out());
-  conv2d(runtime, block.conv1, x, a, kRelu);
+  conv2d(runtime, block.conv1, x, a, kRelu<float>);
   Tensor pooled = b;
   Tensor shortcut = x;
   if (block.stride == 1) {
-    conv2d(runtime, block.conv2, a, b, kRelu);
+    conv2d(runtime, block.conv2, a, b, kRelu<float>);
   } else {
     pooled = arena.tensor(y.height, y.width, b.channels);
     shortcut = arena.tensor(y.height, y.width, x.channels);
@@ -87,8 +84,8 @@ void ImageEncoder::refine(const Runtime& runtime, const Bottleneck& block, const
   const Arena::Scope scope(arena);
   const TensorOf<T> a = arena.tensor<T>(x.height, x.width, block.conv1.out());
   const TensorOf<T> b = arena.tensor<T>(x.height, x.width, block.conv2.out());
-  conv2d(runtime, block.conv1, x, a, relu(x));
-  conv2d(runtime, block.conv2, a, b, relu(x));
+  conv2d(runtime, block.conv1, x, a, kRelu<T>);
+  conv2d(runtime, block.conv2, a, b, kRelu<T>);
   conv2d(
       runtime, block.conv3, b, y,
       FusedOf<T>{
@@ -133,15 +130,15 @@ void ImageEncoder::reshape(const Runtime& runtime, const Bottleneck& block, cons
   const Arena::Scope scope(arena);
   const ByteTensor a = arena.tensor<uint8_t>(x.height, x.width, block.conv1.out());
   const ByteTensor branch = both.slice(0, block.conv2.out());
-  conv2d(runtime, block.conv1, x, a, kByteRelu);
+  conv2d(runtime, block.conv1, x, a, kRelu<uint8_t>);
   if (block.stride == 1) {
-    conv2d(runtime, block.conv2, a, branch, kByteRelu);
+    conv2d(runtime, block.conv2, a, branch, kRelu<uint8_t>);
   } else {
     const ByteTensor b = arena.tensor<uint8_t>(x.height, x.width, block.conv2.out());
     conv2d_pooled(runtime, block.conv2, a, b, branch, Activation::kRelu);
     average_pool(runtime, x, 2, both.slice(branch.channels, x.channels));
   }
-  conv2d(runtime, block.conv3, both, y, kByteRelu);
+  conv2d(runtime, block.conv3, both, y, kRelu<uint8_t>);
 }
 
 }  // namespace lightcap::internal
