@@ -28,8 +28,8 @@ inline void check(lightcap_status status) {
 }
 
 // The functions that a host gives to LightCap are objects of its own: called with the arguments of
-// the C type but the context, and alive as long as they may be called. What they throw ends the
-// call that they were called in, as an Error with the message.
+// the C type but the context, and alive as long as they may be called. An exception that one throws
+// ends the call that it was called in, as an Error with the message.
 
 // Gives notices to log(int level, const char* message), from any thread.
 template <class F>

@@ -21,7 +21,7 @@ class WordListener {
  public:
   // After each step, on the thread that runs the graph: the best caption that is under way, or,
   // when all have ended, the best of those. True goes on, false ends the search with what there is.
-  // What it throws ends the caption.
+  // An exception that it throws ends the caption.
   virtual bool word(const Hypothesis& so_far) = 0;
 
  protected:
@@ -51,7 +51,8 @@ struct SearchRoom {
 class StepObserver {
  public:
   // After each step, on the thread that runs the graph: log_probabilities [words] of the next word,
-  // which are the decoder's and may be changed by it afterwards. What it throws ends the caption.
+  // which are the decoder's and may be changed by it afterwards. An exception that it throws ends
+  // the caption.
   virtual void step(const float* log_probabilities, size_t words) = 0;
 
  protected:

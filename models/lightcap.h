@@ -49,8 +49,8 @@ class Session {
   // All stages. options.beams is at most max_beams(), and constraints have at most max_states().
   // Observers see each of them, in their order; at most one of them sees steps. The results last
   // until the next call. Throws Error. In a forked child it first starts the session's threads
-  // again, which is the one thing that takes memory. Of other `stages` than all, the results of
-  // those that are left out are not there.
+  // again, which is the one thing that takes memory. The results of stages that `stages` leaves
+  // out are not there.
   void caption(const Frame& image, const DecodeOptions& options,
                std::span<StageObserver* const> observers = {},
                std::span<const Stage> stages = kCaptionStages);

@@ -32,7 +32,8 @@ inline constexpr std::array kConceptStages = {Stage::kPreprocess, Stage::kDetect
                                               Stage::kEncodeImage, Stage::kFindConcepts};
 inline constexpr std::array kFeatureStages = {Stage::kPreprocess, Stage::kEncodeImage};
 
-// Is told of each stage of a caption, on the thread that captions. What it throws ends the caption.
+// Is told of each stage of a caption, on the thread that captions. An exception that it throws ends
+// the caption.
 class StageObserver {
  public:
   virtual void begin(Stage) {}

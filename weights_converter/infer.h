@@ -15,7 +15,7 @@ namespace lightcap::internal {
 using Shapes = std::map<std::string, std::vector<uint64_t>>;
 
 // Sets those sizes of `config` that some tensor tells; of several that tell the same size, the one
-// that defines it counts. Whether the others agree shows when their shapes are compared with the
+// that defines it counts. The others are held against it when their shapes are compared with the
 // schema's. Throws Error(kCheckpoint) that lists all sizes out of bounds.
 void infer_sizes(const Shapes& shapes, Config& config);
 

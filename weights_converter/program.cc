@@ -12,8 +12,9 @@
 namespace lightcap::internal {
 namespace {
 
-// Files' texts were escaped where they came in. What has control characters all the same, such as a
-// library's words, must not reach the terminal as it is; newlines divide our own lists.
+// Files' texts were escaped where they came in. Other text may have control characters all the
+// same, such as a library's words, and must not reach the terminal as it is; newlines divide our
+// own lists.
 std::string printable_lines(std::string_view text) {
   std::string result;
   while (true) {

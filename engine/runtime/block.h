@@ -15,8 +15,8 @@ struct BlockDeleter {
 };
 using Block = std::unique_ptr<void, BlockDeleter>;
 
-// `bytes` of memory, aligned to 64 at least and not initialised. Of the size of a huge page and
-// more it asks for huge ones, which Linux gives where it is set to "always" or "madvise": weights
+// `bytes` of memory, aligned to 64 at least and not initialised. A block of a huge page's size or
+// more asks for huge pages, which Linux gives where it is set to "always" or "madvise": weights
 // that pass once by tens of megabytes then come up to 1.3 x faster from memory, since the TLB
 // covers them. Costs nothing before it is written. Throws std::bad_alloc.
 Block allocate_block(size_t bytes);

@@ -22,7 +22,7 @@ namespace lightcap::internal {
 //
 // The graph's code runs twice: once to plan, over an arena that is planning, and then for every
 // picture. It computes nothing itself: whatever reads or writes numbers stands in a function given
-// to parallel_for() or serial(), and both skip it while planning. What is outside of these decides
+// to parallel_for() or serial(), and both skip it while planning. Code outside of these decides
 // shapes and asks the arena for memory, by sizes alone. Code that forgets this faults while its
 // session plans, see Arena.
 struct Runtime {

@@ -29,7 +29,7 @@ struct TappedOperation {
 
 // Must outlive the sessions that it watches. It is called on the thread that runs the graph, never
 // while that plans, and sees every convolution materialise its output: sessions with a tap
-// transform no weights. What it throws ends the graph's run.
+// transform no weights. An exception that it throws ends the graph's run.
 class ValueTap {
  public:
   // A residual that the output will overwrite is still there.

@@ -11,8 +11,8 @@ namespace lightcap::internal {
 
 // `text` with everything escaped that could do more than show itself: control characters (C0, DEL,
 // C1) and the line separators and bidirectional overrides of Unicode as \n, \t, \r, \x1b or
-// \u202e, bytes that are not UTF-8 as \xff. Printable UTF-8 stays as it is. Of a text longer than
-// `most` bytes only the beginning is shown, cut between characters, and "..." behind it.
+// \u202e, bytes that are not UTF-8 as \xff. Printable UTF-8 stays as it is. A text longer than
+// `most` bytes is cut there, between characters, and "..." follows.
 std::string printable(std::string_view text, size_t most = SIZE_MAX);
 
 }  // namespace lightcap::internal

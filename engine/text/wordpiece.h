@@ -16,7 +16,7 @@ struct SpecialTokens {
 class WordPiece {
  public:
   // One token for each id; the strings must outlive this. Throws Error(kModel) where [PAD], [UNK],
-  // [CLS], [SEP] or [MASK] is missing. Of a token that stands twice the first id counts.
+  // [CLS], [SEP] or [MASK] is missing. A token that stands twice has its first id.
   explicit WordPiece(std::vector<std::string_view> vocabulary);
 
   const SpecialTokens& special_tokens() const { return special_; }

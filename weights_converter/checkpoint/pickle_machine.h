@@ -1,4 +1,4 @@
-// Runs a pickle's program. What comes of it is a Pickle, which nothing else makes.
+// Runs a pickle's program. The result is a Pickle, which nothing else makes.
 #ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_MACHINE_H_
 #define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_PICKLE_MACHINE_H_
 

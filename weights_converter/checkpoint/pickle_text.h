@@ -7,7 +7,7 @@
 
 namespace lightcap::internal {
 
-// As UTF-8, with \xNN, \uNNNN, \UNNNNNNNN and the one-letter escapes resolved. What is no escape
+// As UTF-8, with \xNN, \uNNNN, \UNNNNNNNN and the one-letter escapes resolved. All other text
 // stays as it is.
 std::string unescape(std::string_view text);
 

@@ -50,8 +50,8 @@ class MomentsOfConvs {
   size_t conv_ = 0;
 };
 
-// Hands what convolutions write to the numbers that are kept for its grid. What pooling and
-// upsampling move is no news.
+// Hands what convolutions write to the numbers that are kept for its grid. Pooling and
+// upsampling bring no new ones.
 template <class Numbers>
 class GridTap final : public ValueTap {
  public:
