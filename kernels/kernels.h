@@ -286,8 +286,8 @@ struct TopKArgs {
 // every instruction set computes to the same bits: `fl` is one rounding of fp32, to nearest even,
 // `rint` that to an integer, `s16` and `u8` saturate, and mulhrs(x, y) = floor((x y + 2^14) /
 // 2^15). The sum of an output is s = sum over k of a[k] * weights[j][k], which must not leave
-// int32: depth is at most kMaxIntegerDepth. Of two neighbouring weights of a row, 2k and 2k + 1,
-// those of one sign must not add up to more than 128 in absolute value, since AVX2 and SSSE3 add up
+// int32: depth is at most kMaxIntegerDepth. Two neighbouring weights of a row, 2k and 2k + 1, must
+// not add up to more than 128 in absolute value if they have one sign, since AVX2 and SSSE3 add up
 // such pairs of products with saturation to 16 bits. Channels, strides and the addresses of
 // activations are multiples of kQuad elements.
 inline constexpr size_t kMaxIntegerDepth = 65536;
@@ -353,9 +353,10 @@ struct IntegerConvArgs {
 // 3x3 convolutions of bytes with stride 1 and padding 1 by Winograd's filtering, exactly, in tiles
 // of 2 x 2: integer_winograd_input, then a pair_gemm for each of winograd_components(2) components,
 // then integer_winograd_output. The transformed inputs are within +-1020; the transformed weights,
-// which pack.h makes four times as large so that they are integers, within +-1143. What is
-// transformed back is four times a sum of integer_conv. It must not leave int32, so channels are at
-// most kMaxIntegerWinogradChannels; sums on the way there may, since they wrap around.
+// which pack.h makes four times as large so that they are integers, within +-1143. The
+// result of transforming back is four times a sum of integer_conv. It must not leave int32, so
+// channels are at most kMaxIntegerWinogradChannels; sums on the way there may, since they wrap
+// around.
 inline constexpr size_t kMaxIntegerWinogradChannels = 2048;
 
 // WinogradInputArgs for bytes. Pixels outside the input count as `input_zero`.

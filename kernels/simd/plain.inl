@@ -134,8 +134,8 @@ struct Primitives {
   //
   // static Shorts pack(Integers x, Integers y): x and y with saturation, in an order that the
   // instruction set chooses.
-  // static Bytes pack(Shorts x, Shorts y): with saturation to 0..255. Of what pack(w, x) and
-  // pack(y, z) return it makes the bytes of w, x, y and z in their order.
+  // static Bytes pack(Shorts x, Shorts y): with saturation to 0..255. The results of
+  // pack(w, x) and pack(y, z) become the bytes of w, x, y and z in their order.
   // static void unpack(Bytes bytes, Shorts& x, Shorts& y): the other way round.
   // static void split(Shorts x, Shorts y, Bytes& high, Bytes& low): the numbers' upper and lower
   // bytes, in the order of pack(Shorts, Shorts). The upper ones are signed, and 128 is added.
