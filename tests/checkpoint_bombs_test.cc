@@ -13,8 +13,8 @@
 
 #include "engine/runtime/error.h"
 #include "tests/checkpoint_files.h"
-#include "weights_converter/checkpoint/state_dict.h"
 #include "weights_converter/list.h"
+#include "weights_converter/state_dict.h"
 
 namespace {
 

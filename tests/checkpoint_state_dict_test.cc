@@ -3,7 +3,7 @@
 
 #include "engine/runtime/error.h"
 #include "tests/checkpoint_files.h"
-#include "weights_converter/checkpoint/state_dict.h"
+#include "weights_converter/state_dict.h"
 
 namespace lightcap::internal::testing {
 namespace {

@@ -14,7 +14,7 @@
 #include "models/config.h"
 #include "models/schema.h"
 #include "weights_converter/checkpoint/checkpoint.h"
-#include "weights_converter/checkpoint/state_dict.h"
+#include "weights_converter/state_dict.h"
 #include "weights_converter/weights_writer.h"
 
 namespace lightcap::internal {

@@ -8,7 +8,7 @@
 
 #include "engine/runtime/error.h"
 #include "tests/fuzz/limits.h"
-#include "weights_converter/checkpoint/state_dict.h"
+#include "weights_converter/state_dict.h"
 
 namespace lightcap::internal {
 

@@ -1,4 +1,4 @@
-#include "weights_converter/checkpoint/state_dict.h"
+#include "weights_converter/state_dict.h"
 
 #include <algorithm>
 #include <optional>

@@ -1,7 +1,7 @@
 // Finds, in whatever a checkpoint holds, the tensors that a part of the model wants, and names them
 // as the model's schema (models/schema.h) does.
-#ifndef LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_STATE_DICT_H_
-#define LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_STATE_DICT_H_
+#ifndef LIGHTCAP_WEIGHTS_CONVERTER_STATE_DICT_H_
+#define LIGHTCAP_WEIGHTS_CONVERTER_STATE_DICT_H_
 
 #include <list>
 #include <map>
@@ -63,4 +63,4 @@ inline StateDict find_state_dict(const Checkpoint& checkpoint, Role role) {
 
 }  // namespace lightcap::internal
 
-#endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_STATE_DICT_H_
+#endif  // LIGHTCAP_WEIGHTS_CONVERTER_STATE_DICT_H_
