@@ -138,13 +138,14 @@ class Dry:
         with tempfile.TemporaryDirectory() as folder:
             # The first step allocates what the others use again.
             loop.run(task, schedule, Path(folder), self.world, 1)
-            begin = time.time()
+            begin, busy = time.time(), time.process_time()
             schedule = replace(schedule, save_every=1 << 40, log_every=1 << 40)
             loop.run(task, schedule, Path(folder), self.world, 1 + steps)
-            seconds = time.time() - begin
+            seconds, busy = time.time() - begin, time.process_time() - busy
         return {"stage": stage, "device": str(self.world.device), "threads": torch.get_num_threads(),
                 "trained parameters": trained, "batch": schedule.batch, "steps": steps,
-                "steps a second": steps / seconds, "peak bytes": loop.peak_bytes(self.world.device)}  # fmt: skip
+                "steps a second": steps / seconds, "CPU seconds a step": busy / steps,
+                "peak bytes": loop.peak_bytes(self.world.device)}  # fmt: skip
 
 
 STAGES = ("detector", "concepts", "teacher, pre-training", "teacher, captioning", "pretrain", "caption", "cider")
@@ -171,6 +172,7 @@ def main() -> int:
         rows.append(json.loads(done.stdout))
         print(f"{stage}: {rows[-1]['trained parameters']:,} parameters trained, batch {rows[-1]['batch']},"
               f" {rows[-1]['steps a second']:.3f} steps a second,"
+              f" {rows[-1]['CPU seconds a step']:.2f} CPU seconds a step,"
               f" {rows[-1]['peak bytes'] / 2**30:.2f} GiB at most", flush=True)  # fmt: skip
     if args.out:
         args.out.write_text(json.dumps(rows, indent=2) + "\n")

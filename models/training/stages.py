@@ -94,7 +94,9 @@ def _fit(run: Run, task: PretrainingTask | CaptioningTask, settings: Pretraining
          stage: str, begin: assembly.Start) -> bool:  # fmt: skip
     """Trains and exports, at the end and wherever a state is saved."""
     folder = run.out / stage
-    print(f"{stage}: {sum(p.numel() for p in task.module.parameters() if p.requires_grad):,} parameters")
+    trained = sum(p.numel() for p in task.module.parameters() if p.requires_grad)
+    if run.world.first:
+        print(f"{stage}: {trained:,} parameters", file=sys.stderr)
     return loop.run(task, settings.schedule, folder, run.world, run.stop_after,
                     lambda _: run.export(folder, task.model, begin))  # fmt: skip
 
