@@ -60,7 +60,7 @@ void convolve(const Runtime& runtime, const Conv& weights, const Tensor& input,
     return;
   }
   for_each_tile(
-      runtime, grid(runtime, output.height * output.width, weights.weights.depth, weights.out()),
+      runtime, grid(runtime, output.height * output.width, weights.weights),
       [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
         runtime.kernels.conv({.input = input.data,
                               .input_row_stride = input.row_stride,

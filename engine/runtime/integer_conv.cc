@@ -63,7 +63,7 @@ void pointwise(const Runtime& runtime, const Conv& conv, const ByteTensor& input
   const MatrixOf<uint8_t> a = input.pixels();
   const MatrixOf<T> c = output.pixels();
   for_each_tile(
-      runtime, grid(runtime, a.rows, quads(conv.in), conv.out()),
+      runtime, grid(runtime, a.rows, conv.weights),
       [&](size_t row, size_t row_end, size_t column, size_t column_end) {
         runtime.kernels.integer_gemm({.a = a.row(row),
                                       .a_stride = a.stride,
@@ -80,7 +80,7 @@ void windowed(const Runtime& runtime, const Conv& conv, const ByteTensor& input,
               const TensorOf<T>& output, const IntegerEpilogue& epilogue) {
   const size_t pixels = output.height * output.width;
   for_each_tile(
-      runtime, grid(runtime, pixels, quads(conv.weights.depth), conv.out()),
+      runtime, grid(runtime, pixels, conv.weights),
       [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
         runtime.kernels.integer_conv({.input = input.data,
                                       .input_row_stride = input.row_stride,

@@ -30,8 +30,7 @@ class Product {
           const Fused& fused)
       : linear_(&linear), a_(a), wide_(wide), c_(c), fused_(fused) {
     // Wide rows are multiplied twice, once for each of their planes.
-    const size_t depth = is_int8(linear) ? 2 * quads(linear.in()) : linear.in();
-    tiles_ = grid(runtime, a.rows, depth, linear.out());
+    tiles_ = grid(runtime, a.rows, linear.weights, is_int8(linear) ? 2 : 1);
     runtime.plan_steps((is_int8(linear) ? 2 : 1) *
                        product_steps(a.rows, linear.in(), linear.out()));
   }

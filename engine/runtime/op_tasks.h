@@ -15,9 +15,8 @@ namespace lightcap::internal {
 // Multiply-adds that a task should at least be worth: some 5 us on one core, against less than 1
 // us for handing it out.
 inline constexpr size_t kTaskMacs = 256 * 1024;
-// The floats of weights that make a task where rows are so few that memory bandwidth is the limit:
-// 128 KiB.
-inline constexpr size_t kTaskWeights = 32 * 1024;
+// The bytes of weights that make a task where rows are so few that memory bandwidth is the limit.
+inline constexpr size_t kTaskWeights = 128 * 1024;
 
 // A product of rows x depth x columns as a grid of tasks. Rows are cut first, into pieces of some
 // register tiles: each task then streams all panels past rows that stay in its L2. Where rows are
@@ -39,9 +38,18 @@ inline constexpr size_t kRowsPerTask = 96;  // weights are read from L2 once for
 inline constexpr size_t kColumnUnit = 2 * kPanelWidth;
 inline constexpr size_t kTasksWanted = 16;  // enough to even out 4 threads
 
-inline Grid grid(const Runtime& runtime, size_t rows, size_t depth, size_t columns) {
-  const size_t weights = depth * columns;
-  const size_t tasks = std::max<size_t>({rows * weights / kTaskMacs, weights / kTaskWeights, 1});
+// A quad of bytes takes the place of a float: as many of them make a task.
+constexpr size_t quads(size_t depth) { return ceil_div(depth, kQuad); }
+
+// The weights are read `passes` times, and multiplied as often.
+inline Grid grid(const Runtime& runtime, size_t rows, const PackedMatrix& weights,
+                 size_t passes = 1) {
+  const bool is_int8 = weights.type == DataType::kI8;
+  const size_t columns = weights.outputs;
+  const size_t steps = passes * columns * (is_int8 ? quads(weights.depth) : weights.depth);
+  const size_t step_bytes = is_int8 ? kQuad : data_type_bytes(weights.type);
+  const size_t tasks =
+      std::max<size_t>({rows * steps / kTaskMacs, steps * step_bytes / kTaskWeights, 1});
   const Split row_split =
       split(rows, runtime.kernels.tile_rows, std::min(tasks, ceil_div(rows, kRowsPerTask)));
   const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
@@ -54,9 +62,6 @@ inline double product_steps(size_t rows, size_t depth, size_t columns) {
   return static_cast<double>(rows) * static_cast<double>(depth + kOutputSteps) *
          static_cast<double>(ceil_div(columns, kPanelWidth) * kPanelWidth);
 }
-
-// A quad of bytes takes the place of a float: as many of them make a task.
-constexpr size_t quads(size_t depth) { return ceil_div(depth, kQuad); }
 
 template <class F>
 void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {

@@ -49,11 +49,18 @@ namespace {
 // stack.
 constexpr size_t kRegisterPointers = 6;
 
-// The prefetch distance, in steps of k, at which a full tile of few rows prefetches its own
-// weights. Its multiply-adds fill the reorder buffer, so that the core does not reach later loads
-// by itself. The distance in bytes is the same for every type of weight.
-template <class Weight>
-constexpr size_t kPrefetchDistance = 20 * sizeof(float) / sizeof(Weight);
+// The prefetch distance, in steps of k, at which a tile prefetches its own weights; 0 for none. Low
+// tiles stream their weights from memory, and how far ahead of the arithmetic a core reads is up to
+// its reorder buffer. Where the sums of a low tile are as many as a full tile's, multiply-adds fill
+// that buffer; of narrow weights a step brings half the bytes for the same instructions.
+template <class Kind, size_t kRows, size_t kPanels>
+constexpr size_t own_prefetch_distance() {
+  constexpr size_t kFullRows = Kind::kTile.mr * Kind::kPlanes;
+  constexpr size_t kStepBytes = kPanelWidth * sizeof(typename Kind::Weight);
+  if (kPanels <= Kind::kTile.nr_panels) return 0;
+  if (sizeof(typename Kind::Weight) < sizeof(float)) return 4096 / kStepBytes;
+  return kRows * kPanels == kFullRows * Kind::kTile.nr_panels ? 1280 / kStepBytes : 0;
+}
 
 // The prefetch into L2 of weights that are multiplied later: every `interval` steps of k the line
 // at `next` is prefetched, which then moves on by `bytes`.
@@ -136,9 +143,8 @@ template <class Kind, size_t kRows, size_t kPanels, size_t kUnroll, size_t kPref
     for (size_t k = end; k < length; ++k, panels += kPanelWidth) step(k, panels);
     return;
   }
-  constexpr size_t kFullRows = Kind::kTile.mr * Kind::kPlanes;
-  constexpr bool kIsFullButLow =
-      kRows < kFullRows && kRows * kPanels == kFullRows * Kind::kTile.nr_panels;
+  constexpr size_t kOwnPrefetch =
+      kPrefetchInterval == 0 ? own_prefetch_distance<Kind, kRows, kPanels>() : 0;
   const size_t unrolled = length / kUnroll * kUnroll;
   for (size_t k = 0; k < unrolled; k += kUnroll, panels += kUnroll * kPanelWidth) {
 #pragma GCC unroll 16
@@ -147,12 +153,10 @@ template <class Kind, size_t kRows, size_t kPanels, size_t kUnroll, size_t kPref
         __builtin_prefetch(prefetch.next, 0, 2);
         prefetch.next += prefetch.bytes;
       }
-      if (kIsFullButLow && kPrefetchInterval == 0) {
+      if (kOwnPrefetch != 0) {
 #pragma GCC unroll 4
-        for (size_t p = 0; p < kPanels; ++p) {
-          __builtin_prefetch(panels + p * panel_stride + kPrefetchDistance<Weight> * kPanelWidth, 0,
-                             2);
-        }
+        for (size_t p = 0; p < kPanels; ++p)
+          __builtin_prefetch(panels + p * panel_stride + kOwnPrefetch * kPanelWidth, 0, 2);
       }
       step(k + i, panels + i * kPanelWidth);
     }
