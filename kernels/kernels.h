@@ -118,6 +118,17 @@ struct WinogradOutputArgs {
   bool pooled = false;
 };
 
+// Writes four of the 16 components of a 3x3 convolution's weights in tiles of 2, a row of G g G^T,
+// bit for bit as pack_winograd_panels() makes them.
+struct WinogradWeightsArgs {
+  PackedMatrix weights;  // floats of any type, of depth 9 * channels
+  size_t row;            // 0 to 3
+  // [4] of panels [ceil(weights.outputs / 16)][channels][16], component_stride apart: components
+  // 4 * row and the three that follow. 64-byte aligned.
+  float* output;
+  size_t component_stride;
+};
+
 // Average or maximum over windows of `window` x `window` pixels, which begin at y * stride -
 // padding and x * stride - padding. Each must hold a pixel of the input: pixels outside do not take
 // part in a maximum, and an average has no padding (it must be 0). The call computes output rows

@@ -21,18 +21,22 @@ std::string supported_isas() {
   return names;
 }
 
-// Bytes that transformed weights may take beside the model: with LightCap's own sizes a session
-// then stays under 64 MiB beside the file, whatever the type of the weights. Larger models may take
+// Bytes that transformed weights may take beside the model. Larger models than LightCap's may take
 // as many bytes as they have weights.
 constexpr size_t kWinogradBudget = size_t{44} << 20;
+// The same for weights of f16 and bf16, of which fewer bytes of the file are given back: with
+// LightCap's own sizes a process then stays under 64 MiB beside the file.
+constexpr size_t kNarrowWinogradBudget = size_t{32} << 20;
 // The same for an int8 model, whose session then stays under 72 MiB with the file, and larger ones.
 constexpr size_t kIntegerWinogradBudget = size_t{16} << 20;
 
 size_t winograd_budget(const Model& model) {
   const size_t weights = model.weights().values();
-  return model.config().quantization == Quantization::kInt8
-             ? std::max(kIntegerWinogradBudget, weights / 3)
-             : std::max(kWinogradBudget, weights);
+  if (model.config().is_int8()) return std::max(kIntegerWinogradBudget, weights / 3);
+  // Nearly all weights are those of matrices, whose type the converter chooses for all of them.
+  const bool is_narrow = model.weights().bytes() < 3 * weights;
+  return is_narrow ? std::max(kNarrowWinogradBudget, weights / 3 * 2)
+                   : std::max(kWinogradBudget, weights);
 }
 
 ThreadPool make_pool(const SessionOptions& options) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/runtime/ops.h"
+#include "kernels/dispatch.h"
 #include "kernels/pack.h"
 
 namespace lightcap::internal {
@@ -72,6 +73,20 @@ TEST_F(ConvPlanTest, IntegersAreInTilesOf2AndNeedChannels) {
   EXPECT_EQ(plan_.extra_bytes(), 2 * 16 * 32 * 32 * sizeof(int16_t));
 }
 
+TEST_F(ConvPlanTest, NarrowWeightsInTilesOf2AreTransformedAnewBeyondTheBudget) {
+  const Conv &narrow = see(15, 1, 3, DataType::kBf16), &larger = see(16, 1, 3, DataType::kF16),
+             &wide = see(15);
+  ConvPlan all = plan_, none = plan_;
+  all.choose(cache_, kAnyBudget);
+  for (const Conv* conv : {&narrow, &larger, &wide}) EXPECT_TRUE(all.winograd(*conv)->is_kept());
+  none.choose(cache_, 0);
+  ASSERT_NE(none.winograd(narrow), nullptr);
+  EXPECT_EQ(none.winograd(narrow)->tile(), 2u);
+  EXPECT_FALSE(none.winograd(narrow)->is_kept());
+  for (const Conv* conv : {&larger, &wide}) EXPECT_EQ(none.winograd(*conv), nullptr);
+  EXPECT_EQ(none.extra_bytes(), 0u);
+}
+
 TEST_F(ConvPlanTest, ABudgetGoesToThoseThatSaveMostForAByte) {
   const Conv &small = see(16), &largest = see(112), &large = see(56);
   ConvPlan all = plan_;
@@ -94,6 +109,58 @@ TEST_F(ConvPlanTest, SessionsShareTransformedWeightsAndFreeThemTogether) {
   }
   const std::weak_ptr<WinogradWeights> kept = cache_.get(conv.weights, 4);
   EXPECT_TRUE(kept.expired());
+}
+
+// The output of a convolution by Winograd's filtering with weights [out][9 * in], over a picture of
+// several rows of tiles.
+std::vector<float> filtered(const KernelTable& kernels, const PackedMatrix& weights, bool is_kept) {
+  constexpr size_t kHeight = 14, kWidth = 15;
+  const Conv conv = {
+      .weights = weights, .in = weights.depth / 9, .kernel = 3, .stride = 1, .padding = 1};
+  ThreadPool pool(2);
+  WinogradCache cache{nullptr};
+  ConvPlan plan;
+  plan.see(conv, kHeight, kWidth);
+  plan.choose(cache, is_kept ? kAnyBudget : 0);
+  plan.prepare(pool);
+  EXPECT_EQ(plan.winograd(conv)->is_kept(), is_kept);
+  Arena arena;
+  const Runtime runtime = {kernels, pool, arena, &plan};
+  std::vector<float> result;
+  for (const bool planning : {true, false}) {
+    const Arena::Scope scope(arena);
+    const Tensor input = arena.tensor(kHeight, kWidth, conv.in);
+    const Tensor output = arena.tensor(kHeight, kWidth, conv.out());
+    for (size_t i = 0; !planning && i < kHeight * kWidth * conv.in; ++i)
+      input.data[i] = static_cast<float>(i * i % 251) / 251 - 0.5f;
+    conv2d(runtime, conv, input, output);
+    if (!planning) result.assign(output.data, output.data + kHeight * kWidth * conv.out());
+    if (planning) arena.allocate();
+  }
+  return result;
+}
+
+TEST(WinogradConv, NarrowWeightsGiveTheBitsOfWidenedOnes) {
+  constexpr size_t kIn = 20, kOut = 37, kElements = panel_elements(kOut, 9 * kIn);
+  const Block narrow = allocate_block(kElements * sizeof(uint16_t));
+  const Block wide = allocate_block(kElements * sizeof(float));
+  for (const DataType type : {DataType::kF16, DataType::kBf16}) {
+    for (size_t i = 0; i < kElements; ++i) {
+      // Both signs, two exponents and all bits of the mantissa.
+      const size_t bits = i * 40503 % 65536;
+      const size_t half =
+          type == DataType::kF16 ? (bits & 0x87ff) | 0x3000 : (bits & 0x80ff) | 0x3e00;
+      static_cast<uint16_t*>(narrow.get())[i] = static_cast<uint16_t>(half);
+      static_cast<float*>(wide.get())[i] = widened(narrow.get(), type, i);
+    }
+    for (size_t i = 0; i < isa_count(); ++i) {
+      if (!isa_supported(isa_at(i))) continue;
+      const KernelTable& kernels = *find_kernels(isa_at(i).name);
+      const auto actual = filtered(kernels, {narrow.get(), kOut, 9 * kIn, type}, false);
+      const auto expected = filtered(kernels, {wide.get(), kOut, 9 * kIn}, true);
+      EXPECT_EQ(actual, expected) << kernels.isa << " " << data_type_name(type);
+    }
+  }
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ void ConvPlan::see(const Conv& conv, size_t height, size_t width) {
 void ConvPlan::choose(WinogradCache& cache, size_t budget) {
   struct Candidate {
     std::shared_ptr<WinogradWeights> weights;
-    const void* key;
+    PackedMatrix matrix;
     size_t extra_bytes;
     double saved_per_byte;  // multiply-adds
   };
@@ -61,17 +61,25 @@ void ConvPlan::choose(WinogradCache& cache, size_t budget) {
     const double macs = static_cast<double>(seen.height * seen.width * seen.weights.outputs) *
                         static_cast<double>(seen.weights.depth);
     const double saved = macs * (1 - left) / static_cast<double>(std::max<size_t>(extra, 1));
-    candidates.push_back({std::move(weights), key, extra, saved});
+    candidates.push_back({std::move(weights), seen.weights, extra, saved});
   }
   // Equal layers are ordered by their place in the file, so that every run chooses the same.
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     if (a.saved_per_byte != b.saved_per_byte) return a.saved_per_byte > b.saved_per_byte;
-    return a.key < b.key;
+    return a.matrix.data < b.matrix.data;
   });
+  bool fits = true;
   for (Candidate& candidate : candidates) {
-    if (candidate.extra_bytes > budget) break;
-    budget -= candidate.extra_bytes;
-    winograd_[candidate.key] = std::move(candidate.weights);
+    const size_t tile = candidate.weights->tile();
+    if (fits && candidate.extra_bytes <= budget) {
+      budget -= candidate.extra_bytes;
+    } else if (WinogradWeights::may_transform_anew(candidate.matrix, tile)) {
+      candidate.weights = cache.get(candidate.matrix, tile, false);
+    } else {
+      fits = false;
+      continue;
+    }
+    winograd_[candidate.matrix.data] = std::move(candidate.weights);
   }
   seen_.clear();
   is_chosen_ = true;

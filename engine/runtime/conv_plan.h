@@ -25,7 +25,8 @@ class ConvPlan {
   void see(const Conv& conv, size_t height, size_t width);
   // Gives Winograd's filtering to the 3x3 convolutions of stride 1 where it pays, those first that
   // save most arithmetic for a byte, until their transformed weights take `budget` bytes more than
-  // the weights that they replace. The weights come from `cache`, not yet transformed.
+  // the weights that they replace; those that need not be kept transformed get it beyond that, too.
+  // The weights come from `cache`, not yet transformed.
   void choose(WinogradCache& cache, size_t budget);
   // Transforms the chosen layers' weights, unless another session of the model has done so.
   void prepare(ThreadPool& pool) const;

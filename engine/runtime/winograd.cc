@@ -9,40 +9,42 @@
 namespace lightcap::internal {
 
 WinogradWeights::WinogradWeights(const PackedMatrix& weights, size_t tile,
-                                 const ReloadableMemory* file)
+                                 const ReloadableMemory* file, bool is_kept)
     : weights_(weights),
       channels_(weights.depth / 9),
       tile_(tile),
       component_stride_(panel_elements(weights.outputs, channels_)),
-      file_(file),
-      memory_(allocate_block(bytes())) {}
+      file_(file) {
+  if (!is_kept) return;
+  const size_t element = is_integer() ? sizeof(int16_t) : sizeof(float);
+  bytes_ = winograd_components(tile_) * component_stride_ * element;
+  memory_ = allocate_block(bytes_);
+}
 
 double WinogradWeights::macs(size_t height, size_t width) const {
   const size_t products = winograd_components(tile_) * winograd_tiles(height, width, tile_);
   return static_cast<double>(products) * static_cast<double>(channels_ * weights_.outputs);
 }
 
-size_t WinogradWeights::bytes() const {
-  const size_t element = is_integer() ? sizeof(int16_t) : sizeof(float);
-  return winograd_components(tile_) * component_stride_ * element;
-}
-
 size_t WinogradWeights::freed_bytes() const {
-  return file_ == nullptr ? 0 : file_->releasable_bytes(weights_.data, weights_.bytes());
+  return file_ == nullptr || !is_kept() ? 0
+                                        : file_->releasable_bytes(weights_.data, weights_.bytes());
 }
 
-std::shared_ptr<WinogradWeights> WinogradCache::get(const PackedMatrix& weights, size_t tile) {
+std::shared_ptr<WinogradWeights> WinogradCache::get(const PackedMatrix& weights, size_t tile,
+                                                    bool is_kept) {
   const std::lock_guard lock(fork_safe_mutex());
-  std::weak_ptr<WinogradWeights>& entry = weights_[{weights.data, tile}];
+  std::weak_ptr<WinogradWeights>& entry = weights_[{weights.data, tile, is_kept}];
   std::shared_ptr<WinogradWeights> shared = entry.lock();
   if (shared == nullptr) {
-    shared = std::make_shared<WinogradWeights>(weights, tile, file_);
+    shared = std::make_shared<WinogradWeights>(weights, tile, file_, is_kept);
     entry = shared;
   }
   return shared;
 }
 
 PackedMatrix WinogradWeights::all() const {
+  if (!is_kept()) return weights_;
   return {memory_.get(), winograd_components(tile_) * weights_.outputs, channels_, DataType::kF32};
 }
 
@@ -57,6 +59,7 @@ const int16_t* WinogradWeights::integer_component(size_t index) const {
 }
 
 void WinogradWeights::prepare(ThreadPool& pool) {
+  if (!is_kept()) return;
   uint64_t state = state_.load(std::memory_order_acquire);
   while (state != kFilled) {
     const uint64_t us = this_process();

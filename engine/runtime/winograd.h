@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <utility>
+#include <tuple>
 
 #include "engine/runtime/block.h"
 #include "engine/runtime/reloadable_memory.h"
@@ -18,14 +18,27 @@ namespace lightcap::internal {
 
 // One layer's transformed weights. The memory is taken when the object is made, but costs nothing
 // before prepare() writes it.
+//
+// Narrow floats in tiles of 2 may be left as they are in the file, where they take less than a
+// third of the memory, and be transformed by each caption as it multiplies with them. That takes
+// longer, but not half as much longer as a direct convolution.
 class WinogradWeights {
  public:
   // Tiles of `tile` x `tile` outputs, 2 x 2 of int8 weights. `weights`, of depth 9 * channels, lie
   // in `file`, a mapped file, unless that is null: then they are resident in any case. Both must
   // outlive this.
-  WinogradWeights(const PackedMatrix& weights, size_t tile, const ReloadableMemory* file);
+  WinogradWeights(const PackedMatrix& weights, size_t tile, const ReloadableMemory* file,
+                  bool is_kept = true);
+
+  // True if such weights need not be kept transformed.
+  static bool may_transform_anew(const PackedMatrix& weights, size_t tile) {
+    return tile == 2 && (weights.type == DataType::kF16 || weights.type == DataType::kBf16);
+  }
 
   size_t tile() const { return tile_; }
+  // False if each caption transforms the weights that it is about to multiply; they have no
+  // component() then.
+  bool is_kept() const { return memory_ != nullptr; }
   // Transforms on the pool if nobody has yet; safe on several threads. Afterwards the weights'
   // pages of a mapped file are given back: most sessions read the transformed ones only.
   void prepare(ThreadPool& pool);
@@ -33,14 +46,15 @@ class WinogradWeights {
   PackedMatrix component(size_t index) const;
   // That of int8 weights, as panels of pairs; null from the last component on.
   const int16_t* integer_component(size_t index) const;
-  // The components one after the other, as one matrix of fp32: [components * outputs][channels].
+  // All weights that a caption reads: the components one after the other, as one matrix of fp32
+  // [components * outputs][channels], or those in the file.
   PackedMatrix all() const;
 
   // Multiply-adds of the components' products for a picture.
   double macs(size_t height, size_t width) const;
 
-  // Memory of all components.
-  size_t bytes() const;
+  // Memory of all components, if they are kept.
+  size_t bytes() const { return bytes_; }
   // Memory that this takes, less what it gives back of the file.
   size_t extra_bytes() const { return bytes() - freed_bytes(); }
 
@@ -51,6 +65,7 @@ class WinogradWeights {
   PackedMatrix weights_;
   size_t channels_, tile_, component_stride_;  // in floats, or 16-bit integers of int8 weights
   const ReloadableMemory* file_;
+  size_t bytes_ = 0;
   Block memory_;
   void fill(ThreadPool& pool);
   // kEmpty, kFilled, or this_process() of the thread that fills it. Not a std::once_flag: of one
@@ -67,12 +82,13 @@ class WinogradCache {
   explicit WinogradCache(const ReloadableMemory* file) : file_(file) {}
 
   // Not transformed yet, unless another session has done so.
-  std::shared_ptr<WinogradWeights> get(const PackedMatrix& weights, size_t tile);
+  std::shared_ptr<WinogradWeights> get(const PackedMatrix& weights, size_t tile,
+                                       bool is_kept = true);
 
  private:
   const ReloadableMemory* file_;
-  std::map<std::pair<const void*, size_t>, std::weak_ptr<WinogradWeights>>
-      weights_;  // under fork_safe_mutex()
+  // By the weights' address, tile and whether they are kept; under fork_safe_mutex().
+  std::map<std::tuple<const void*, size_t, bool>, std::weak_ptr<WinogradWeights>> weights_;
 };
 
 }  // namespace lightcap::internal

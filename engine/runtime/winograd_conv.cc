@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/runtime/op_tasks.h"
 #include "engine/runtime/split.h"
 
 namespace lightcap::internal {
@@ -38,6 +39,21 @@ struct Sizes {
         in(conv.weights.in),
         out(conv.weights.out()) {}
 };
+
+// Multiplies a component a task, by filtering.multiply().
+template <class Filtering, class Component, class Product>
+void multiply_components(const Runtime& runtime, const Filtering& filtering, size_t rows,
+                         const Components<Component>& from, const Components<Product>& to) {
+  runtime.parallel_for(filtering.sizes.components, [&](size_t component) {
+    const size_t next = component + static_cast<size_t>(runtime.pool.threads());
+    filtering.multiply(component, rows, from, to, next);
+  });
+}
+
+// Weights that are not kept transformed are transformed for so many panels at a time, and for so
+// many tasks at a time: enough for any number of threads.
+constexpr size_t kPanelsAnew = kColumnUnit / kPanelWidth;
+constexpr size_t kTasksAnew = 16;
 
 // The three steps: a chunk's input to components, each of these to a product, products to pixels.
 // `Component` and `Product` are the numbers between them.
@@ -77,6 +93,57 @@ struct FloatFiltering {
          .rows = rows,
          .epilogue = {},
          .next_panels = next < sizes.components ? conv.winograd.component(next).data : nullptr});
+  }
+
+  void multiply_all(size_t rows, const Components<float>& from, const Components<float>& to) const {
+    if (conv.winograd.is_kept()) {
+      multiply_components(runtime, *this, rows, from, to);
+    } else {
+      multiply_anew(rows, from, to);
+    }
+  }
+
+  // The part of the next tasks' weights to prefetch while component j of a task is multiplied: as
+  // many bytes as that component has, until all weights of the next panels are on their way.
+  const char* following(size_t task, size_t j, size_t component_stride) const {
+    const PackedMatrix& weights = conv.weights.weights;
+    const size_t column = (task / 4 + 1) * kPanelsAnew * kPanelWidth;
+    if (column + kPanelsAnew * kPanelWidth > weights.outputs) return nullptr;
+    const PackedMatrix next = weights.slice(column, kPanelsAnew * kPanelWidth);
+    const size_t begin = (task % 4 * 4 + j) * component_stride * sizeof(float);
+    return begin < next.bytes() ? static_cast<const char*>(next.data) + begin : nullptr;
+  }
+
+  // A task has some panels of a row of four components.
+  void multiply_anew(size_t rows, const Components<float>& from,
+                     const Components<float>& to) const {
+    const Arena::Scope scope(runtime.arena);
+    const Split columns = split(sizes.out, kPanelsAnew * kPanelWidth, SIZE_MAX);
+    const size_t tasks = 4 * columns.pieces, at_once = std::min(tasks, kTasksAnew);
+    const size_t component_stride = panel_elements(columns.largest(), sizes.in);
+    float* const scratch = runtime.arena.floats(at_once * 4 * component_stride);
+    for (size_t first = 0; first < tasks; first += at_once) {
+      runtime.parallel_for(std::min(at_once, tasks - first), [&](size_t i) {
+        float* const own = scratch + i * 4 * component_stride;
+        const auto [column, count] = columns[(first + i) / 4];
+        const size_t row = (first + i) % 4;
+        runtime.kernels.winograd_weights({.weights = conv.weights.weights.slice(column, count),
+                                          .row = row,
+                                          .output = own,
+                                          .component_stride = component_stride});
+        for (size_t j = 0; j < 4; ++j) {
+          const Matrix a = from[4 * row + j], c = to[4 * row + j];
+          runtime.kernels.gemm({.a = a.data,
+                                .a_stride = a.stride,
+                                .weights = {own + j * component_stride, count, sizes.in},
+                                .c = c.data + column,
+                                .c_stride = c.stride,
+                                .rows = rows,
+                                .epilogue = {},
+                                .next_panels = following(first + i, j, component_stride)});
+        }
+      });
+    }
   }
 
   void transform_output(Piece part, const Components<float>& from, size_t row) const {
@@ -133,6 +200,11 @@ struct IntegerFiltering {
                                .next_weights = conv.winograd.integer_component(next)});
   }
 
+  void multiply_all(size_t rows, const Components<int16_t>& from,
+                    const Components<int32_t>& to) const {
+    multiply_components(runtime, *this, rows, from, to);
+  }
+
   void transform_output(Piece part, const Components<int32_t>& from, size_t row) const {
     runtime.kernels.integer_winograd_output({.input = from.first.row(row),
                                              .component_stride = from.stride,
@@ -152,14 +224,18 @@ struct IntegerFiltering {
 // steps. But not so few tiles that the weights, read once a chunk, are what it mostly reads.
 constexpr size_t kChunkBytes = 768 * 1024;
 constexpr size_t kChunkTiles = 24;
+// A chunk that transforms the weights should be worth it.
+constexpr size_t kChunkTilesAnew = 64;
 
 template <class Filtering>
-size_t chunk_tiles(const Sizes& sizes) {
+size_t chunk_tiles(const Filtering& filtering) {
+  const Sizes& sizes = filtering.sizes;
   using Component = typename Filtering::Component;
   const size_t tile_bytes =
       sizes.in * sizeof(Component) + sizes.out * sizeof(typename Filtering::Product);
   const size_t worth_weights = sizes.in * sizes.out * sizeof(Component) * 3 / 8 / tile_bytes;
-  return std::max({kChunkTiles, kChunkBytes / (sizes.components * tile_bytes), worth_weights});
+  const size_t fewest = filtering.conv.winograd.is_kept() ? kChunkTiles : kChunkTilesAnew;
+  return std::max({fewest, kChunkBytes / (sizes.components * tile_bytes), worth_weights});
 }
 
 // Bytes of components that a task of a transform reads or writes.
@@ -175,7 +251,7 @@ void filter(const Runtime& runtime, const Filtering& filtering) {
   const Sizes& sizes = filtering.sizes;
   const size_t components = sizes.components, tiles = sizes.tiles;
   const Split chunks =
-      split(tiles, runtime.kernels.tile_rows, ceil_div(tiles, chunk_tiles<Filtering>(sizes)));
+      split(tiles, runtime.kernels.tile_rows, ceil_div(tiles, chunk_tiles(filtering)));
   const Components<Component> inputs(runtime.arena, components, chunks.largest(), sizes.in);
   const Components<Product> outputs(runtime.arena, components, chunks.largest(), sizes.out);
   Piece done = {0, 0};
@@ -196,10 +272,7 @@ void filter(const Runtime& runtime, const Filtering& filtering) {
       }
     });
     if (chunk.count == 0) return;
-    runtime.parallel_for(components, [&](size_t component) {
-      const size_t next = component + static_cast<size_t>(runtime.pool.threads());
-      filtering.multiply(component, chunk.count, inputs, outputs, next);
-    });
+    filtering.multiply_all(chunk.count, inputs, outputs);
     done = chunk;
   }
 }

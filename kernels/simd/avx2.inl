@@ -69,6 +69,15 @@ struct Primitives : plain::Primitives {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
   }
 
+  static void widen(Floats x, Doubles (&y)[2]) {
+    y[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
+    y[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
+  }
+  static Floats narrow(const Doubles (&x)[2]) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(x[0])),
+                                _mm256_cvtpd_ps(x[1]), 1);
+  }
+
   static Integers to_integers(Floats x) { return _mm256_cvtps_epi32(x); }
   // Twelve sums, two vectors of weights, a row's bytes and the pairs are 16 registers: ones are an
   // operand from memory.

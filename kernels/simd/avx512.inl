@@ -34,6 +34,15 @@ struct Primitives : plain::Primitives {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
   }
 
+  static void widen(Floats x, Doubles (&y)[2]) {
+    y[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    y[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+  }
+  static Floats narrow(const Doubles (&x)[2]) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x[0])), _mm512_cvtpd_ps(x[1]),
+                              1);
+  }
+
   static Integers to_integers(Floats x) { return _mm512_cvtps_epi32(x); }
   static void add_dots(Integers& sum, Integers row, Integers weights) {
     const __m512i pairs = _mm512_maddubs_epi16(row, weights);

@@ -25,6 +25,14 @@ struct Primitives : plain::Primitives {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
   }
 
+  static void widen(Floats x, Doubles (&y)[2]) {
+    y[0] = vcvt_f64_f32(vget_low_f32(x));
+    y[1] = vcvt_high_f64_f32(x);
+  }
+  static Floats narrow(const Doubles (&x)[2]) {
+    return vcvt_high_f32_f64(vcvt_f32_f64(x[0]), x[1]);
+  }
+
   static Integers to_integers(Floats x) { return vcvtnq_s32_f32(x); }
   // NEON multiplies bytes of one signedness only: those of a row are taken less 128.
   static constexpr int32_t kByteOffset = 128;

@@ -19,6 +19,7 @@ namespace {
 using Floats = xsimd::batch<float, Arch>;
 using Integers = xsimd::as_integer_t<Floats>;
 constexpr size_t kLanes = Floats::size;
+using Doubles = xsimd::batch<double, Arch>;
 
 // The elements of an integer product: kQuad bytes of a row, and the weights of one output that they
 // are multiplied with.
@@ -37,7 +38,7 @@ struct Pair {
 namespace plain {
 
 // Primitives that xsimd and the compiler have for any architecture. A row must add kTile,
-// load_half, load_bfloat, to_integers, add_dots and add_pairs.
+// load_half, load_bfloat, widen, narrow, to_integers, add_dots and add_pairs.
 struct Primitives {
   // static constexpr TileShape kTile: the largest register tile of a product. Its sums, a step's
   // weights and one factor should fit into the vector registers (product.inl).
@@ -89,6 +90,9 @@ struct Primitives {
   // static Floats load_half(const uint16_t* p), load_bfloat(const uint16_t* p): kLanes IEEE halves
   // or bfloat16 as floats, exactly, from an address that is aligned to the size of all of them. A
   // NaN stays one.
+
+  // static void widen(Floats x, Doubles (&y)[2]), static Floats narrow(const Doubles (&x)[2]): the
+  // lower and the upper half of a vector's lanes as doubles, and back, rounded to the nearest.
 
   // x, in a way that no compiler sees through: a product that was rounded is not fused with the
   // sum that takes it. Integer kernels promise the same bits on every machine.

@@ -41,6 +41,14 @@ struct Primitives : plain::Primitives {
     return _mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), halves));
   }
 
+  static void widen(Floats x, Doubles (&y)[2]) {
+    y[0] = _mm_cvtps_pd(x);
+    y[1] = _mm_cvtps_pd(_mm_movehl_ps(x, x));
+  }
+  static Floats narrow(const Doubles (&x)[2]) {
+    return _mm_movelh_ps(_mm_cvtpd_ps(x[0]), _mm_cvtpd_ps(x[1]));
+  }
+
   static Integers to_integers(Floats x) { return _mm_cvtps_epi32(x); }
   // SSE2 multiplies 16-bit numbers only: the bytes of even and of odd places are widened in place.
   static void add_dots(Integers& sum, Integers row, Integers weights) {

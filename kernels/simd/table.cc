@@ -20,6 +20,7 @@
 #include "kernels/simd/top_k.inl"
 #include "kernels/simd/wide.inl"
 #include "kernels/simd/winograd.inl"
+#include "kernels/simd/winograd_weights.inl"
 
 namespace lightcap::internal {
 namespace {

@@ -206,6 +206,46 @@ class OutputCase : public KernelCase {
   ProductOutput output_;
 };
 
+// The components of random weights. The panels of every component end where the next begin.
+class WeightsCase : public KernelCase {
+ public:
+  struct Shape {
+    size_t outputs, channels, row;
+    DataType type;
+    std::string name() const {
+      return std::to_string(channels) + " n" + std::to_string(outputs) + " row " +
+             std::to_string(row) + " " + data_type_name(type);
+    }
+  };
+  explicit WeightsCase(const Shape& shape)
+      : shape_(shape),
+        random_(shape.channels + 31 * shape.row),
+        weights_(shape.outputs, 9 * shape.channels, random_, shape.type),
+        output_(4, panel_elements(shape.outputs, shape.channels)) {}
+  void run(const KernelTable& kernels) override { kernels.winograd_weights(args(output_.actual)); }
+  void run_reference() override { reference::winograd_weights(args(output_.expected)); }
+  std::string compare() override {
+    return output_.compare([](size_t, size_t) { return 0.0; });
+  }
+  double flops() const override { return 0; }
+  double bytes() const override {
+    return static_cast<double>(weights_.matrix().bytes()) +
+           4.0 * static_cast<double>(output_.actual.floats.size());
+  }
+
+ private:
+  WinogradWeightsArgs args(GappedMatrix& output) const {
+    return {.weights = weights_.matrix(),
+            .row = shape_.row,
+            .output = output.data(),
+            .component_stride = output.stride};
+  }
+  Shape shape_;
+  Random random_;
+  RandomWeights weights_;
+  OutputPair output_;
+};
+
 template <class Case>
 void add(std::vector<CaseFactory>& cases, const WinogradShape& shape, bool model_shape = false) {
   cases.push_back({shape.name(), model_shape, [shape] { return std::make_unique<Case>(shape); }});
@@ -267,6 +307,26 @@ std::vector<CaseFactory> winograd_output_cases() {
       true);
   add<OutputCase>(cases, {14, 14, 256, 2, 256}, true);
   add<OutputCase>(cases, {60, 80, 32, 4, 32, 0, SIZE_MAX, 0, EpilogueKind::nth(24)}, true);
+  return cases;
+}
+
+std::vector<CaseFactory> winograd_weights_cases() {
+  std::vector<CaseFactory> cases;
+  const auto add = [&](const WeightsCase::Shape& shape, bool model_shape) {
+    cases.push_back(
+        {shape.name(), model_shape, [shape] { return std::make_unique<WeightsCase>(shape); }});
+  };
+  for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBf16}) {
+    for (size_t row = 0; row < 4; ++row) {
+      for (const size_t outputs : {size_t{1}, size_t{16}, size_t{37}}) {
+        for (const size_t channels : {size_t{1}, size_t{7}, size_t{20}})
+          add({outputs, channels, row, type}, false);
+      }
+    }
+  }
+  add({32, 256, 0, DataType::kF16}, true);
+  add({32, 256, 1, DataType::kF16}, true);
+  add({32, 256, 1, DataType::kBf16}, true);
   return cases;
 }
 

@@ -227,6 +227,24 @@ TEST_P(PrimitivesTest, WidenEveryHalfAndBfloatExactly) {
   }
 }
 
+TEST_P(PrimitivesTest, WidenToDoublesAndBackWithOneRounding) {
+  const PrimitiveTable& table = *GetParam();
+  Random random(11);
+  for (int turn = 0; turn < 200; ++turn) {
+    Vector x, out;
+    std::array<double, kMaxLanes> doubles = {};
+    for (size_t i = 0; i < table.lanes; ++i) x[i] = random.uniform();
+    table.widen(x.data(), doubles.data());
+    for (size_t i = 0; i < table.lanes; ++i) {
+      ASSERT_EQ(doubles[i], double{x[i]}) << table.isa << ", lane " << i;
+      doubles[i] += 1e-9 * double{random.uniform()};
+    }
+    table.narrow(doubles.data(), out.data());
+    for (size_t i = 0; i < table.lanes; ++i)
+      ASSERT_EQ(out[i], static_cast<float>(doubles[i])) << table.isa << ", lane " << i;
+  }
+}
+
 TEST_P(PrimitivesTest, SumAndMaximumTakeLanesInOrder) {
   const PrimitiveTable& table = *GetParam();
   Random random(9);

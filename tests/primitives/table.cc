@@ -33,6 +33,15 @@ void max_to(const float* x, const float* y, float* out) {
 void divide_to(const float* x, const float* y, float* out) { store(out, divide(load(x), load(y))); }
 void load_half_to(const uint16_t* p, float* out) { store(out, Primitives::load_half(p)); }
 void load_bfloat_to(const uint16_t* p, float* out) { store(out, Primitives::load_bfloat(p)); }
+void widen_to(const float* x, double* out) {
+  Doubles halves[2];
+  Primitives::widen(load(x), halves);
+  for (size_t i = 0; i < 2; ++i) halves[i].store_unaligned(out + i * Doubles::size);
+}
+void narrow_to(const double* x, float* out) {
+  store(out, Primitives::narrow(
+                 {Doubles::load_unaligned(x), Doubles::load_unaligned(x + Doubles::size)}));
+}
 void exp_of_minus_to(const float* x, float* out) { store(out, exp_of_minus(load(x))); }
 void sigmoid_to(const float* x, float* out) { store(out, sigmoid(load(x))); }
 void gelu_to(const float* x, float* out) { store(out, gelu(load(x))); }
@@ -159,6 +168,8 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .max = max_to,
     .load_half = load_half_to,
     .load_bfloat = load_bfloat_to,
+    .widen = widen_to,
+    .narrow = narrow_to,
     .exp_of_minus = exp_of_minus_to,
     .sigmoid = sigmoid_to,
     .gelu = gelu_to,
