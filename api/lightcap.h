@@ -332,7 +332,7 @@ LIGHTCAP_API const lightcap_hypothesis* lightcap_hypothesis_at(const lightcap_re
  * there is LIGHTCAP_ERROR_INPUT: the picture is missing, unreadable, malformed or over a limit; and
  * LIGHTCAP_ERROR_CANCELLED, where options.cancel, on_token or deadline_ms ended it. These end every
  * stage within 5 ms, the decoding of JPEG, BMP and PNM too; but a file is read as a whole, a PNG is
- * unpacked in one piece (a tenth of a second for 12 megapixels), and so are the scans of a
+ * unpacked in one piece (a sixth of a second for 12 megapixels), and so are the scans of a
  * progressive JPEG that have no data. LIGHTCAP_ERROR_USAGE is also for a session that is captioning
  * already, on another thread or from inside of a callback. After an error `*result` is as it was.
  */
