@@ -104,7 +104,8 @@ TEST(ImageInterruption, OfAJpegIsAnsweredWithinFiveMilliseconds) {
     outcome_of(file, &host.interruption);
     const double whole = milliseconds(CLOCK_MONOTONIC) - start;
     std::vector<double> answers;
-    for (int tries = 0; answers.size() < 6 && tries < 200; ++tries) {
+    constexpr size_t kMoments = testing::kSanitized ? 2 : 6;
+    for (int tries = 0; answers.size() < kMoments && tries < 200; ++tries) {
       const std::chrono::duration<double, std::milli> moment(whole * static_cast<double>(random()) /
                                                              static_cast<double>(random.max()));
       double raised = 0;
@@ -120,7 +121,7 @@ TEST(ImageInterruption, OfAJpegIsAnsweredWithinFiveMilliseconds) {
       host.expect();
       if (outcome == "cancelled by the host") answers.push_back(now - raised);
     }
-    ASSERT_EQ(answers.size(), 6u) << name;
+    ASSERT_EQ(answers.size(), kMoments) << name;
     std::sort(answers.begin(), answers.end());
     std::printf("%s, decoded in %.0f ms: answered within %.2f ms of own time, median %.2f\n", name,
                 whole, answers.back(), answers[answers.size() / 2]);

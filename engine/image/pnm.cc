@@ -56,13 +56,15 @@ Image decode_pnm(const EncodedImage& file) {
   Image image = blank_image(width, height);
   const uint8_t* from = data + at;
   uint8_t* to = image.pixels.get();
-  for (size_t pixel = 0; pixel < width * height; ++pixel, to += 3) {
-    if (pixel % width == 0) check_interruption(file.use.interruption);
-    for (size_t c = 0; c < channels; ++c, from += value_bytes) {
-      const uint32_t value = value_bytes == 1 ? from[0] : uint32_t{from[0]} << 8 | from[1];
-      to[c] = levels[std::min(value, largest)];
+  for (size_t row = 0; row < height; ++row) {
+    check_interruption(file.use.interruption);
+    for (const uint8_t* const end = to + 3 * width; to != end; to += 3) {
+      for (size_t c = 0; c < channels; ++c, from += value_bytes) {
+        const uint32_t value = value_bytes == 1 ? from[0] : uint32_t{from[0]} << 8 | from[1];
+        to[c] = levels[std::min(value, largest)];
+      }
+      if (channels == 1) to[1] = to[2] = to[0];
     }
-    if (channels == 1) to[1] = to[2] = to[0];
   }
   return image;
 }

@@ -10,6 +10,7 @@
 #include "tests/api_session.h"
 #include "tests/faults/faults.h"
 #include "tests/lcw_file.h"
+#include "tests/sanitized.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
 #include "weights_converter/verify.h"
@@ -26,7 +27,7 @@ void fail_each(
   ASSERT_EQ(attempt(), LIGHTCAP_OK) << lightcap_last_error();
   ASSERT_EQ(attempt(), LIGHTCAP_OK) << "what stays for ever is there now";
   size_t failures = 0;
-  for (size_t nth = 1;; nth += 1 + nth / 100) {
+  for (size_t nth = 1;; nth += 1 + nth / (kSanitized ? 25 : 100)) {
     before();
     const long blocks = live_blocks();
     lightcap_status status = LIGHTCAP_OK;
@@ -272,7 +273,7 @@ void fail_each_of_program(
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   };
   ASSERT_EQ(run(0), 0) << read_file(stderr_file);
-  for (size_t nth = 1;; nth += 1 + nth / slope) {
+  for (size_t nth = 1;; nth += 1 + nth / (kSanitized ? slope / 3 : slope)) {
     const int code = run(nth);
     const std::string words = read_file(stderr_file);
     after(code);
