@@ -1,5 +1,4 @@
 // lightcap inspect: what a .lcw file holds.
-#include <algorithm>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -63,13 +62,9 @@ ordered_json describe(const WeightsFile& file, const std::string& path) {
 void print_card(const ordered_json& key_values) {
   const auto card = key_values.find(kCard);
   if (card == key_values.end() || !card->is_string()) return;
-  std::string_view text = card->get_ref<const std::string&>();
-  std::cout << "\n";
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    std::cout << printable(text.substr(0, end)) << "\n";
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
+  const std::string lines = printable_lines(card->get_ref<const std::string&>());
+  std::cout << "\n" << lines;
+  if (!lines.empty() && !lines.ends_with('\n')) std::cout << "\n";
 }
 
 void print_text(const ordered_json& all) {

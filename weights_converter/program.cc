@@ -10,24 +10,6 @@
 #include "engine/text/standard_streams.h"
 
 namespace lightcap::internal {
-namespace {
-
-// Files' texts were escaped where they came in. Other text may have control characters all the
-// same, such as a library's words, and must not reach the terminal as it is; newlines divide our
-// own lists.
-std::string printable_lines(std::string_view text) {
-  std::string result;
-  while (true) {
-    const size_t end = text.find('\n');
-    result += printable(text.substr(0, end));
-    if (end == std::string_view::npos) return result;
-    result += '\n';
-    text.remove_prefix(end + 1);
-  }
-}
-
-}  // namespace
-
 void Progress::operator()(uint64_t done) {
   if (run_.seconds() < 1 || total_ == 0) return;
   char text[64];

@@ -56,4 +56,15 @@ std::string printable(std::string_view text, size_t most) {
   return result;
 }
 
+std::string printable_lines(std::string_view text) {
+  std::string result;
+  while (true) {
+    const size_t end = text.find('\n');
+    result += printable(text.substr(0, end));
+    if (end == std::string_view::npos) return result;
+    result += '\n';
+    text.remove_prefix(end + 1);
+  }
+}
+
 }  // namespace lightcap::internal

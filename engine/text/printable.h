@@ -15,6 +15,9 @@ namespace lightcap::internal {
 // `most` bytes is cut there, between characters, and "..." follows.
 std::string printable(std::string_view text, size_t most = SIZE_MAX);
 
+// The same line by line: newlines stay. For our own lists, and texts that are meant to have lines.
+std::string printable_lines(std::string_view text);
+
 }  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_TEXT_PRINTABLE_H_
