@@ -9,7 +9,7 @@
 #include "engine/runtime/error.h"
 #include "tests/api_session.h"
 #include "tests/faults/faults.h"
-#include "tests/lcw_file.h"
+#include "tests/faults/quantizable_model.h"
 #include "tests/sanitized.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
@@ -299,27 +299,24 @@ TEST(ProgramFaults, Convert) {
 }
 
 TEST(ProgramFaults, Quantize) {
-  const TemporaryFolder folder;
-  const std::vector<uint8_t> model = LcwFile::of(smallest_quantizable_config()).bytes();
-  const std::string before(model.begin(), model.end());
-  const std::string in = folder / "model.lcw", out = folder / "out/int8.lcw";
-  write_text(in, before);
-  std::filesystem::create_directory(folder / "out");
-  const std::string arguments =
-      in + " " LIGHTCAP_GOLDENS "/picture.png --threads 1 --report " + (folder / "out/r.json");
+  const QuantizableModel model;
+  const std::string arguments = model.in +
+                                " " LIGHTCAP_GOLDENS "/picture.png --threads 1 --report " +
+                                (model.folder / "out/r.json");
   std::string whole;
   fail_each_of_program(
-      "lightcap-quantize", LIGHTCAP_FAULTY_QUANTIZE, arguments + " -o " + out, folder / "stderr",
+      "lightcap-quantize", LIGHTCAP_FAULTY_QUANTIZE, arguments + " -o " + model.out,
+      model.folder / "stderr",
       [&](int code) {
-        const std::string now = read_file(out);
+        const std::string now = read_file(model.out);
         if (whole.empty()) whole = now;  // of the run before the first fault
-        EXPECT_EQ(read_file(in), before);
+        EXPECT_EQ(read_file(model.in), model.before);
         EXPECT_TRUE(now == whole || (code != 0 && now == "old"));
-        for (const auto& entry : std::filesystem::directory_iterator(folder / "out")) {
+        for (const auto& entry : std::filesystem::directory_iterator(model.folder / "out")) {
           const std::string name = entry.path().filename();
           EXPECT_TRUE(name == "int8.lcw" || name == "r.json") << name;
         }
-        write_text(out, "old");
+        write_text(model.out, "old");
       },
       6);
 }

@@ -11,7 +11,7 @@
 #include "engine/runtime/error.h"
 #include "tests/api_session.h"
 #include "tests/faults/faults.h"
-#include "tests/lcw_file.h"
+#include "tests/faults/quantizable_model.h"
 #include "tests/sanitized.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
@@ -190,26 +190,22 @@ Attempt quantize(const std::string& in, const std::string& picture, const Calibr
 }
 
 TEST(IoFaults, QuantizingHarmsNoFile) {
-  const TemporaryFolder folder;
-  const std::vector<uint8_t> model = LcwFile::of(smallest_quantizable_config()).bytes();
-  const std::string before(model.begin(), model.end());
-  const std::string in = folder / "model.lcw", out = folder / "out/int8.lcw";
-  write_text(in, before);
-  std::filesystem::create_directory(folder / "out");
-  const Calibration calibration =
-      calibrate(std::make_shared<const Model>(WeightsFile::open(in)), synthetic_pictures(1), 1);
+  const QuantizableModel model;
+  const Calibration calibration = calibrate(
+      std::make_shared<const Model>(WeightsFile::open(model.in)), synthetic_pictures(1), 1);
   const auto attempt = [&] {
-    write_text(out, "old");
-    return quantize(in, LIGHTCAP_GOLDENS "/picture.png", calibration, out);
+    write_text(model.out, "old");
+    return quantize(model.in, LIGHTCAP_GOLDENS "/picture.png", calibration, model.out);
   };
   ASSERT_EQ(attempt().status, LIGHTCAP_OK);
-  const std::string whole = read_file(out);
+  const std::string whole = read_file(model.out);
   fail_each(attempt, {LIGHTCAP_ERROR_INPUT, LIGHTCAP_ERROR_MODEL, LIGHTCAP_ERROR_OUTPUT},
             [&](const Attempt& outcome) {
-              const std::string now = read_file(out);
-              EXPECT_EQ(read_file(in), before);
+              const std::string now = read_file(model.out);
+              EXPECT_EQ(read_file(model.in), model.before);
               EXPECT_TRUE(now == whole || (outcome.status != LIGHTCAP_OK && now == "old"));
-              EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "out"), {}), 1);
+              EXPECT_EQ(
+                  std::distance(std::filesystem::directory_iterator(model.folder / "out"), {}), 1);
             });
 }
 
