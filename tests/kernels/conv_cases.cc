@@ -123,45 +123,9 @@ std::vector<CaseFactory> conv_cases() {
     cases.push_back(factory<ConvCase>(shape, false));
   });
   // Channels around the length of a segment of zeros, with padding, which reads them.
-  for (const size_t channels : {255u, 256u, 257u, 600u}) {
-    cases.push_back(factory<ConvCase>({.height = 3,
-                                       .width = 4,
-                                       .channels = channels,
-                                       .kernel_height = 3,
-                                       .kernel_width = 3,
-                                       .stride = 1,
-                                       .padding = 1,
-                                       .columns = 20},
-                                      false));
-  }
-  for (size_t pixels = 1; pixels <= 25; ++pixels) {
-    for (const size_t columns : {7u, 16u, 32u, 41u}) {
-      cases.push_back(factory<ConvCase>({.height = 6,
-                                         .width = 7,
-                                         .channels = 5,
-                                         .kernel_height = 3,
-                                         .kernel_width = 3,
-                                         .stride = 1,
-                                         .padding = 1,
-                                         .columns = columns,
-                                         .first_pixel = pixels % 17,
-                                         .pixels = pixels},
-                                        false));
-    }
-  }
-  for (size_t kind = 0; kind < EpilogueKind::kCount; ++kind) {
-    cases.push_back(factory<ConvCase>({.height = 5,
-                                       .width = 6,
-                                       .channels = 4,
-                                       .kernel_height = 3,
-                                       .kernel_width = 3,
-                                       .stride = 2,
-                                       .padding = 1,
-                                       .columns = 45,
-                                       .output_gap = kind % 4,
-                                       .epilogue = EpilogueKind::nth(kind)},
-                                      false));
-  }
+  for_each_3x3_conv<EpilogueKind>({255, 256, 257, 600}, 1, [&](const FloatConvShape& shape) {
+    cases.push_back(factory<ConvCase>(shape, false));
+  });
   for (const size_t padding : {0u, 1u, 2u}) {
     cases.push_back(factory<ConvSplitCase>({.height = 8,
                                             .width = 9,

@@ -107,6 +107,46 @@ void for_each_small_conv(uint64_t seed, const std::array<size_t, 6>& channels, s
   }
 }
 
+// Small pictures with a kernel of 3 x 3: those of so many channels, which padding fills with zeros;
+// every number of pixels up to two tiles, in panels of every width; and every epilogue there is.
+template <class Epilogue, class Add>
+void for_each_3x3_conv(const std::array<size_t, 4>& channels, size_t channel_unit, const Add& add) {
+  ConvShape<Epilogue> shape = {.height = 3,
+                               .width = 4,
+                               .channels = 0,
+                               .kernel_height = 3,
+                               .kernel_width = 3,
+                               .stride = 1,
+                               .padding = 1,
+                               .columns = 20};
+  for (const size_t count : channels) {
+    shape.channels = count;
+    add(shape);
+  }
+  shape.height = 6;
+  shape.width = 7;
+  shape.channels = (5 + channel_unit - 1) / channel_unit * channel_unit;
+  for (shape.pixels = 1; shape.pixels <= 25; ++shape.pixels) {
+    shape.first_pixel = shape.pixels % 17;
+    for (const size_t columns : {7u, 16u, 32u, 41u}) {
+      shape.columns = columns;
+      add(shape);
+    }
+  }
+  shape.height = 5;
+  shape.width = 6;
+  shape.channels = 4;
+  shape.stride = 2;
+  shape.columns = 45;
+  shape.first_pixel = 0;
+  shape.pixels = SIZE_MAX;
+  for (size_t kind = 0; kind < Epilogue::kCount; ++kind) {
+    shape.output_gap = kind % 4;
+    shape.epilogue = Epilogue::nth(kind);
+    add(shape);
+  }
+}
+
 // The epilogues of the graph's own convolutions.
 template <class Epilogue>
 struct ModelEpilogues {

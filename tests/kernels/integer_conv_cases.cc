@@ -65,42 +65,8 @@ std::vector<CaseFactory> integer_conv_cases() {
   for_each_small_conv<IntegerEpilogueKind>(
       8, {4, 8, 12, 20, 32, 68}, 4, [&](const IntegerConvShape& shape, size_t) { add(shape); });
   // Channels around the length of a segment outside the picture, with padding, which reads it.
-  for (const size_t channels : {2044u, 2048u, 2052u, 4800u}) {
-    add({.height = 3,
-         .width = 3,
-         .channels = channels,
-         .kernel_height = 3,
-         .kernel_width = 3,
-         .stride = 1,
-         .padding = 1,
-         .columns = 20});
-  }
-  for (size_t pixels = 1; pixels <= 25; ++pixels) {
-    for (const size_t columns : {7u, 16u, 32u, 41u}) {
-      add({.height = 6,
-           .width = 7,
-           .channels = 8,
-           .kernel_height = 3,
-           .kernel_width = 3,
-           .stride = 1,
-           .padding = 1,
-           .columns = columns,
-           .first_pixel = pixels % 17,
-           .pixels = pixels});
-    }
-  }
-  for (size_t kind = 0; kind < IntegerEpilogueKind::kCount; ++kind) {
-    add({.height = 5,
-         .width = 6,
-         .channels = 4,
-         .kernel_height = 3,
-         .kernel_width = 3,
-         .stride = 2,
-         .padding = 1,
-         .columns = 45,
-         .output_gap = kind % 4,
-         .epilogue = IntegerEpilogueKind::nth(kind)});
-  }
+  for_each_3x3_conv<IntegerEpilogueKind>({2044, 2048, 2052, 4800}, 4,
+                                         [&](const IntegerConvShape& shape) { add(shape); });
   // The stems' inputs come with a fourth channel.
   for_each_model_conv<IntegerEpilogueKind>(
       4,
