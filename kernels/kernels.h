@@ -118,13 +118,12 @@ struct WinogradOutputArgs {
   bool pooled = false;
 };
 
-// Writes four of the 16 components of a 3x3 convolution's weights in tiles of 2, a row of G g G^T,
-// bit for bit as pack_winograd_panels() makes them.
+// Writes the components of a 3x3 convolution's weights in tiles of 2, bit for bit as
+// pack_winograd_panels() makes them.
 struct WinogradWeightsArgs {
   PackedMatrix weights;  // floats of any type, of depth 9 * channels
-  size_t row;            // 0 to 3
-  // [4] of panels [ceil(weights.outputs / 16)][channels][16], component_stride apart: components
-  // 4 * row and the three that follow. 64-byte aligned.
+  // [winograd_components(2)] of panels [ceil(weights.outputs / 16)][channels][16], component_stride
+  // apart. 64-byte aligned.
   float* output;
   size_t component_stride;
 };

@@ -35,6 +35,8 @@ class ThreadPool {
 
   // The caller of parallel_for and the workers that there are.
   int threads() const { return threads_; }
+  // The most that there can be, now or after a fork.
+  size_t most_threads() const { return static_cast<size_t>(wanted_); }
   // Why there are fewer threads than asked for, as errno has it; else 0.
   int start_error() const { return start_error_; }
 

@@ -1,6 +1,9 @@
 #include "engine/runtime/winograd_conv.h"
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
+#include <thread>
 
 #include "engine/runtime/op_tasks.h"
 #include "engine/runtime/split.h"
@@ -50,10 +53,33 @@ void multiply_components(const Runtime& runtime, const Filtering& filtering, siz
   });
 }
 
-// Weights that are not kept transformed are transformed for so many panels at a time, and for so
-// many tasks at a time: enough for any number of threads.
-constexpr size_t kPanelsAnew = kColumnUnit / kPanelWidth;
-constexpr size_t kTasksAnew = 16;
+// Weights that are not kept transformed are transformed for so many columns at a time.
+constexpr size_t kColumnsAnew = kColumnUnit;
+
+// Hands out numbers below `count`, which is at most 16, to tasks under way: one a thread will do. A
+// thread mostly gets the number that it gave back, and finds in its L2 what belongs to it.
+class Numbers {
+ public:
+  explicit Numbers(size_t count) : free_((uint32_t{1} << count) - 1) {}
+  // Waits where more tasks are under way than there are numbers.
+  size_t take() {
+    uint32_t free = free_.load(std::memory_order_relaxed);
+    while (free == 0 ||
+           !free_.compare_exchange_weak(free, free & (free - 1), std::memory_order_acquire)) {
+      if (free == 0) std::this_thread::yield();
+      free = free_.load(std::memory_order_relaxed);
+    }
+    return static_cast<size_t>(std::countr_zero(free));
+  }
+  void give_back(size_t number) {
+    free_.fetch_or(uint32_t{1} << number, std::memory_order_release);
+  }
+
+  static constexpr size_t kMost = 16;
+
+ private:
+  std::atomic<uint32_t> free_;  // a bit for each
+};
 
 // The three steps: a chunk's input to components, each of these to a product, products to pixels.
 // `Component` and `Product` are the numbers between them.
@@ -103,47 +129,44 @@ struct FloatFiltering {
     }
   }
 
-  // The part of the next tasks' weights to prefetch while component j of a task is multiplied: as
-  // many bytes as that component has, until all weights of the next panels are on their way.
-  const char* following(size_t task, size_t j, size_t component_stride) const {
+  // The part of the next task's weights to prefetch while component i of this one is multiplied: as
+  // many bytes as that component has, until all of them are on their way.
+  const char* following(size_t column, size_t i, size_t component_bytes) const {
     const PackedMatrix& weights = conv.weights.weights;
-    const size_t column = (task / 4 + 1) * kPanelsAnew * kPanelWidth;
-    if (column + kPanelsAnew * kPanelWidth > weights.outputs) return nullptr;
-    const PackedMatrix next = weights.slice(column, kPanelsAnew * kPanelWidth);
-    const size_t begin = (task % 4 * 4 + j) * component_stride * sizeof(float);
+    if (column + 2 * kColumnsAnew > weights.outputs) return nullptr;
+    const PackedMatrix next = weights.slice(column + kColumnsAnew, kColumnsAnew);
+    const size_t begin = i * component_bytes;
     return begin < next.bytes() ? static_cast<const char*>(next.data) + begin : nullptr;
   }
 
-  // A task has some panels of a row of four components.
+  // A task has all components of some columns.
   void multiply_anew(size_t rows, const Components<float>& from,
                      const Components<float>& to) const {
     const Arena::Scope scope(runtime.arena);
-    const Split columns = split(sizes.out, kPanelsAnew * kPanelWidth, SIZE_MAX);
-    const size_t tasks = 4 * columns.pieces, at_once = std::min(tasks, kTasksAnew);
-    const size_t component_stride = panel_elements(columns.largest(), sizes.in);
-    float* const scratch = runtime.arena.floats(at_once * 4 * component_stride);
-    for (size_t first = 0; first < tasks; first += at_once) {
-      runtime.parallel_for(std::min(at_once, tasks - first), [&](size_t i) {
-        float* const own = scratch + i * 4 * component_stride;
-        const auto [column, count] = columns[(first + i) / 4];
-        const size_t row = (first + i) % 4;
-        runtime.kernels.winograd_weights({.weights = conv.weights.weights.slice(column, count),
-                                          .row = row,
-                                          .output = own,
-                                          .component_stride = component_stride});
-        for (size_t j = 0; j < 4; ++j) {
-          const Matrix a = from[4 * row + j], c = to[4 * row + j];
-          runtime.kernels.gemm({.a = a.data,
-                                .a_stride = a.stride,
-                                .weights = {own + j * component_stride, count, sizes.in},
-                                .c = c.data + column,
-                                .c_stride = c.stride,
-                                .rows = rows,
-                                .epilogue = {},
-                                .next_panels = following(first + i, j, component_stride)});
-        }
-      });
-    }
+    const Split columns = split(sizes.out, kColumnsAnew, SIZE_MAX);
+    const size_t at_once = std::min({columns.pieces, runtime.pool.most_threads(), Numbers::kMost});
+    const size_t component = panel_elements(columns.largest(), sizes.in);
+    const Components<float> scratch(runtime.arena, at_once * sizes.components, 1, component);
+    Numbers numbers(at_once);
+    runtime.parallel_for(columns.pieces, [&](size_t task) {
+      const auto [column, count] = columns[task];
+      const size_t number = numbers.take(), first = number * sizes.components;
+      runtime.kernels.winograd_weights({.weights = conv.weights.weights.slice(column, count),
+                                        .output = scratch[first].data,
+                                        .component_stride = scratch.stride});
+      for (size_t i = 0; i < sizes.components; ++i) {
+        const Matrix a = from[i], c = to[i];
+        runtime.kernels.gemm({.a = a.data,
+                              .a_stride = a.stride,
+                              .weights = {scratch[first + i].data, count, sizes.in},
+                              .c = c.data + column,
+                              .c_stride = c.stride,
+                              .rows = rows,
+                              .epilogue = {},
+                              .next_panels = following(column, i, component * sizeof(float))});
+      }
+      numbers.give_back(number);
+    });
   }
 
   void transform_output(Piece part, const Components<float>& from, size_t row) const {

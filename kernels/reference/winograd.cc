@@ -1,7 +1,6 @@
 // Winograd's transforms with their matrices written out: components are B^T d B, the output A^T m
 // A. For points p and infinity, a row of B^T holds the coefficients of the polynomial that is zero
 // at all other points, and a column of A^T is (1, p, p^2, ...).
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -64,12 +63,8 @@ double sandwich(const double (&left)[kMaxSide][kMaxSide], const X& x, size_t inn
 }  // namespace
 
 void winograd_weights(const WinogradWeightsArgs& args) {
-  const size_t stride = panel_elements(args.weights.outputs, args.weights.depth / 9);
-  std::vector<float> all(winograd_components(2) * stride);
-  pack_winograd_panels({args.weights, 2, all.data(), stride}, 0, panel_count(args.weights.outputs));
-  for (size_t j = 0; j < 4; ++j)
-    std::copy_n(all.data() + (4 * args.row + j) * stride, stride,
-                args.output + j * args.component_stride);
+  pack_winograd_panels({args.weights, 2, args.output, args.component_stride}, 0,
+                       panel_count(args.weights.outputs));
 }
 
 void winograd_input(const WinogradInputArgs& args) {

@@ -73,9 +73,9 @@ struct Primitives : plain::Primitives {
     y[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(x));
     y[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1));
   }
-  static Floats narrow(const Doubles (&x)[2]) {
-    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(x[0])),
-                                _mm256_cvtpd_ps(x[1]), 1);
+  static void store_narrow(float* p, const Doubles (&x)[2]) {
+    _mm_store_ps(p, _mm256_cvtpd_ps(x[0]));
+    _mm_store_ps(p + 4, _mm256_cvtpd_ps(x[1]));
   }
 
   static Integers to_integers(Floats x) { return _mm256_cvtps_epi32(x); }

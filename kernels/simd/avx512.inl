@@ -38,9 +38,9 @@ struct Primitives : plain::Primitives {
     y[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
     y[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
   }
-  static Floats narrow(const Doubles (&x)[2]) {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(x[0])), _mm512_cvtpd_ps(x[1]),
-                              1);
+  static void store_narrow(float* p, const Doubles (&x)[2]) {
+    _mm256_store_ps(p, _mm512_cvtpd_ps(x[0]));
+    _mm256_store_ps(p + 8, _mm512_cvtpd_ps(x[1]));
   }
 
   static Integers to_integers(Floats x) { return _mm512_cvtps_epi32(x); }

@@ -29,8 +29,8 @@ struct Primitives : plain::Primitives {
     y[0] = vcvt_f64_f32(vget_low_f32(x));
     y[1] = vcvt_high_f64_f32(x);
   }
-  static Floats narrow(const Doubles (&x)[2]) {
-    return vcvt_high_f32_f64(vcvt_f32_f64(x[0]), x[1]);
+  static void store_narrow(float* p, const Doubles (&x)[2]) {
+    vst1q_f32(p, vcvt_high_f32_f64(vcvt_f32_f64(x[0]), x[1]));
   }
 
   static Integers to_integers(Floats x) { return vcvtnq_s32_f32(x); }

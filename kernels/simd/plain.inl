@@ -38,7 +38,7 @@ struct Pair {
 namespace plain {
 
 // Primitives that xsimd and the compiler have for any architecture. A row must add kTile,
-// load_half, load_bfloat, widen, narrow, to_integers, add_dots and add_pairs.
+// load_half, load_bfloat, widen, store_narrow, to_integers, add_dots and add_pairs.
 struct Primitives {
   // static constexpr TileShape kTile: the largest register tile of a product. Its sums, a step's
   // weights and one factor should fit into the vector registers (product.inl).
@@ -91,8 +91,9 @@ struct Primitives {
   // or bfloat16 as floats, exactly, from an address that is aligned to the size of all of them. A
   // NaN stays one.
 
-  // static void widen(Floats x, Doubles (&y)[2]), static Floats narrow(const Doubles (&x)[2]): the
-  // lower and the upper half of a vector's lanes as doubles, and back, rounded to the nearest.
+  // static void widen(Floats x, Doubles (&y)[2]): the lower and the upper half of a vector's lanes
+  // as doubles. static void store_narrow(float* p, const Doubles (&x)[2]): the way back, rounded to
+  // the nearest, to an address that is aligned to the size of a vector.
 
   // x, in a way that no compiler sees through: a product that was rounded is not fused with the
   // sum that takes it. Integer kernels promise the same bits on every machine.

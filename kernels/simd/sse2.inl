@@ -45,8 +45,8 @@ struct Primitives : plain::Primitives {
     y[0] = _mm_cvtps_pd(x);
     y[1] = _mm_cvtps_pd(_mm_movehl_ps(x, x));
   }
-  static Floats narrow(const Doubles (&x)[2]) {
-    return _mm_movelh_ps(_mm_cvtpd_ps(x[0]), _mm_cvtpd_ps(x[1]));
+  static void store_narrow(float* p, const Doubles (&x)[2]) {
+    _mm_store_ps(p, _mm_movelh_ps(_mm_cvtpd_ps(x[0]), _mm_cvtpd_ps(x[1])));
   }
 
   static Integers to_integers(Floats x) { return _mm_cvtps_epi32(x); }

@@ -9,67 +9,63 @@
 namespace lightcap::internal {
 namespace {
 
-// Row kRow of G g along one axis: g[0], (g[0] + g[2]) / 2 +- g[1] / 2 or g[2]. Halving is exact, so
-// that a fused multiply-add rounds as the sum does.
-template <size_t kRow>
-inline Doubles winograd_taps(Doubles g0, Doubles g1, Doubles g2) {
-  if (kRow == 0) return g0;
-  if (kRow == 3) return g2;
-  const Doubles half(0.5), even = half * (g0 + g2), odd = half * g1;
-  return kRow == 1 ? even + odd : even - odd;
+// G g along one axis, u[1] and u[2] twice as large: their scales are left to the end.
+[[gnu::always_inline]] inline void winograd_taps(Doubles g0, Doubles g1, Doubles g2,
+                                                 Doubles (&u)[4]) {
+  const Doubles even = g0 + g2;
+  u[0] = g0;
+  u[1] = even + g1;
+  u[2] = even - g1;
+  u[3] = g2;
 }
 
-// One vector of outputs of one channel; taps are tap_stride apart.
-template <size_t kRow, class Weight>
+// One vector of outputs of one channel; taps are tap_stride apart. Scales are powers of two, so
+// that it does not matter to the rounding where they are multiplied with.
+template <class Weight>
 [[gnu::always_inline]] inline void transform_weights(const Weight* taps, size_t tap_stride,
                                                      float* out, size_t component_stride) {
-  Doubles lines[3][4][2];  // each line of taps transformed; [2] are the halves of a vector
+  Doubles lines[2][3][4];  // [2] are the halves of a vector, [3] the lines of taps, transformed
 #pragma GCC unroll 3
   for (size_t ky = 0; ky < 3; ++ky) {
-    if ((kRow == 0 && ky != 0) || (kRow == 3 && ky != 2)) continue;
     Doubles g[3][2];
 #pragma GCC unroll 3
-    for (size_t kx = 0; kx < 3; ++kx)
-      Primitives::widen(load_weights(taps + (ky * 3 + kx) * tap_stride), g[kx]);
-#pragma GCC unroll 2
-    for (size_t half = 0; half < 2; ++half) {
-      lines[ky][0][half] = winograd_taps<0>(g[0][half], g[1][half], g[2][half]);
-      lines[ky][1][half] = winograd_taps<1>(g[0][half], g[1][half], g[2][half]);
-      lines[ky][2][half] = winograd_taps<2>(g[0][half], g[1][half], g[2][half]);
-      lines[ky][3][half] = winograd_taps<3>(g[0][half], g[1][half], g[2][half]);
+    for (size_t kx = 0; kx < 3; ++kx) {
+      const Floats tap = load_weights(taps + (ky * 3 + kx) * tap_stride);
+      Primitives::widen(tap, g[kx]);
+      // The taps of the corners are components.
+      if (ky != 1 && kx != 1) tap.store_aligned(out + (ky * 6 + kx / 2 * 3) * component_stride);
     }
+#pragma GCC unroll 2
+    for (size_t half = 0; half < 2; ++half)
+      winograd_taps(g[0][half], g[1][half], g[2][half], lines[half][ky]);
   }
 #pragma GCC unroll 4
   for (size_t j = 0; j < 4; ++j) {
-    const Doubles u[2] = {winograd_taps<kRow>(lines[0][j][0], lines[1][j][0], lines[2][j][0]),
-                          winograd_taps<kRow>(lines[0][j][1], lines[1][j][1], lines[2][j][1])};
-    Primitives::narrow(u).store_aligned(out + j * component_stride);
-  }
-}
-
-template <size_t kRow, class Weight>
-void transform_panels(const Weight* panels, const WinogradWeightsArgs& args) {
-  const size_t channels = args.weights.depth / 9, tap_stride = channels * kPanelWidth;
-  float* out = args.output;
-  for (size_t panel = 0; panel < panel_count(args.weights.outputs); ++panel) {
-    const Weight* taps = panels + panel * args.weights.depth * kPanelWidth;
-    for (size_t i = 0; i < tap_stride; i += kLanes, out += kLanes)
-      transform_weights<kRow>(taps + i, tap_stride, out, args.component_stride);
+    Doubles u[2][4];
+#pragma GCC unroll 2
+    for (size_t half = 0; half < 2; ++half)
+      winograd_taps(lines[half][0][j], lines[half][1][j], lines[half][2][j], u[half]);
+    const bool is_outer_column = j == 0 || j == 3;
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; ++i) {
+      const bool is_outer_row = i == 0 || i == 3;
+      if (is_outer_row && is_outer_column) continue;
+      const Doubles scale(is_outer_row || is_outer_column ? 0.5 : 0.25);
+      Primitives::store_narrow(out + (i * 4 + j) * component_stride,
+                               {scale * u[0][i], scale * u[1][i]});
+    }
   }
 }
 
 void winograd_weights(const WinogradWeightsArgs& args) {
+  const size_t depth = args.weights.depth, tap_stride = depth / 9 * kPanelWidth;
   with_panels(
       args.weights, [&]<class Weight>(const Weight* panels) __attribute__((always_inline)) {
-        switch (args.row) {
-          case 0:
-            return transform_panels<0>(panels, args);
-          case 1:
-            return transform_panels<1>(panels, args);
-          case 2:
-            return transform_panels<2>(panels, args);
-          default:
-            return transform_panels<3>(panels, args);
+        float* out = args.output;
+        for (size_t panel = 0; panel < panel_count(args.weights.outputs); ++panel) {
+          const Weight* taps = panels + panel * depth * kPanelWidth;
+          for (size_t i = 0; i < tap_stride; i += kLanes, out += kLanes)
+            transform_weights(taps + i, tap_stride, out, args.component_stride);
         }
       });
 }

@@ -27,7 +27,7 @@ struct PrimitiveTable {
   void (*load_half)(const uint16_t* p, float* out);
   void (*load_bfloat)(const uint16_t* p, float* out);
   void (*widen)(const float* x, double* out);
-  void (*narrow)(const double* x, float* out);
+  void (*store_narrow)(const double* x, float* out);
   void (*exp_of_minus)(const float* x, float* out);
   void (*sigmoid)(const float* x, float* out);
   void (*gelu)(const float* x, float* out);

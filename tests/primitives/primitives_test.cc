@@ -239,7 +239,7 @@ TEST_P(PrimitivesTest, WidenToDoublesAndBackWithOneRounding) {
       ASSERT_EQ(doubles[i], double{x[i]}) << table.isa << ", lane " << i;
       doubles[i] += 1e-9 * double{random.uniform()};
     }
-    table.narrow(doubles.data(), out.data());
+    table.store_narrow(doubles.data(), out.data());
     for (size_t i = 0; i < table.lanes; ++i)
       ASSERT_EQ(out[i], static_cast<float>(doubles[i])) << table.isa << ", lane " << i;
   }

@@ -38,9 +38,9 @@ void widen_to(const float* x, double* out) {
   Primitives::widen(load(x), halves);
   for (size_t i = 0; i < 2; ++i) halves[i].store_unaligned(out + i * Doubles::size);
 }
-void narrow_to(const double* x, float* out) {
-  store(out, Primitives::narrow(
-                 {Doubles::load_unaligned(x), Doubles::load_unaligned(x + Doubles::size)}));
+void store_narrow_of(const double* x, float* out) {
+  Primitives::store_narrow(
+      out, {Doubles::load_unaligned(x), Doubles::load_unaligned(x + Doubles::size)});
 }
 void exp_of_minus_to(const float* x, float* out) { store(out, exp_of_minus(load(x))); }
 void sigmoid_to(const float* x, float* out) { store(out, sigmoid(load(x))); }
@@ -169,7 +169,7 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .load_half = load_half_to,
     .load_bfloat = load_bfloat_to,
     .widen = widen_to,
-    .narrow = narrow_to,
+    .store_narrow = store_narrow_of,
     .exp_of_minus = exp_of_minus_to,
     .sigmoid = sigmoid_to,
     .gelu = gelu_to,
