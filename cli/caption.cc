@@ -415,78 +415,93 @@ int caption_all(Options& options) {
   return code;
 }
 
+// The options of the search.
+void add_search_options(CLI::App* command, Options& options) {
+  command->add_option("--model", options.model,
+                      "The .lcw file [$LIGHTCAP_MODEL, else the model that ships with the engine]");
+  command
+      ->add_option("--beams", options.caption.beams,
+                   "Width of the beam search, 1 for greedy search")
+      ->check(CLI::Range(1, 32))
+      ->capture_default_str();
+  command
+      ->add_option("--n-best", options.n_best,
+                   "Print the N best captions, with --json as `alternatives`: of a search at least "
+                   "that wide")
+      ->check(CLI::Range(1, 32));
+  command
+      ->add_option("--length-penalty", options.caption.length_penalty,
+                   "A: a caption's score is its log-probability / length^A")
+      ->capture_default_str();
+  command
+      ->add_option("--must-contain", options.must_contain,
+                   "WORD or WORD|FORM|...: captions contain the word, or one of its forms; may be "
+                   "given for up to four words. The search is --beams wide for each set of them")
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+// The options that say how pictures are read and the work is shared out.
+void add_run_options(CLI::App* command, Options& options) {
+  command->add_option("--threads", options.threads, "Threads, 0 for one a core, 8 at most")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command
+      ->add_option("--jobs", options.jobs,
+                   "Pictures at a time, which share the threads; 0 for one a thread")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->add_flag("--low-memory", options.low_memory,
+                    "Slower, in about the memory of the model's file");
+  command->add_option("--exif", options.exif, "EXIF orientation: apply or ignore")
+      ->check(CLI::IsMember({"apply", "ignore"}))
+      ->capture_default_str();
+  command
+      ->add_option("--max-pixels", options.caption.max_pixels,
+                   "Pictures with more are refused before they are decoded")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
+      ->capture_default_str();
+}
+
+// The options that name the pictures and what is written of them.
+void add_file_options(CLI::App* command, Options& options) {
+  command->add_flag("-r,--recursive", options.recursive,
+                    "Of folders, caption the pictures in sub-folders too");
+  command->add_option("--files-from", options.files_from,
+                      "Caption the files that this file names, a line each; - for standard input");
+  command->add_flag("-0,--null", options.zeros, "In --files-from, NUL ends each name");
+  command->add_option("--shard", options.shard,
+                      "I/N: of the pictures, only the I-th of N parts, by their paths");
+  command->add_option("--output", options.output,
+                      "Write the lines of --json to this file, for runs of hours");
+  command->add_flag("--resume", options.resume,
+                    "Skip the pictures whose line is in --output already, and append the others");
+  command
+      ->add_option("--sidecar", options.sidecar,
+                   "xmp: write each caption to IMAGE.xmp as well, for photo managers")
+      ->check(CLI::IsMember({"xmp"}));
+  command->add_flag("--overwrite", options.overwrite,
+                    "Replace sidecars, and the file of --output, that exist already");
+  command->add_flag("--json", options.json,
+                    "Print one JSON object a line, with concepts and timings");
+  command->add_option("--trace", options.trace,
+                      "Write every stage of one image to this folder as .npy");
+  command->add_option("--annotate", options.annotate,
+                      "Write one image with its boxes, concepts and caption to this PNG file");
+  command->add_option(
+      "IMAGE", options.images,
+      "JPEG, PNG, BMP or PNM files, folders of such, patterns like 'shots/*.jpg', or - for "
+      "one picture on standard input");
+}
+
 }  // namespace
 
 Command add_caption(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("caption", "Write a caption for each image");
-  command->add_option("--model", options->model,
-                      "The .lcw file [$LIGHTCAP_MODEL, else the model that ships with the engine]");
-  command
-      ->add_option("--beams", options->caption.beams,
-                   "Width of the beam search, 1 for greedy search")
-      ->check(CLI::Range(1, 32))
-      ->capture_default_str();
-  command
-      ->add_option("--n-best", options->n_best,
-                   "Print the N best captions, with --json as `alternatives`: of a search at least "
-                   "that wide")
-      ->check(CLI::Range(1, 32));
-  command
-      ->add_option("--length-penalty", options->caption.length_penalty,
-                   "A: a caption's score is its log-probability / length^A")
-      ->capture_default_str();
-  command
-      ->add_option("--must-contain", options->must_contain,
-                   "WORD or WORD|FORM|...: captions contain the word, or one of its forms; may be "
-                   "given for up to four words. The search is --beams wide for each set of them")
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_option("--threads", options->threads, "Threads, 0 for one a core, 8 at most")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command
-      ->add_option("--jobs", options->jobs,
-                   "Pictures at a time, which share the threads; 0 for one a thread")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command->add_flag("--low-memory", options->low_memory,
-                    "Slower, in about the memory of the model's file");
-  command->add_option("--exif", options->exif, "EXIF orientation: apply or ignore")
-      ->check(CLI::IsMember({"apply", "ignore"}))
-      ->capture_default_str();
-  command
-      ->add_option("--max-pixels", options->caption.max_pixels,
-                   "Pictures with more are refused before they are decoded")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
-      ->capture_default_str();
-  command->add_flag("-r,--recursive", options->recursive,
-                    "Of folders, caption the pictures in sub-folders too");
-  command->add_option("--files-from", options->files_from,
-                      "Caption the files that this file names, a line each; - for standard input");
-  command->add_flag("-0,--null", options->zeros, "In --files-from, NUL ends each name");
-  command->add_option("--shard", options->shard,
-                      "I/N: of the pictures, only the I-th of N parts, by their paths");
-  command->add_option("--output", options->output,
-                      "Write the lines of --json to this file, for runs of hours");
-  command->add_flag("--resume", options->resume,
-                    "Skip the pictures whose line is in --output already, and append the others");
-  command
-      ->add_option("--sidecar", options->sidecar,
-                   "xmp: write each caption to IMAGE.xmp as well, for photo managers")
-      ->check(CLI::IsMember({"xmp"}));
-  command->add_flag("--overwrite", options->overwrite,
-                    "Replace sidecars, and the file of --output, that exist already");
-  command->add_flag("--json", options->json,
-                    "Print one JSON object a line, with concepts and timings");
-  command->add_option("--trace", options->trace,
-                      "Write every stage of one image to this folder as .npy");
-  command->add_option("--annotate", options->annotate,
-                      "Write one image with its boxes, concepts and caption to this PNG file");
-  command->add_option(
-      "IMAGE", options->images,
-      "JPEG, PNG, BMP or PNM files, folders of such, patterns like 'shots/*.jpg', or - for "
-      "one picture on standard input");
+  add_search_options(command, *options);
+  add_run_options(command, *options);
+  add_file_options(command, *options);
   return [options] {
     options->caption.beams = std::max(options->caption.beams, options->n_best);
     options->caption.ignore_exif = options->exif == "ignore" ? 1 : 0;

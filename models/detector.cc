@@ -104,6 +104,23 @@ void Detector::run_sppf(const Runtime& runtime, const TensorOf<T>& x, const Tens
   conv2d(runtime, sppf2_, all, y, kSilu<T>);
 }
 
+// The backbone down to stride 8. The largest maps come first and are gone before others are made.
+template <class T>
+void Detector::run_stem(const Runtime& runtime, const TensorOf<T>& x,
+                        const TensorOf<T>& out3) const {
+  Arena& arena = runtime.arena;
+  const Arena::Scope scope(arena);
+  const TensorOf<T> out1 = arena.tensor<T>(2 * out3.height, 2 * out3.width, conv1_.out());
+  {
+    const Arena::Scope stem(arena);
+    const TensorOf<T> out0 = arena.tensor<T>(4 * out3.height, 4 * out3.width, conv0_.out());
+    conv2d(runtime, conv0_, x, out0, kSilu<T>);
+    conv2d(runtime, conv1_, out0, out1, kSilu<T>);
+  }
+  run_c3(runtime, c2_, out1, out1);
+  conv2d(runtime, conv3_, out1, out3, kSilu<T>);
+}
+
 template <class T>
 void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
                        const std::array<Tensor, kScales>& raw) const {
@@ -113,20 +130,8 @@ void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
   const size_t w = x.width - 2 * kInputPadding;
   const size_t w2 = conv3_.out(), w3 = conv5_.out(), w4 = conv7_.out();
 
-  // Backbone down to stride 8. The largest maps come first and are gone before others are made.
   const TensorOf<T> out3 = arena.tensor<T>(h / 8, w / 8, w2);
-  {
-    const Arena::Scope backbone(arena);
-    const TensorOf<T> out1 = arena.tensor<T>(h / 4, w / 4, conv1_.out());
-    {
-      const Arena::Scope stem(arena);
-      const TensorOf<T> out0 = arena.tensor<T>(h / 2, w / 2, conv0_.out());
-      conv2d(runtime, conv0_, x, out0, kSilu<T>);
-      conv2d(runtime, conv1_, out0, out1, kSilu<T>);
-    }
-    run_c3(runtime, c2_, out1, out1);
-    conv2d(runtime, conv3_, out1, out3, kSilu<T>);
-  }
+  run_stem(runtime, x, out3);
   // The neck's concatenations, each filled slice by slice by those who make the slices.
   const TensorOf<T> concat16 = arena.tensor<T>(h / 8, w / 8, w2 + w2);    // up(14), 4
   const TensorOf<T> concat12 = arena.tensor<T>(h / 16, w / 16, w3 + w3);  // up(10), 6
@@ -137,7 +142,7 @@ void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
   const TensorOf<T> out14 = concat19.slice(w2, w2);
   const TensorOf<T> out10 = concat22.slice(w3, w3);
   run_c3(runtime, c4_, out3, out4);
-  {  // ... to stride 32.
+  {  // the backbone on to stride 32
     const Arena::Scope backbone(arena);
     const TensorOf<T> out5 = arena.tensor<T>(h / 16, w / 16, w3);
     const TensorOf<T> out7 = arena.tensor<T>(h / 32, w / 32, w4);

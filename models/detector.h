@@ -51,6 +51,8 @@ class Detector {
   static void fill_anchors(std::span<float> values);
   static void make_objects_rare(std::span<float> bias);
   template <class T>
+  void run_stem(const Runtime& runtime, const TensorOf<T>& x, const TensorOf<T>& out3) const;
+  template <class T>
   void run_c3(const Runtime& runtime, const C3& c3, const TensorOf<T>& x,
               const TensorOf<T>& y) const;
   template <class T>

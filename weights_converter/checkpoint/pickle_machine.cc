@@ -35,7 +35,9 @@ bool PickleMachine::step() {
   read_operand(kind);
   const auto opcode = static_cast<Opcode>(code);
   if (opcode == Opcode::kStop) return false;
-  if (!push_value(opcode) && !push_container(opcode) && !use_memo(opcode)) operate(opcode);
+  const bool is_done = push_value(opcode) || push_text(opcode) || push_container(opcode) ||
+                       use_memo(opcode) || use_class(opcode);
+  if (!is_done) operate(opcode);
   return true;
 }
 
@@ -122,6 +124,13 @@ bool PickleMachine::push_value(Opcode opcode) {
     case Opcode::kFloat:
       push(decimal_float());
       return true;
+    default:
+      return false;
+  }
+}
+
+bool PickleMachine::push_text(Opcode opcode) {
+  switch (opcode) {
     // Python 2's str: text to us, who only compare names.
     case Opcode::kBinString:
     case Opcode::kShortBinString:
@@ -304,7 +313,50 @@ void PickleMachine::get(uint64_t index) {
   push(memo_[index]);
 }
 
-// --- the stack, names and objects ---
+// --- names and objects ---
+
+bool PickleMachine::use_class(Opcode opcode) {
+  switch (opcode) {
+    case Opcode::kGlobal:
+      push(make_global(text_, second_));
+      return true;
+    case Opcode::kStackGlobal:
+      stack_global();
+      return true;
+    case Opcode::kPersId:
+      push(make_persistent(make_text(NodeKind::kString, text_)));
+      return true;
+    case Opcode::kBinPersId:
+      push(make_persistent(pop()));
+      return true;
+    case Opcode::kReduce:
+    case Opcode::kNewObj:
+      call(pop());
+      return true;
+    case Opcode::kNewObjEx:  // its keyword arguments are of no use: torch's classes have none
+      pop();
+      call(pop());
+      return true;
+    case Opcode::kInst: {  // a class by name, arguments from the mark
+      const NodeId callable = make_global(text_, second_);
+      push(make_object(callable, make_list(NodeKind::kTuple, pop_to_mark())));
+      return true;
+    }
+    case Opcode::kObj: {  // class and arguments from the mark
+      const Values values = pop_to_mark();
+      if (values.empty()) fail("OBJ has no class");
+      push(make_object(values.front(), make_list(NodeKind::kTuple, values.subspan(1))));
+      return true;
+    }
+    case Opcode::kBuild:
+      build();
+      return true;
+    default:
+      return false;
+  }
+}
+
+// --- the stack ---
 
 void PickleMachine::operate(Opcode opcode) {
   switch (opcode) {
@@ -329,40 +381,6 @@ void PickleMachine::operate(Opcode opcode) {
       return;
     case Opcode::kDup:
       push(top());
-      return;
-    case Opcode::kGlobal:
-      push(make_global(text_, second_));
-      return;
-    case Opcode::kStackGlobal:
-      stack_global();
-      return;
-    case Opcode::kPersId:
-      push(make_persistent(make_text(NodeKind::kString, text_)));
-      return;
-    case Opcode::kBinPersId:
-      push(make_persistent(pop()));
-      return;
-    case Opcode::kReduce:
-    case Opcode::kNewObj:
-      call(pop());
-      return;
-    case Opcode::kNewObjEx:  // its keyword arguments are of no use: torch's classes have none
-      pop();
-      call(pop());
-      return;
-    case Opcode::kInst: {  // a class by name, arguments from the mark
-      const NodeId callable = make_global(text_, second_);
-      push(make_object(callable, make_list(NodeKind::kTuple, pop_to_mark())));
-      return;
-    }
-    case Opcode::kObj: {  // class and arguments from the mark
-      const Values values = pop_to_mark();
-      if (values.empty()) fail("OBJ has no class");
-      push(make_object(values.front(), make_list(NodeKind::kTuple, values.subspan(1))));
-      return;
-    }
-    case Opcode::kBuild:
-      build();
       return;
     case Opcode::kExt1:
     case Opcode::kExt2:

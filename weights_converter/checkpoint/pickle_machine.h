@@ -35,8 +35,10 @@ class PickleMachine {
   void read_operand(Operand kind);
   // Each does what an opcode of its kind says, or returns false for another kind.
   bool push_value(Opcode opcode);
+  bool push_text(Opcode opcode);
   bool push_container(Opcode opcode);
   bool use_memo(Opcode opcode);
+  bool use_class(Opcode opcode);
   void operate(Opcode opcode);
 
   NodeId decimal_int();
