@@ -414,8 +414,8 @@ LIGHTCAP_API lightcap_status lightcap_session_features(lightcap_session* session
                                                        lightcap_features* features);
 
 /* Called when a stage of a caption begins (1) and ends (0), on the thread that captions: for
- * tracers. `name`, which is never freed, is that of a field of lightcap_timings. What begins also
- * ends, by an error too. */
+ * tracers. `name`, which is never freed, is that of a field of lightcap_timings. A stage that
+ * begins also ends, by an error too. */
 typedef void (*lightcap_stage_function)(void* context, const char* name, int begins);
 /* Tells of this session's stages; NULL ends it. `context` must live until then. Not to be called
  * while the session captions. */

@@ -11,7 +11,7 @@ allows in llvm-mca's own view, from a loop of such multiply-adds and nothing els
 With --profile, which `lightcap bench --profile --json` writes on any machine, it adds up a caption's time
 for each row of isa.def: for each layer the longer of its multiply-adds, at the cycles found for the
 tallest tile of its kind, and its bytes at the memory's rate. An int8 model's linear layers multiply
-twice, the high bytes and the low ones. What is neither, as a tile's epilogue, is not counted.
+twice, the high bytes and the low ones. The rest, as a tile's epilogue, is not counted.
 
 Needs a cross compiler, llvm-mca and xsimd's headers (Debian: crossbuild-essential-arm64, llvm-19,
 libxsimd-dev). The Cortex-A76 issues two multiply-adds a cycle, of four floats or sixteen bytes. LLVM 19

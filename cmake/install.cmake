@@ -1,5 +1,5 @@
 # `cmake --install`: library, headers, licences, package files for find_package(lightcap) and pkg-config,
-# programs, and the demo model. What is installed can be moved, unless CMAKE_INSTALL_LIBDIR or
+# programs, and the demo model. The installed files can be moved, unless CMAKE_INSTALL_LIBDIR or
 # CMAKE_INSTALL_INCLUDEDIR is an absolute path.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)

@@ -14,8 +14,8 @@
 namespace lightcap::internal {
 
 // Beam search with b beams for each state of the constraints. At each step every beam may go on
-// with its likeliest words, and with any token of the constraints however unlikely it is. What
-// leads into the same state competes: the best 2b are looked at, those that end go to the pool,
+// with its likeliest words, and with any token of the constraints however unlikely it is. Words
+// that lead into the same state compete: the best 2b are looked at, those that end go to the pool,
 // and the best b others become beams. Only captions that contain everything end, and a beam whose
 // missing words would no longer fit is none: so at the last words nothing is left to the beams but
 // what they lack. Without a constraint this is BeamSearch, step for step.

@@ -74,7 +74,7 @@ class Extractor : public ::testing::Test {
   Matrix roi_, similarity_;
 };
 
-// Channel 0 is the left column, channel 1 the right one. Of four samples across the left half, two
+// Channel 0 is the left column, channel 1 the right one. Two of four samples across the left half
 // lie left of the first cell's middle, the others 1/8 and 3/8 of a cell right of it.
 TEST_F(Extractor, ABoxSeesTheCellsUnderIt) {
   for (size_t y = 0; y < kGrid; ++y) cell(y, 0, 0) = cell(y, 1, 1) = 1;

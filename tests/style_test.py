@@ -1,4 +1,4 @@
-"""Comments that begin with a fragment, of every source file of the repository.
+"""Comments, and sentences in them, that begin with a fragment, of every source file of the repository.
 
     python tests/style_test.py [FOLDER]
 
@@ -6,6 +6,8 @@ A comment that begins with "Of", "Where", "Which", "What", "Who" or "Whether" ha
 the reader has to find what it speaks of, and a search does not find the comment. Begin with the noun, in the
 field's words ("The offset of each tensor", not "Where each tensor stands"), or with a verb for a function
 ("Returns true if ...").
+
+Inside a comment a sentence may begin with "Where": there it opens a condition of the sentence, whose noun follows.
 """
 
 from __future__ import annotations
@@ -19,14 +21,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAGMENT = re.compile(r"(Of|Where|Which|What|Who|Whether)\b")
+SENTENCE = re.compile(r"[.!?:]\s+((Of|Which|What|Who|Whether)\b)")
 SKIPPED_FOLDERS = re.compile(r"(build.*|\.(?!ci$).*|__pycache__)$")
 C_LIKE = {".c", ".cc", ".cpp", ".def", ".h", ".hpp", ".inl", ".map"}
 ADVICE = 'begins with a fragment: start with the noun or verb that it is about ("The offset of ...")'
 
 
 def blocks(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first line of each run of comments on lines that follow each other."""
-    return [(at, text) for i, (at, text) in enumerate(lines) if i == 0 or lines[i - 1][0] != at - 1]
+    """Comments on lines that follow each other are one; it has its first line's number."""
+    found: list[tuple[int, str]] = []
+    for i, (at, text) in enumerate(lines):
+        if i != 0 and lines[i - 1][0] == at - 1:
+            found[-1] = (found[-1][0], found[-1][1] + "\n" + text)
+        else:
+            found.append((at, text))
+    return found
 
 
 def c_comments(text: str) -> list[tuple[int, str]]:
@@ -93,7 +102,14 @@ def sources(root: Path) -> list[Path]:
 def fragments(path: Path) -> list[tuple[int, str]]:
     # Decoration such as "---- Kernels ----" is not part of a comment's first word.
     stripped = [(at, text.lstrip(" \t\n*-!<")) for at, text in comments(path)]
-    return sorted((at, text.split("\n")[0]) for at, text in stripped if FRAGMENT.match(text))
+    return sorted((at + line, text) for at, comment in stripped for line, text in beginnings(comment))
+
+
+def beginnings(comment: str) -> list[tuple[int, str]]:
+    """Fragments that a comment or a sentence of it begins with, each with the lines above it."""
+    starts = [0] if FRAGMENT.match(comment) else []
+    starts += [match.start(1) for match in SENTENCE.finditer(comment)]
+    return [(comment.count("\n", 0, start), comment[start:].split("\n")[0]) for start in starts]
 
 
 def test_of_the_check() -> None:
@@ -104,6 +120,10 @@ def test_of_the_check() -> None:
         (c_comments, f"// {wrong}\nint a;\n", 1),
         (c_comments, f"/* {wrong} */\n", 1),
         (c_comments, f"// A line\n// {wrong}\n", 0),
+        (c_comments, f"// A line.\n// {wrong}\n", 1),
+        (c_comments, f"// A sentence. {wrong}\n", 1),
+        (c_comments, f"// {wrong}\n// A sentence. {wrong}\n", 2),
+        (c_comments, "// A sentence. Where it has a noun, it may.\n", 0),
         (c_comments, f'const char* a = "// {wrong}";\n', 0),
         (c_comments, f'R"(// {wrong})"; // {wrong}', 1),
         (python_comments, f'def f():\n    """{wrong}"""\n', 1),
@@ -114,7 +134,7 @@ def test_of_the_check() -> None:
         (shell_comments, f"# A line\n# {wrong}\n", 0),
     ]
     for parse, text, expected in cases:
-        found = [comment for _, comment in parse(text) if FRAGMENT.match(comment.strip(" *"))]
+        found = [start for _, comment in parse(text) for start in beginnings(comment.strip(" *"))]
         assert len(found) == expected, (parse.__name__, text, found)
 
 

@@ -1,6 +1,6 @@
 """The blocks that are compared, made of models/reference in the form that suits the peers best.
 
-What is constant is folded, what a caption never reads is not computed, the word embedding is read
+Constants are folded, what a caption never reads is not computed, the word embedding is read
 once for all branches: the work is that of LightCap's own stages, or less.
 """
 

@@ -1,7 +1,7 @@
 """For worlds that no CLIP knows: an image encoder from nothing, on what regions are called and on captions.
 
 The concept extractor learns with it against a small text tower's embeddings of the prompts, and a fusion
-part that is thrown away reads its grids. Of all this the encoder stays, and the names' embeddings.
+part that is thrown away reads its grids. The encoder and the names' embeddings are what stays.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ void (*opening_action)(const std::string& path) = nullptr;
 // Functions differ in what they can say when they fail.
 enum class Kind { kTransfer, kTransferOut, kOther };
 
-// Counts a call; true where it shall fail, with errno set. Of kShort, `size` becomes 1 instead.
+// Counts a call; true where it shall fail, with errno set. For kShort, `size` becomes 1 instead.
 bool call_fails(const char* function, Kind kind, size_t* size = nullptr) {
   if (calls.fetch_add(1) + 1 != failing_call.load()) return false;
   const IoFault fault = io_fault.load();

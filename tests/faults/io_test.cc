@@ -170,8 +170,8 @@ TEST_F(ConvertIo, LeavesTheOldFileOrTheWholeNewOne) {
   }
 }
 
-// Reads and writes the files that lightcap-quantize does. What it computes between them takes long
-// and asks the system for memory alone.
+// Reads and writes the files that lightcap-quantize does. Its computations between them
+// take long and ask the system for memory alone.
 Attempt quantize(const std::string& in, const std::string& picture, const Calibration& calibration,
                  const std::string& out) {
   try {

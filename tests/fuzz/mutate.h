@@ -39,7 +39,7 @@ inline void mutate_bytes(std::string& text) {
   text.resize(LLVMFuzzerMutate(reinterpret_cast<uint8_t*>(text.data()), size, text.size()));
 }
 
-// Copies `made` to where libFuzzer wants it. What does not fit leaves the input as it was.
+// Copies `made` to where libFuzzer wants it. Text that does not fit leaves the input as it was.
 inline size_t give_back(const std::string& made, uint8_t* data, size_t size, size_t max_size) {
   if (made.empty() || made.size() > max_size) return size;
   std::memcpy(data, made.data(), made.size());

@@ -63,7 +63,7 @@ inline size_t operation_size(std::string_view rest) {
   return 0;
 }
 
-// A pickle's operations, without the STOP at its end. What is none is left out.
+// A pickle's operations, without the STOP at its end. Bytes that are none are left out.
 inline std::vector<std::string> operations(std::string_view pickle) {
   std::vector<std::string> result;
   while (!pickle.empty()) {

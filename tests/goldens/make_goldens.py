@@ -183,7 +183,7 @@ def configurations() -> dict[str, dict[str, dict[str, object]]]:
 def write_rotated_jpeg(path: Path, seed: int) -> np.ndarray:
     """A mosaic, stored lying on its side with orientation 6; returns it upright, [75, 101, 3].
 
-    Of grey 8x8 blocks and at full quality, so that every decoder finds the same pixels.
+    It has grey 8x8 blocks and full quality, so that every decoder finds the same pixels.
     """
     blocks = np.random.default_rng(seed).integers(0, 256, (13, 10)).astype(np.uint8)
     stored = blocks.repeat(8, 0).repeat(8, 1)[:101, :75]

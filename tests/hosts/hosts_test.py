@@ -3,7 +3,7 @@
     python tests/hosts/hosts_test.py --build FOLDER --lightcap build/release/lightcap [-- CMAKE-OPTION...]
 
 One build of the library serves all cases: ../subdirectory, in which a host sets for all of its code what
-LightCap can't be compiled with. What follows on `--` goes to every configuration (compilers, headers).
+LightCap can't be compiled with. Options after `--` go to every configuration (compilers, headers).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ SURE = 10.0  # a logit: of a thing's being a thing once it is one
 
 
 def load_detector(path: Path) -> dict[str, Tensor]:
-    """LightCap's names, one class. What there were of classes goes: the score is objectness alone."""
+    """LightCap's names, one class. Its classes go: the score is objectness alone."""
     if not path.is_file():
         raise ConfigError(f"{path} is not there: Ultralytics' yolov5n.pt is wanted")
     try:
