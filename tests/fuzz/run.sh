@@ -26,8 +26,8 @@ fuzz() {
   # Inputs are small, so is what reading them may take: limits.h counts it for each input. These
   # flags are for what it cannot see, one huge allocation, a leak from input to input, and an input
   # that never returns; that one by the wall's clock, which runs many times as fast where the machine is
-  # busy. Models are larger than 16 KiB; their target makes its own seeds.
-  [ "$name" = fuzz_weights ] && longest=524288
+  # busy. Models are larger than 16 KiB; their targets make their own seeds.
+  case $name in fuzz_weights) longest=524288 ;; fuzz_quantize) longest=1048576 ;; esac
   "$build/tests/fuzz/$name" "$corpus/$name" -artifact_prefix="$corpus/$name-" \
     -max_total_time="$seconds" -max_len=$longest -timeout=60 -rss_limit_mb=1024 \
     -malloc_limit_mb=256 -report_slow_units=2 -print_final_stats=1 >"$corpus/$name.log" 2>&1 || status=$?
