@@ -21,6 +21,8 @@ constexpr const char* data_type_name(DataType type) {
   return kNames[static_cast<size_t>(type)];
 }
 constexpr bool is_float(DataType type) { return type <= DataType::kBf16; }
+// Floats that are widened before they are used.
+constexpr bool is_narrow(DataType type) { return is_float(type) && type != DataType::kF32; }
 
 // bfloat16 is the upper half of an fp32 number.
 constexpr float widen_bf16(uint16_t half) { return std::bit_cast<float>(uint32_t{half} << 16); }

@@ -86,12 +86,14 @@ void Weights::check_schema() const {
 void Weights::widen() {
   size_t total = 0;
   constexpr size_t kLineFloats = 16;
-  const auto padded_floats = [](const TensorEntry& tensor) {
-    return (tensor.bytes / sizeof(uint16_t) + kLineFloats - 1) / kLineFloats * kLineFloats;
+  const auto elements = [](const TensorEntry& tensor) {
+    return tensor.bytes / data_type_bytes(tensor.type);
+  };
+  const auto padded_floats = [&](const TensorEntry& tensor) {
+    return (elements(tensor) + kLineFloats - 1) / kLineFloats * kLineFloats;
   };
   const auto is_widened = [](const TensorEntry& tensor) {
-    return tensor.layout == Layout::kRowMajor &&
-           (tensor.type == DataType::kF16 || tensor.type == DataType::kBf16);
+    return tensor.layout == Layout::kRowMajor && is_narrow(tensor.type);
   };
   for (const TensorEntry& tensor : file_.tensors()) {
     if (is_widened(tensor)) total += padded_floats(tensor);
@@ -103,7 +105,7 @@ void Weights::widen() {
   for (const TensorEntry& tensor : file_.tensors()) {
     if (!is_widened(tensor)) continue;
     widened_at_[&tensor] = next;
-    for (size_t i = 0; i < tensor.bytes / sizeof(uint16_t); ++i)
+    for (size_t i = 0; i < elements(tensor); ++i)
       next[i] = widened(file_.data(tensor), tensor.type, i);
     next += padded_floats(tensor);
   }

@@ -1,6 +1,5 @@
 #include "weights_converter/verify.h"
 
-#include <bit>
 #include <cstring>
 
 #include "engine/io/crc32.h"
@@ -11,13 +10,6 @@
 
 namespace lightcap::internal {
 namespace {
-
-// The bits under which a value is stored.
-uint32_t stored_bits(DataType type, float value) {
-  if (type == DataType::kF16) return to_f16(value);
-  if (type == DataType::kBf16) return to_bf16(value);
-  return std::bit_cast<uint32_t>(value);
-}
 
 uint32_t bits_at(DataType type, const uint8_t* data, size_t index) {
   uint32_t bits = 0;
@@ -46,7 +38,7 @@ struct Panels {
 size_t compare(const PlannedTensor& tensor, std::span<const float> values, const uint8_t* data) {
   size_t different = 0;
   const auto check = [&](float value, size_t place) {
-    if (bits_at(tensor.type, data, place) != stored_bits(tensor.type, value)) ++different;
+    if (bits_at(tensor.type, data, place) != float_bits(tensor.type, value)) ++different;
   };
   if (tensor.layout == Layout::kRowMajor) {
     for (size_t i = 0; i < values.size(); ++i) check(values[i], i);

@@ -187,17 +187,17 @@ class TensorEncoder {
       put(std::as_bytes(values));
       return;
     }
-    halves_.resize(values.size());
-    const auto round = tensor.type == DataType::kF16 ? to_f16 : to_bf16;
-    const uint16_t infinity = tensor.type == DataType::kF16 ? 0x7c00 : 0x7f80;
+    const size_t size = data_type_bytes(tensor.type);
+    narrow_.resize(values.size() * size);
     for (size_t i = 0; i < values.size(); ++i) {
-      halves_[i] = round(values[i]);
-      if ((halves_[i] & 0x7fff) != infinity || std::isinf(values[i])) continue;
+      const uint32_t bits = float_bits(tensor.type, values[i]);
+      std::memcpy(narrow_.data() + i * size, &bits, size);
+      if (!std::isinf(widened(narrow_.data(), tensor.type, i)) || std::isinf(values[i])) continue;
       throw Error(ErrorCode::kCheckpoint, "the tensor " + tensor.name + " holds " +
                                               std::to_string(values[i]) + ", too large for " +
                                               data_type_name(tensor.type) + "; use --dtype f32");
     }
-    put(std::as_bytes(std::span(halves_)));
+    put(std::as_bytes(std::span(narrow_)));
   }
   void put(std::span<const std::byte> bytes) {
     crc_ = crc32(bytes.data(), bytes.size(), crc_);
@@ -207,7 +207,7 @@ class TensorEncoder {
   Consume consume_;
   uint32_t crc_ = 0;
   std::vector<float> panel_;
-  std::vector<uint16_t> halves_;
+  std::vector<uint8_t> narrow_;
   std::vector<int8_t> quads_;
 };
 
@@ -319,6 +319,12 @@ std::vector<uint8_t> weights_in_memory(const WeightsPlan& plan, const FillTensor
   const std::vector<uint8_t> front = write_data(plan, fill, append, {});
   std::copy(front.begin(), front.end(), file.begin());
   return file;
+}
+
+uint32_t float_bits(DataType type, float value) {
+  if (type == DataType::kF16) return to_f16(value);
+  if (type == DataType::kBf16) return to_bf16(value);
+  return std::bit_cast<uint32_t>(value);
 }
 
 uint16_t to_bf16(float value) {

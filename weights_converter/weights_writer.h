@@ -78,6 +78,8 @@ std::vector<uint8_t> weights_in_memory(const WeightsPlan& plan, const FillTensor
 // Round to nearest, ties to even; too large becomes infinity, NaN stays NaN.
 uint16_t to_f16(float value);
 uint16_t to_bf16(float value);
+// The bits of `value` as a number of this type of floats, which narrow ones round like these.
+uint32_t float_bits(DataType type, float value);
 
 }  // namespace lightcap::internal
 

@@ -32,7 +32,7 @@ class WinogradWeights {
 
   // True if such weights need not be kept transformed.
   static bool may_transform_anew(const PackedMatrix& weights, size_t tile) {
-    return tile == 2 && (weights.type == DataType::kF16 || weights.type == DataType::kBf16);
+    return tile == 2 && is_narrow(weights.type);
   }
 
   size_t tile() const { return tile_; }
