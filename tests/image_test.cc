@@ -64,6 +64,7 @@ TEST(Image, PnmIsScaledByItsLargestValue) {
   EXPECT_EQ(levels("P6 1 1 15\n", {0, 7, 15}), (Buffer{0, 119, 255}));
   EXPECT_EQ(levels("P5\n# two\n2 1\r\n#\n100 ", {33, 100}), (Buffer{84, 84, 84, 255, 255, 255}));
   EXPECT_EQ(levels("P6 1 1 100\n", {50, 101, 255}), (Buffer{128, 255, 255}));  // beyond it: white
+  EXPECT_EQ(levels("P6 2 1 255\n", {0, 1, 127, 128, 254, 255}), (Buffer{0, 1, 127, 128, 254, 255}));
   EXPECT_EQ(levels("P6 1 1 65535\n", {0x12, 0x34, 0xff, 0xff, 0, 1}), (Buffer{18, 255, 0}));
   EXPECT_EQ(levels("P5 1 1 1000\n", {0x01, 0xf4}), (Buffer{128, 128, 128}));
 }

@@ -56,8 +56,14 @@ Image decode_pnm(const EncodedImage& file) {
   Image image = blank_image(width, height);
   const uint8_t* from = data + at;
   uint8_t* to = image.pixels.get();
+  const bool is_copied = channels == 3 && largest == 255;  // each value is its own level
   for (size_t row = 0; row < height; ++row) {
     check_interruption(file.use.interruption);
+    if (is_copied) {
+      to = std::copy_n(from, 3 * width, to);
+      from += 3 * width;
+      continue;
+    }
     for (const uint8_t* const end = to + 3 * width; to != end; to += 3) {
       for (size_t c = 0; c < channels; ++c, from += value_bytes) {
         const uint32_t value = value_bytes == 1 ? from[0] : uint32_t{from[0]} << 8 | from[1];
