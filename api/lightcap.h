@@ -181,9 +181,9 @@ LIGHTCAP_API const char* lightcap_session_isa(const lightcap_session* session);
  * refused to start more. 0 of NULL. */
 LIGHTCAP_API int lightcap_session_threads(const lightcap_session* session);
 /* Memory that the session and its model take, weights included: known when the session opens, the
- * same for every caption. Decoding an image file comes on top: 6 bytes a pixel for most, up to 15
- * for a progressive JPEG and 28 for an interlaced PNG of 16 bits, and twice the file; given back at
- * once, but for 3 bytes a pixel until the caption is there. 0 of NULL. */
+ * same for every caption. Decoding an image file comes on top: 6 bytes a pixel for most, up to 11
+ * for a PNG of 16 bits and 15 for a progressive JPEG, and twice the file; given back at once, but
+ * for 3 bytes a pixel until the caption is there. 0 of NULL. */
 LIGHTCAP_API size_t lightcap_session_peak_bytes(const lightcap_session* session);
 
 /* ---- Ending captions early ---- */
@@ -331,11 +331,10 @@ LIGHTCAP_API const lightcap_hypothesis* lightcap_hypothesis_at(const lightcap_re
 /* The four functions below caption one picture. Beside the statuses that any function may return
  * there is LIGHTCAP_ERROR_INPUT: the picture is missing, unreadable, malformed or over a limit; and
  * LIGHTCAP_ERROR_CANCELLED, where options.cancel, on_token or deadline_ms ended it. These end every
- * stage within 5 ms, the decoding of JPEG, BMP and PNM too; but a file is read as a whole, a PNG is
- * unpacked in one piece (a sixth of a second for 12 megapixels), and so are the scans of a
- * progressive JPEG that have no data. LIGHTCAP_ERROR_USAGE is also for a session that is captioning
- * already, on another thread or from inside of a callback. After an error `*result` is as it was.
- */
+ * stage within 5 ms, the reading and decoding of files too, unless it is a progressive JPEG with
+ * scans whose data are missing (6 ms for 12 megapixels). LIGHTCAP_ERROR_USAGE is also for a session
+ * that is captioning already, on another thread or from inside of a callback. After an error
+ * `*result` is as it was. */
 
 /* 8-bit RGB, rows `row_bytes` apart (0: width * 3). `rgb` is not used after the call. Allocates
  * nothing. */

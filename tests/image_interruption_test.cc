@@ -7,10 +7,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "engine/image/image.h"
 #include "engine/runtime/error.h"
@@ -66,11 +69,42 @@ Buffer turned(Buffer file) {
   return file;
 }
 
+// Bytes that any kind of PNG takes for rows, with each of the filters, in one block of deflate.
+Buffer noisy_png(uint32_t width, uint32_t height, uint8_t bits, uint8_t interlaced) {
+  const size_t bytes = size_t{width} * height * 3 * bits / 8;
+  Buffer rows(bytes + bytes / 100);
+  std::minstd_rand random(3);
+  for (uint8_t& byte : rows) byte = static_cast<uint8_t>(random() >> 9) % 5;
+  return png_of(width, height, bits, 2, rows, {}, interlaced);
+}
+
+// One of 100,000 blocks that hold nothing, and of no pixels.
+Buffer png_of_empty_blocks() {
+  Buffer file = bytes_of("\x89PNG\r\n\x1a\n"), data = {0x78, 0x01};
+  append_chunk(file, "IHDR", {0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0});
+  while (data.size() < 125'000) append(data, {0x02, 0x08, 0x20, 0x80, 0x00});
+  append(data, {0x03, 0x00});
+  append_chunk(file, "IDAT", data);
+  append_chunk(file, "IEND", {});
+  return file;
+}
+
+Buffer bmp_of(uint16_t width, uint16_t height) {
+  Buffer file = bmp();
+  for (const auto& [at, side] : {std::pair{18, width}, {22, height}}) {
+    file[static_cast<size_t>(at)] = static_cast<uint8_t>(side);
+    file[static_cast<size_t>(at) + 1] = static_cast<uint8_t>(side >> 8);
+  }
+  file.resize(54 + size_t{3} * width * height);
+  return file;
+}
+
 TEST(ImageInterruption, ThatDoesNotComeChangesNothing) {
   const Host host;
   std::minstd_rand random(4);
-  for (const Buffer& whole : {jpeg(), turned(jpeg(70, 50)),
-                              forged({0xc2, 40, 30, 3}, refinements(3)), png(3), bmp(), ppm()}) {
+  for (const Buffer& whole :
+       {jpeg(), turned(jpeg(70, 50)), forged({0xc2, 40, 30, 3}, refinements(3)), png(3),
+        noisy_png(9, 7, 16, 1), bmp(), ppm()}) {
     EXPECT_EQ(outcome_of(whole, &host.interruption), outcome_of(whole, nullptr));
     for (int i = 0; i < 200; ++i) {
       Buffer damaged = whole;
@@ -88,43 +122,75 @@ TEST(ImageInterruption, EndsEveryFormat) {
     EXPECT_EQ(outcome_of(file, &host.interruption), "cancelled by the host");
 }
 
-// One picture whose entropy-coded data are missing, which takes the time of all stages but that,
-// and a smaller one that has them.
-TEST(ImageInterruption, OfAJpegIsAnsweredWithinFiveMilliseconds) {
+struct Picture {
+  const char* name;
+  Buffer file;
+};
+
+// Large ones: the longer decoding takes, the later the last moment may be. A JPEG without data
+// takes the time of all stages but reading these.
+std::vector<Picture> pictures() {
+  Buffer pnm = ppm("P6 2000 2000 65535\n");
+  pnm.resize(pnm.size() + size_t{6} * 2000 * 2000);
+  return {{"JPEG without data", turned(forged({0xc0, 2592, 1944, 3}, {kBaselineScan}))},
+          {"JPEG", turned(jpeg(1600, 1200))},
+          {"PNG", noisy_png(1600, 1000, 8, 0)},
+          {"interlaced PNG of 16 bits", noisy_png(800, 800, 16, 1)},
+          {"PNG of empty blocks", png_of_empty_blocks()},
+          {"BMP", bmp_of(4000, 2000)},
+          {"PNM of 16 bits", std::move(pnm)}};
+}
+
+// True if a picture was decoded to its end, or to its damage; false if it was ended.
+bool was_decoded(const Buffer& file, const Interruption& interruption) {
+  try {
+    decode_image(file.data(), file.size(), {}, true, "the image", {.interruption = &interruption});
+  } catch (const Error& error) {
+    return error.code() != ErrorCode::kCancelled;
+  }
+  return true;
+}
+
+TEST(ImageInterruption, IsAnsweredWithinFiveMillisecondsWhateverTheFormat) {
   Host host;
   std::minstd_rand random(20);
   const clockid_t own = own_clock();
-  const struct {
-    const char* name;
-    Buffer file;
-  } pictures[] = {{"without data", turned(forged({0xc0, 2592, 1944, 3}, {kBaselineScan}))},
-                  {"with data", turned(jpeg(1600, 1200))}};
-  for (const auto& [name, file] : pictures) {
-    const double start = milliseconds(CLOCK_MONOTONIC);
-    outcome_of(file, &host.interruption);
-    const double whole = milliseconds(CLOCK_MONOTONIC) - start;
-    std::vector<double> answers;
-    constexpr size_t kMoments = testing::kSanitized ? 2 : 6;
-    for (int tries = 0; answers.size() < kMoments && tries < 200; ++tries) {
+  for (const auto& [name, file] : pictures()) {
+    double whole = std::numeric_limits<double>::max();
+    for (int i = 0; i < 3; ++i) {
+      const double start = milliseconds(CLOCK_MONOTONIC);
+      EXPECT_TRUE(was_decoded(file, host.interruption));
+      whole = std::min(whole, milliseconds(CLOCK_MONOTONIC) - start);
+    }
+    std::vector<double> answers, by_the_wall;
+    constexpr size_t kMoments = testing::kSanitized ? 2 : 8;
+    for (int tries = 0; answers.size() < kMoments && tries < 2000; ++tries) {
       const std::chrono::duration<double, std::milli> moment(whole * static_cast<double>(random()) /
                                                              static_cast<double>(random.max()));
-      double raised = 0;
+      double raised = 0, raised_by_the_wall = 0;
       std::thread other([&] {
         std::this_thread::sleep_for(moment);
+        raised_by_the_wall = milliseconds(CLOCK_MONOTONIC);
         raised = milliseconds(own);
         host.flag = 1;
       });
-      const std::string outcome = outcome_of(file, &host.interruption);
-      const double now = milliseconds(own);
+      const bool decoded = was_decoded(file, host.interruption);
+      const double now = milliseconds(own), now_by_the_wall = milliseconds(CLOCK_MONOTONIC);
       other.join();
       host.flag = 0;
       host.expect();
-      if (outcome == "cancelled by the host") answers.push_back(now - raised);
+      if (decoded) continue;
+      answers.push_back(now - raised);
+      by_the_wall.push_back(now_by_the_wall - raised_by_the_wall);
     }
     ASSERT_EQ(answers.size(), kMoments) << name;
     std::sort(answers.begin(), answers.end());
-    std::printf("%s, decoded in %.0f ms: answered within %.2f ms of own time, median %.2f\n", name,
-                whole, answers.back(), answers[answers.size() / 2]);
+    std::sort(by_the_wall.begin(), by_the_wall.end());
+    std::printf(
+        "%s, decoded in %.0f ms: answered within %.2f ms of own time, median %.2f; by the "
+        "wall %.2f, median %.2f\n",
+        name, whole, answers.back(), answers[kMoments / 2], by_the_wall.back(),
+        by_the_wall[kMoments / 2]);
     if (!testing::kSanitized) {
       EXPECT_LT(answers.back(), 5.0) << name;
     }

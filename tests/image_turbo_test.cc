@@ -24,7 +24,7 @@ Image decode_for(const Buffer& file, size_t shorter, size_t longer) {
 }
 
 Buffer by_stb(const Buffer& file) {
-  const StbPicture picture = stb_decode(file.data(), file.size(), 3, {uint64_t{1} << 30});
+  const StbPicture picture = stb_decode_jpeg(file.data(), file.size(), {uint64_t{1} << 30});
   if (picture.pixels == nullptr) return {};
   return {picture.pixels.get(), picture.pixels.get() + 3 * picture.width * picture.height};
 }

@@ -23,6 +23,9 @@ struct EncodedImage {
 
   // Throws Error(kInput): "SOURCE: what".
   [[noreturn]] void refuse(const std::string& what) const;
+  // The same for what stb_image did not decode, whose memory was limited. `format` names it.
+  [[noreturn]] void refuse_undecoded(const char* format, uint64_t memory_limit,
+                                     const StbFailure& failure) const;
   // Refuses sizes of no pixels and sizes over the limits, which the message names.
   void check_size(uint64_t width, uint64_t height) const;
 
@@ -42,11 +45,6 @@ Image decode_pnm(const EncodedImage& file);
 
 // Memory for width * height pixels. Throws std::bad_alloc.
 Image blank_image(size_t width, size_t height);
-
-// stb_image's picture of `bytes`, which are those of `file` or a repaired copy, with `channels`
-// channels. `format` names it in messages, `memory_limit` is the most that decoding may hold.
-StbPicture decode_with_stb(const EncodedImage& file, const uint8_t* bytes, size_t size,
-                           int channels, const char* format, uint64_t memory_limit);
 
 // [data, data + size) with `removed` bytes at `at` replaced by `inserted`.
 std::vector<uint8_t> spliced(const uint8_t* data, size_t size, size_t at, size_t removed,

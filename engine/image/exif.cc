@@ -99,11 +99,12 @@ std::optional<int> orientation_of_xmp(const Block& packet) {
 }
 
 // Walks the segments before the picture's data.
-int orientation_of_jpeg(const Block& file) {
+int orientation_of_jpeg(const Block& file, const Interruption* interruption) {
   std::optional<int> exif, xmp;
   bool exif_seen = false;
   size_t at = 2;
   while (file.holds(at, 4) && file.data[at] == 0xff) {
+    check_interruption(interruption);
     const uint8_t marker = file.data[at + 1];
     if (marker == 0xff) {  // filling
       ++at;
@@ -133,21 +134,27 @@ struct Text {
 
 // Calls read(block) with the text, unpacked if need be.
 template <class Read>
-void with_text(const Text& text, Read&& read) {
+void with_text(const Text& text, const Interruption* interruption, Read&& read) {
+  check_interruption(interruption);
   if (!text.exists()) return;
-  if (!text.packed) return read(text.content);
+  if (!text.packed) {
+    if (text.content.size <= limits::kPngText) read(text.content);
+    return;
+  }
   const StbUnpacked unpacked =
-      stb_unpack(text.content.data, text.content.size, {limits::kUnpackedText});
+      stb_unpack({text.content.data, text.content.size},
+                 {.bytes = limits::kPngText, .interruption = interruption});
   if (unpacked.bytes != nullptr) read(Block{unpacked.bytes.get(), unpacked.size});
 }
 
 // ImageMagick's "Raw profile": a name and a length in lines of their own, then hexadecimal digits.
-std::vector<uint8_t> raw_profile(const Block& text) {
+std::vector<uint8_t> raw_profile(const Block& text, const Interruption* interruption) {
   size_t at = 0;
   for (int lines = 0; lines < 3 && at < text.size; ++at) lines += text.data[at] == '\n' ? 1 : 0;
   std::vector<uint8_t> bytes;
   int high = -1;
   for (; at < text.size; ++at) {
+    if (at % 65536 == 0) check_interruption(interruption);
     const char c = static_cast<char>(text.data[at]);
     int digit = 0;
     if (c >= '0' && c <= '9') {
@@ -178,7 +185,7 @@ struct PngMetadata {
 
   // Takes a chunk's content; the first of each kind counts.
   void add_text(const Block& chunk, std::string_view type);
-  int orientation() const;
+  int orientation(const Interruption* interruption) const;
 
  private:
   std::optional<int> orientation_of_exif(const Block& block) const {
@@ -207,11 +214,11 @@ void PngMetadata::add_text(const Block& chunk, std::string_view type) {
   }
 }
 
-int PngMetadata::orientation() const {
+int PngMetadata::orientation(const Interruption* interruption) const {
   std::optional<int> exif_says, xmp_says;
   if (exif.data != nullptr) exif_says = orientation_of_exif(exif);
   const auto read_profile = [&](const Block& text) {
-    const std::vector<uint8_t> bytes = raw_profile(text);
+    const std::vector<uint8_t> bytes = raw_profile(text, interruption);
     const Block block = {bytes.data(), bytes.size()};
     if (block.begins_with(kXmpPrefix)) {
       xmp_says = orientation_of_xmp(block);
@@ -219,23 +226,24 @@ int PngMetadata::orientation() const {
       exif_says = orientation_of_exif(block);
     }
   };
-  with_text(raw_exif, read_profile);
-  with_text(raw_app1, read_profile);
+  with_text(raw_exif, interruption, read_profile);
+  with_text(raw_app1, interruption, read_profile);
   if (exif_says) return *exif_says;
-  with_text(xmp, [&](const Block& text) {
+  with_text(xmp, interruption, [&](const Block& text) {
     if (const std::optional<int> said = orientation_of_xmp(text)) xmp_says = said;
   });
-  with_text(raw_xmp, [&](const Block& text) {
-    const std::vector<uint8_t> bytes = raw_profile(text);
+  with_text(raw_xmp, interruption, [&](const Block& text) {
+    const std::vector<uint8_t> bytes = raw_profile(text, interruption);
     if (!xmp_says) xmp_says = orientation_of_xmp({bytes.data(), bytes.size()});
   });
   return xmp_says.value_or(kUpright);
 }
 
-int orientation_of_png(const Block& file) {
+int orientation_of_png(const Block& file, const Interruption* interruption) {
   PngMetadata metadata;
   size_t at = 8;
   while (file.holds(at, 8)) {
+    check_interruption(interruption);
     const size_t length = file.u32(at);
     const std::string_view type(reinterpret_cast<const char*>(file.data + at + 4), 4);
     const Block content = file.part(at + 8, length);
@@ -244,15 +252,15 @@ int orientation_of_png(const Block& file) {
     if (type == "IEND") break;
     at += 12 + length;  // 32-bit length: cannot wrap around
   }
-  return metadata.orientation();
+  return metadata.orientation(interruption);
 }
 
 }  // namespace
 
-int exif_orientation(const uint8_t* data, size_t size) {
+int exif_orientation(const uint8_t* data, size_t size, const Interruption* interruption) {
   const Block file = {data, size};
-  if (file.equals(0, "\xff\xd8", 2)) return orientation_of_jpeg(file);
-  if (file.equals(0, "\x89PNG", 4)) return orientation_of_png(file);
+  if (file.equals(0, "\xff\xd8", 2)) return orientation_of_jpeg(file, interruption);
+  if (file.equals(0, "\x89PNG", 4)) return orientation_of_png(file, interruption);
   return kUpright;
 }
 

@@ -5,13 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/runtime/interruption.h"
+
 namespace lightcap::internal {
 
 // The orientation, 1 to 8, of a JPEG or PNG file: that of its EXIF block (APP1, eXIf, or a text
 // chunk as ImageMagick writes it) or, if that has none, of its XMP packet (APP1 or a text chunk);
 // 1, upright, where neither has one or it is damaged. This is Pillow's order too. Never reads
-// outside [data, data + size). Throws std::bad_alloc.
-int exif_orientation(const uint8_t* data, size_t size);
+// outside [data, data + size). Throws std::bad_alloc, and Error(kCancelled) if `interruption`,
+// which may be null, says so.
+int exif_orientation(const uint8_t* data, size_t size, const Interruption* interruption = nullptr);
 
 }  // namespace lightcap::internal
 

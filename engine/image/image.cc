@@ -55,21 +55,16 @@ Image blank_image(size_t width, size_t height) {
   return image;
 }
 
-StbPicture decode_with_stb(const EncodedImage& file, const uint8_t* bytes, size_t size,
-                           int channels, const char* format, uint64_t memory_limit) {
-  StbPicture picture = stb_decode(bytes, size, channels,
-                                  {.bytes = memory_limit, .interruption = file.use.interruption});
-  if (picture.over_limit) {
-    file.refuse(std::string("the ") + format +
-                " unpacks to far more than its size in pixels needs; the limit for a picture of "
-                "this size is " +
-                std::to_string(memory_limit) + " bytes");
+void EncodedImage::refuse_undecoded(const char* format, uint64_t memory_limit,
+                                    const StbFailure& failure) const {
+  if (failure.over_limit) {
+    refuse(std::string("the ") + format +
+           " unpacks to far more than its size in pixels needs; the limit for a picture of this "
+           "size is " +
+           std::to_string(memory_limit) + " bytes");
   }
-  if (picture.pixels == nullptr) {
-    file.refuse(std::string("the ") + format + " cannot be decoded, it is damaged" +
-                (picture.reason.empty() ? "" : ": " + picture.reason));
-  }
-  return picture;
+  refuse(std::string("the ") + format + " cannot be decoded, it is damaged" +
+         (failure.reason.empty() ? "" : ": " + failure.reason));
 }
 
 std::vector<uint8_t> spliced(const uint8_t* data, size_t size, size_t at, size_t removed,
@@ -144,12 +139,14 @@ Image decode_image(const uint8_t* data, size_t size, const ImageLimits& limits, 
   }
   Image image = decode_as(recognise_image(data, size, source), file);
   if (!apply_exif) return image;
-  return upright(std::move(image), exif_orientation(data, size), use.interruption);
+  const int orientation = exif_orientation(data, size, use.interruption);
+  return upright(std::move(image), orientation, use.interruption);
 }
 
 Image read_image(const std::string& path, const ImageLimits& limits, bool apply_exif,
                  const ImageUse& use) {
-  const std::vector<uint8_t> bytes = read_file(path, ErrorCode::kInput, limits.max_bytes);
+  const std::vector<uint8_t> bytes =
+      read_file(path, ErrorCode::kInput, limits.max_bytes, use.interruption);
   return decode_image(bytes.data(), bytes.size(), limits, apply_exif, path, use);
 }
 

@@ -354,7 +354,10 @@ Image decode_jpeg(const EncodedImage& file) {
     size = repaired.size();
   }
   if (Image image = turbo_decode(file, bytes, size); image.pixels != nullptr) return image;
-  StbPicture picture = decode_with_stb(file, bytes, size, 3, "JPEG", memory_limit(walk.frame()));
+  const uint64_t limit = memory_limit(walk.frame());
+  StbPicture picture =
+      stb_decode_jpeg(bytes, size, {.bytes = limit, .interruption = file.use.interruption});
+  if (picture.pixels == nullptr) file.refuse_undecoded("JPEG", limit, picture);
   return {picture.width, picture.height, std::move(picture.pixels)};
 }
 

@@ -1,23 +1,25 @@
-// PNG, and Apple's variant of it. stb_image decodes, without looking at checksums or, if the
-// picture seems complete, at the end; the walk over the chunks does.
+// PNG, and Apple's variant of it. stb_image unpacks the data; the rest is here, so that a look at
+// the host's wish to end it comes between two rows.
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <cstdlib>
 #include <cstring>
-#include <new>
+#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/image/decoders.h"
 #include "engine/io/crc32.h"
 #include "engine/io/limits.h"
+#include "engine/runtime/block.h"
 
 namespace lightcap::internal {
 namespace {
 
 constexpr size_t kSignature = 8;
 constexpr size_t kChunkHeader = 8, kChunkEnd = 4;
+constexpr size_t kPiece = size_t{1} << 18;  // of bytes that are gone through without a look
 
 enum ColourType : uint8_t { kGrey = 0, kRgb = 2, kPalette = 3, kGreyAlpha = 4, kRgba = 6 };
 
@@ -26,10 +28,15 @@ struct PngHeader {
   size_t bits = 0;  // of a value
   uint8_t colour = kGrey;
   bool interlaced = false;
-  bool transparent_colour = false;  // tRNS: stb_image makes an alpha channel of it
-  bool apple = false;               // CgBI
+  bool apple = false;  // CgBI
   size_t palette_at = 0, palette_bytes = 0;
+  size_t data_at = 0;         // the first IDAT chunk
   uint64_t packed_bytes = 0;  // of all IDAT chunks
+  bool one_chunk = false;     // there is one
+
+  bool has_colours() const { return colour == kRgb || colour == kRgba; }
+  // Their order and multiplication by alpha are Apple's.
+  bool apple_colours() const { return apple && has_colours(); }
 
   size_t channels() const {
     switch (colour) {
@@ -43,7 +50,29 @@ struct PngHeader {
         return 1;
     }
   }
+  size_t row_bytes(size_t row_width) const { return (channels() * bits * row_width + 7) / 8; }
 };
+
+// Pixels that are stored together: all, or every so manyth from a first one on.
+struct Pass {
+  size_t x, y, step_x, step_y;
+
+  size_t width(const PngHeader& header) const { return count(header.width, x, step_x); }
+  size_t height(const PngHeader& header) const { return count(header.height, y, step_y); }
+
+ private:
+  static size_t count(size_t size, size_t first, size_t step) {
+    return size > first ? (size - first + step - 1) / step : 0;
+  }
+};
+
+std::span<const Pass> passes_of(const PngHeader& header) {
+  static constexpr Pass kWhole[] = {{0, 0, 1, 1}};
+  static constexpr Pass kInterlaced[] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
+                                         {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+  if (header.interlaced) return kInterlaced;
+  return kWhole;
+}
 
 void read_size(const EncodedImage& file, size_t at, size_t length, PngHeader& header) {
   const auto damaged = [&](const std::string& what) {
@@ -70,6 +99,24 @@ void read_size(const EncodedImage& file, size_t at, size_t length, PngHeader& he
   header.interlaced = file.data[at + 12] == 1;
 }
 
+uint32_t checksum(const EncodedImage& file, size_t at, size_t bytes) {
+  uint32_t sum = 0;
+  for (const size_t end = at + bytes; at < end;) {
+    check_interruption(file.use.interruption);
+    const size_t piece = std::min(kPiece, end - at);
+    sum = crc32(file.data + at, piece, sum);
+    at += piece;
+  }
+  return sum;
+}
+
+// Chunks that are not known may be passed over if their name begins with a small letter.
+void check_kind(const EncodedImage& file, size_t at) {
+  if ((file.data[at + 4] & 0x20) != 0) return;
+  file.refuse("the PNG has a chunk at byte " + std::to_string(at) +
+              " of an unknown kind that its pixels depend on");
+}
+
 // Goes over all chunks.
 PngHeader read_chunks(const EncodedImage& file) {
   PngHeader header;
@@ -85,7 +132,7 @@ PngHeader read_chunks(const EncodedImage& file) {
       file.refuse("the PNG is cut short: a chunk at byte " + std::to_string(at) + " wants " +
                   std::to_string(length) + " bytes, " + std::to_string(left) + " are left");
     }
-    if (crc32(file.data + at + 4, length + 4) != file.big_endian_u32(content + length)) {
+    if (checksum(file, at + 4, length + 4) != file.big_endian_u32(content + length)) {
       file.refuse("the PNG is damaged: the checksum of the chunk at byte " + std::to_string(at) +
                   " does not match");
     }
@@ -96,74 +143,38 @@ PngHeader read_chunks(const EncodedImage& file) {
     } else if (header.width == 0) {
       file.refuse("the PNG is damaged: it does not begin with its header");
     } else if (is("PLTE")) {
-      header.palette_at = at;
-      header.palette_bytes = length;
+      // One behind the pixels' data comes too late, as it does for every decoder.
+      if (header.data_at == 0) header.palette_at = content;
+      if (header.data_at == 0) header.palette_bytes = length;
     } else if (is("IDAT")) {
+      header.one_chunk = header.data_at == 0;
+      if (header.one_chunk) header.data_at = at;
       header.packed_bytes += length;
-    } else if (is("tRNS")) {
-      header.transparent_colour = header.colour != kPalette;
     } else if (is("IEND")) {
       return header;
+    } else {
+      check_kind(file, at);
     }
     at = content + length + kChunkEnd;
   }
 }
 
-uint64_t unpacked_bytes(const PngHeader& header, uint64_t width, uint64_t height) {
-  if (width == 0) return 0;
-  return (1 + (header.channels() * header.bits * width + 7) / 8) * height;
-}
-
-// The size that the compressed data of a complete picture unpack to: rows with a filter byte each;
-// if interlaced, those of the seven passes.
+// The size that the compressed data of a complete picture unpack to: rows with a filter byte each.
 uint64_t unpacked_bytes(const PngHeader& header) {
-  if (!header.interlaced) return unpacked_bytes(header, header.width, header.height);
-  constexpr struct {
-    size_t x, y, step_x, step_y;
-  } kPasses[] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
-                 {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
   uint64_t bytes = 0;
-  for (const auto& pass : kPasses) {
-    const auto count = [](size_t size, size_t first, size_t step) {
-      return size > first ? (size - first + step - 1) / step : 0;
-    };
-    bytes += unpacked_bytes(header, count(header.width, pass.x, pass.step_x),
-                            count(header.height, pass.y, pass.step_y));
+  for (const Pass& pass : passes_of(header)) {
+    const size_t width = pass.width(header);
+    if (width > 0) bytes += uint64_t{1 + header.row_bytes(width)} * pass.height(header);
   }
   return bytes;
 }
 
-// The memory that stb_image holds at once. The buffer for unpacked data begins with a guess, too
-// small for an interlaced picture, and doubles; data behind the picture's are seen in real files.
-uint64_t memory_limit(const EncodedImage& file, const PngHeader& header, uint64_t out_channels) {
-  constexpr uint64_t kSlack = uint64_t{1} << 16;
-  const uint64_t pixels = uint64_t{header.width} * header.height;
-  const uint64_t value_bytes = header.bits == 16 ? 2 : 1;
-  const uint64_t stored_channels = header.channels() + (header.transparent_colour ? 1 : 0);
-  const uint64_t values = pixels * stored_channels * value_bytes;
-  const uint64_t unpacked =
-      2 * std::max(unpacked_bytes(header), uint64_t{header.height} * header.channels() *
-                                                   ((header.width * header.bits + 7) / 8) +
-                                               header.height);
-  const uint64_t packed = 2 * uint64_t{file.size};
-  const uint64_t rows = 2 * uint64_t{header.width} * stored_channels * value_bytes;  // from 2.30 on
-  // In order: inflating; taking filters off; changing channels; 16 bits to 8.
-  return kSlack + rows +
-         std::max({packed + unpacked,
-                   unpacked + values * (header.interlaced ? 2 : 1) +
-                       (header.colour == kPalette ? out_channels * pixels : 0),
-                   values + out_channels * pixels * value_bytes,
-                   out_channels * pixels * (value_bytes + 1)});
-}
-
 void check_bytes(const EncodedImage& file, const PngHeader& header) {
-  const uint64_t channels = header.channels() + (header.transparent_colour ? 1 : 0);
-  const uint64_t values =
-      uint64_t{header.width} * header.height * channels * (header.bits == 16 ? 2 : 1);
+  if (header.data_at == 0) file.refuse("the PNG is damaged: it has no data of pixels");
   const uint64_t unpacked = unpacked_bytes(header);
   // stb_image counts in int, which only limits far above the usual ones allow to exceed.
-  if (values > INT_MAX || unpacked > INT_MAX) {
-    file.refuse("the PNG has " + std::to_string(values) + " bytes of pixels, the limit is " +
+  if (unpacked > INT_MAX) {
+    file.refuse("the PNG has " + std::to_string(unpacked) + " bytes of pixels, the limit is " +
                 std::to_string(INT_MAX));
   }
   const uint64_t most_packed = limits::png_packed_bytes(unpacked);
@@ -174,78 +185,191 @@ void check_bytes(const EncodedImage& file, const PngHeader& header) {
   }
 }
 
-// A palette of as many colours as the pixels can name, black behind those that there are: what
-// stb_image shows for the others is chance.
-std::vector<uint8_t> with_full_palette(const EncodedImage& file, const PngHeader& header) {
-  const size_t bytes = 3 * (size_t{1} << header.bits);
-  std::vector<uint8_t> chunk(kChunkHeader + bytes + kChunkEnd);
-  const uint8_t* stored = file.data + header.palette_at;
-  std::copy(stored, stored + kChunkHeader + header.palette_bytes, chunk.begin());
-  for (size_t i = 0; i < 4; ++i) chunk[i] = static_cast<uint8_t>(bytes >> (24 - 8 * i));
-  return spliced(file.data, file.size, header.palette_at,
-                 kChunkHeader + header.palette_bytes + kChunkEnd, chunk);
+// The data of all IDAT chunks.
+std::vector<uint8_t> joined_data(const EncodedImage& file, const PngHeader& header) {
+  std::vector<uint8_t> data;
+  data.reserve(header.packed_bytes);
+  prefer_huge_pages(data.data(), data.capacity());  // given back in a tenth of the time
+  for (size_t at = header.data_at; data.size() < header.packed_bytes;) {
+    const size_t length = file.big_endian_u32(at);
+    const uint8_t* content = file.data + at + kChunkHeader;
+    if (std::memcmp(file.data + at + 4, "IDAT", 4) == 0) {
+      for (size_t done = 0; done < length; done += std::min(kPiece, length - done)) {
+        check_interruption(file.use.interruption);
+        data.insert(data.end(), content + done, content + done + std::min(kPiece, length - done));
+      }
+    }
+    at += kChunkHeader + length + kChunkEnd;
+  }
+  return data;
 }
 
-// Apple's pngcrush stores blue first and, with alpha, colours multiplied by it; there is no zlib
-// header, which stb_image knows.
-Image from_apple(const StbPicture& picture, size_t channels) {
-  Image image = blank_image(picture.width, picture.height);
-  const uint8_t* from = picture.pixels.get();
-  uint8_t* to = image.pixels.get();
-  for (size_t i = 0; i < picture.width * picture.height; ++i, from += channels, to += 3) {
-    const uint32_t alpha = channels == 4 ? from[3] : 255;
-    for (size_t c = 0; c < 3; ++c) {
-      const uint32_t value = from[2 - c];
-      to[c] = static_cast<uint8_t>(
-          alpha == 0 ? value : std::min((value * 255 + alpha / 2) / alpha, uint32_t{255}));
+// The rows of all passes, at least as many as there should be: data behind them are seen in real
+// files.
+StbUnpacked unpacked_rows(const EncodedImage& file, const PngHeader& header) {
+  const uint64_t expected = unpacked_bytes(header);
+  std::vector<uint8_t> joined;
+  PackedBytes packed = {file.data + header.data_at + kChunkHeader, header.packed_bytes, expected,
+                        !header.apple};
+  if (!header.one_chunk) {
+    joined = joined_data(file, header);
+    packed.data = joined.data();
+  }
+  constexpr uint64_t kSlack = uint64_t{1} << 19;
+  const uint64_t limit = kSlack + 2 * expected;
+  StbUnpacked rows = stb_unpack(packed, {.bytes = limit, .interruption = file.use.interruption});
+  if (rows.bytes == nullptr) file.refuse_undecoded("PNG", limit, rows);
+  if (rows.size < expected) file.refuse_undecoded("PNG", limit, {false, "not enough pixels"});
+  return rows;
+}
+
+uint8_t paeth(int left, int above, int corner) {
+  const int to_left = std::abs(above - corner), to_above = std::abs(left - corner);
+  const int to_corner = std::abs(left + above - 2 * corner);
+  const int nearer = to_above <= to_corner ? above : corner;
+  return static_cast<uint8_t>(to_left <= std::min(to_above, to_corner) ? left : nearer);
+}
+
+// Takes a row's filter off: each byte is stored without what three bytes foretell, those of the
+// pixel at its left, of the row above, and of the pixel at its left there. A pixel has kStep bytes.
+// False if there is no such filter.
+template <size_t kStep>
+bool unfilter(uint8_t filter, uint8_t* row, const uint8_t* above, size_t bytes) {
+  std::array<uint8_t, kStep> left = {}, corner = {};
+  const auto add = [&](auto&& foretold) {
+    for (size_t at = 0; at < bytes; at += kStep) {
+      for (size_t c = 0; c < kStep; ++c) {
+        const uint8_t up = above[at + c];
+        left[c] = static_cast<uint8_t>(row[at + c] + foretold(left[c], up, corner[c]));
+        row[at + c] = left[c];
+        corner[c] = up;
+      }
+    }
+    return true;
+  };
+  switch (filter) {
+    case 0:
+      return true;
+    case 1:
+      return add([](uint8_t by, uint8_t, uint8_t) { return by; });
+    case 2:
+      return add([](uint8_t, uint8_t by, uint8_t) { return by; });
+    case 3:
+      return add([](uint8_t a, uint8_t b, uint8_t) { return static_cast<uint8_t>((a + b) / 2); });
+    case 4:
+      return add([](uint8_t a, uint8_t b, uint8_t c) { return paeth(a, b, c); });
+    default:
+      return false;
+  }
+}
+
+auto unfilter_of(const PngHeader& header) {
+  switch (header.channels() * header.bits / 8) {
+    case 2:
+      return unfilter<2>;
+    case 3:
+      return unfilter<3>;
+    case 4:
+      return unfilter<4>;
+    case 6:
+      return unfilter<6>;
+    case 8:
+      return unfilter<8>;
+    default:  // several pixels a byte count as one
+      return unfilter<1>;
+  }
+}
+
+// Turns pixels as they are stored into RGB.
+class Colours {
+ public:
+  Colours(const EncodedImage& file, const PngHeader& header) : header_(header) {
+    if (header.colour == kPalette) {
+      const size_t bytes = header.palette_bytes;
+      if (bytes == 0 || bytes > table_.size() || bytes % 3 != 0) {
+        file.refuse("the PNG is damaged: its palette has " + std::to_string(bytes) + " bytes");
+      }
+      std::copy_n(file.data + header.palette_at, bytes, table_.begin());
+    } else if (is_indexed()) {
+      const size_t largest = (size_t{1} << header.bits) - 1;
+      for (size_t value = 0; value <= largest; ++value)
+        std::fill_n(&table_[3 * value], 3, static_cast<uint8_t>(value * 255 / largest));
     }
   }
-  return image;
-}
 
-// Grey values to RGB in the memory that holds them: a picture of each beside the other would take a
-// third more.
-Image from_grey(StbPicture picture) {
-  const size_t pixels = picture.width * picture.height;
-  auto* values = static_cast<uint8_t*>(std::realloc(picture.pixels.get(), 3 * pixels));
-  if (values == nullptr) throw std::bad_alloc();
-  static_cast<void>(picture.pixels.release());  // realloc has freed or moved it
-  Image image;
-  image.width = picture.width;
-  image.height = picture.height;
-  image.pixels.reset(values);
-  // From the last pixel on, so that none is overwritten before it is read.
-  for (size_t i = pixels; i-- > 0;)
-    values[3 * i] = values[3 * i + 1] = values[3 * i + 2] = values[i];
-  return image;
-}
+  // Writes a row's pixels, each `out_step` bytes after the one before.
+  void show(const uint8_t* row, size_t width, uint8_t* out, size_t out_step) const {
+    if (is_indexed()) {
+      show_indexed(row, width, out, out_step);
+    } else if (header_.apple_colours()) {
+      show_apples(row, width, out, out_step);
+    } else if (header_.colour == kRgb && header_.bits == 8 && out_step == 3) {
+      std::memcpy(out, row, 3 * width);
+    } else {
+      const size_t bytes = header_.bits / 8, step = header_.channels() * bytes;
+      const size_t next = header_.has_colours() ? bytes : 0;
+      for (size_t x = 0; x < width; ++x, row += step, out += out_step) {
+        for (size_t c = 0; c < 3; ++c) out[c] = row[c * next];
+      }
+    }
+  }
+
+ private:
+  // Values are places in the table: of palettes, and of grey, though not of 16 bits.
+  bool is_indexed() const { return header_.channels() == 1 && header_.bits <= 8; }
+
+  void show_indexed(const uint8_t* row, size_t width, uint8_t* out, size_t out_step) const {
+    const size_t bits = header_.bits, mask = (size_t{1} << bits) - 1;
+    for (size_t x = 0; x < width; ++x, out += out_step) {
+      const size_t value = row[x * bits / 8] >> (8 - bits - x * bits % 8) & mask;
+      std::memcpy(out, &table_[3 * value], 3);
+    }
+  }
+
+  // Apple's pngcrush stores blue first and, with alpha, colours multiplied by it.
+  void show_apples(const uint8_t* row, size_t width, uint8_t* out, size_t out_step) const {
+    const size_t bytes = header_.bits / 8, step = header_.channels() * bytes;
+    for (size_t x = 0; x < width; ++x, row += step, out += out_step) {
+      const uint32_t alpha = header_.colour == kRgba ? row[3 * bytes] : 255;
+      for (size_t c = 0; c < 3; ++c) {
+        const uint32_t value = row[(2 - c) * bytes];
+        out[c] = static_cast<uint8_t>(
+            alpha == 0 ? value : std::min((value * 255 + alpha / 2) / alpha, uint32_t{255}));
+      }
+    }
+  }
+
+  const PngHeader& header_;
+  std::array<uint8_t, 768> table_ = {};  // black behind the palette's colours
+};
 
 }  // namespace
 
 Image decode_png(const EncodedImage& file) {
   const PngHeader header = read_chunks(file);
   check_bytes(file, header);
-  std::vector<uint8_t> repaired;
-  const uint8_t* bytes = file.data;
-  size_t size = file.size;
-  if (header.colour == kPalette) {
-    if (header.palette_bytes == 0 || header.palette_bytes > 768 || header.palette_bytes % 3 != 0)
-      file.refuse("the PNG is damaged: its palette has " + std::to_string(header.palette_bytes) +
-                  " bytes");
-    if (header.palette_bytes < 3 * (size_t{1} << header.bits)) {
-      repaired = with_full_palette(file, header);
-      bytes = repaired.data();
-      size = repaired.size();
+  const Colours colours(file, header);
+  const StbUnpacked rows = unpacked_rows(file, header);
+  Image image = blank_image(header.width, header.height);
+  const auto unfilter_row = unfilter_of(header);
+  uint8_t* row = rows.bytes.get();
+  for (const Pass& pass : passes_of(header)) {
+    const size_t width = pass.width(header), bytes = header.row_bytes(width);
+    if (width == 0) continue;
+    const std::vector<uint8_t> nothing(bytes);
+    const uint8_t* above = nothing.data();
+    for (size_t y = pass.y; y < header.height; y += pass.step_y) {
+      check_interruption(file.use.interruption);
+      const uint8_t filter = *row++;
+      if (!unfilter_row(filter, row, above, bytes))
+        file.refuse_undecoded("PNG", 0, {false, "invalid filter"});
+      colours.show(row, width, image.pixels.get() + 3 * (y * header.width + pass.x),
+                   3 * pass.step_x);
+      above = row;
+      row += bytes;
     }
   }
-  const bool apple_colours = header.apple && (header.colour == kRgb || header.colour == kRgba);
-  const bool is_grey = header.colour == kGrey && !header.transparent_colour;
-  const size_t channels = is_grey ? 1 : apple_colours && header.colour == kRgba ? 4 : 3;
-  StbPicture picture = decode_with_stb(file, bytes, size, static_cast<int>(channels), "PNG",
-                                       memory_limit(file, header, channels));
-  if (apple_colours) return from_apple(picture, channels);
-  if (is_grey) return from_grey(std::move(picture));
-  return {picture.width, picture.height, std::move(picture.pixels)};
+  return image;
 }
 
 }  // namespace lightcap::internal

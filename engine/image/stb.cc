@@ -34,13 +34,17 @@ class Heap {
     return keep(*free_block, memory, bytes);
   }
 
-  void* reallocate(void* old, size_t bytes) {
-    if (old == nullptr) return allocate(bytes);
+  // More room behind unpacked data, of which stb_image asks for twice as much as it was granted
+  // when it has filled that. It is granted a piece, though there is room for what is expected, so
+  // that it asks again and again.
+  static constexpr size_t kPiece = size_t{1} << 17;  // more than stb_image writes without asking
+  void* grow(void* old, size_t granted, unsigned int& bytes) {
     Block* block = find(old);
-    if (block == nullptr || !allows(block->bytes, bytes)) return nullptr;
-    void* memory = std::realloc(old, std::max(bytes, size_t{1}));
-    if (memory != nullptr) held_ -= block->bytes;
-    return keep(*block, memory, bytes);
+    if (block == nullptr) return nullptr;
+    check();
+    bytes = static_cast<unsigned int>(std::min<size_t>(bytes, granted + kPiece));
+    if (bytes <= block->bytes) return old;
+    return reallocate(*block, std::max(2 * block->bytes, size_t{bytes}));
   }
 
   void release(void* memory) {
@@ -91,6 +95,13 @@ class Heap {
     return true;
   }
 
+  void* reallocate(Block& block, size_t bytes) {
+    if (!allows(block.bytes, bytes)) return nullptr;
+    void* memory = std::realloc(block.memory, bytes);
+    if (memory != nullptr) held_ -= block.bytes;
+    return keep(block, memory, bytes);
+  }
+
   void* keep(Block& block, void* memory, size_t bytes) {
     if (memory == nullptr) {
       ran_out_ = true;
@@ -127,15 +138,16 @@ class HeapScope {
 }  // namespace lightcap::internal
 
 // Only what is wanted, in this file alone: a host may carry its own stb_image, and decoders that
-// nobody asked for are attack surface. BMP and PNM are read by decoders of our own.
+// nobody asked for are attack surface. PNG, BMP and PNM are read by decoders of our own.
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
 #define STBI_NO_STDIO
 #define STBI_ONLY_JPEG
-#define STBI_ONLY_PNG
+#define STBI_SUPPORT_ZLIB
 #define STBI_MAX_DIMENSIONS 16384
 #define STBI_MALLOC(bytes) lightcap::internal::heap.allocate(bytes)
-#define STBI_REALLOC(memory, bytes) lightcap::internal::heap.reallocate(memory, bytes)
+#define STBI_REALLOC_SIZED(memory, granted, bytes) \
+  lightcap::internal::heap.grow(memory, granted, bytes)
 #define STBI_FREE(memory) lightcap::internal::heap.release(memory)
 #define STBI_ASSERT(condition) static_cast<void>(0)
 #ifdef __ARM_NEON
@@ -152,14 +164,16 @@ static_assert(STBI_MAX_DIMENSIONS == ImageLimits::kMaxSide);
 
 namespace {
 
-// Decodes a JPEG with a look at the heap's interruption again and again: data come a hundred bytes
+constexpr int kChannels = 3;
+
+// Decodes a JPEG with a look at the heap's interruption again and again: data come a few bytes
 // at a time, blocks of 8 x 8 samples become pixels by stb_image's functions for that, and these
 // colours row by row.
 class WatchedJpeg {
  public:
   WatchedJpeg(const uint8_t* data, size_t size) : data_(data), end_(data + size) {}
 
-  uint8_t* load(int& width, int& height, int& channels_in_file, int channels) {
+  uint8_t* load(int& width, int& height) {
     constexpr stbi_io_callbacks kReader = {read, skip, ended};
     stbi__context context;
     stbi__start_callbacks(&context, const_cast<stbi_io_callbacks*>(&kReader), this);
@@ -169,7 +183,8 @@ class WatchedJpeg {
     stbi__setup_jpeg(decoder);
     usual_block = std::exchange(decoder->idct_block_kernel, block);
     usual_colours = std::exchange(decoder->YCbCr_to_RGB_kernel, colours);
-    uint8_t* pixels = load_jpeg_image(decoder, &width, &height, &channels_in_file, channels);
+    int channels_in_file = 0;
+    uint8_t* pixels = load_jpeg_image(decoder, &width, &height, &channels_in_file, kChannels);
     heap.release(decoder);
     return pixels;
   }
@@ -180,7 +195,8 @@ class WatchedJpeg {
   static int read(void* user, char* out, int size) {
     heap.check();
     WatchedJpeg& file = self(user);
-    const ptrdiff_t count = std::min<ptrdiff_t>(size, file.end_ - file.data_);
+    constexpr int kHeader = 10;  // bytes of a scan without data, which goes over all blocks too
+    const ptrdiff_t count = std::min<ptrdiff_t>(std::min(size, kHeader), file.end_ - file.data_);
     std::copy_n(file.data_, count, out);
     file.data_ += count;
     return static_cast<int>(count);
@@ -214,30 +230,67 @@ thread_local decltype(stbi__jpeg::idct_block_kernel) WatchedJpeg::usual_block = 
 thread_local decltype(stbi__jpeg::YCbCr_to_RGB_kernel) WatchedJpeg::usual_colours = nullptr;
 thread_local uint32_t WatchedJpeg::blocks = 0;
 
+// stb_image's loop over the blocks of deflate, with a look at the heap's interruption before each,
+// as there are blocks that hold nothing. False if the data are damaged.
+bool unpack_blocks(stbi__zbuf& unpacked) {
+  constexpr int kLengths = 288, kDistances = 32;
+  while (true) {
+    heap.check();
+    const bool is_last = stbi__zreceive(&unpacked, 1) != 0;
+    switch (stbi__zreceive(&unpacked, 2)) {
+      case 0:
+        if (stbi__parse_uncompressed_block(&unpacked) == 0) return false;
+        break;
+      case 1:
+        if (stbi__zbuild_huffman(&unpacked.z_length, stbi__zdefault_length, kLengths) == 0 ||
+            stbi__zbuild_huffman(&unpacked.z_distance, stbi__zdefault_distance, kDistances) == 0 ||
+            stbi__parse_huffman_block(&unpacked) == 0)
+          return false;
+        break;
+      case 2:
+        if (stbi__compute_huffman_codes(&unpacked) == 0 ||
+            stbi__parse_huffman_block(&unpacked) == 0)
+          return false;
+        break;
+      default:
+        return stbi__err("bad block type", "Corrupt PNG") != 0;
+    }
+    if (is_last) return true;
+  }
+}
+
+// Some failures set no reason, and that of an earlier call would stand: this sets a known one.
+constexpr std::string_view kNoReason = "unknown image type";
+void forget_reason() {
+  int width = 0, height = 0, channels = 0;
+  stbi_info_from_memory(nullptr, 0, &width, &height, &channels);
+}
+
+// Fills in why a call failed.
+template <class Result>
+Result failed(Result result) {
+  if (heap.ran_out()) throw std::bad_alloc();
+  result.over_limit = heap.over_limit();
+  const char* reason = stbi_failure_reason();
+  if (reason != nullptr && reason != kNoReason) result.reason = reason;
+  return result;
+}
+
 }  // namespace
 
-StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbLimits& limits) {
-  StbPicture picture;
+StbPicture stb_decode_jpeg(const uint8_t* data, size_t size, const StbLimits& limits) {
   const HeapScope scope(limits);
+  forget_reason();
+  StbPicture picture;
   int width = 0, height = 0, channels_in_file = 0;
-  // Some failures set no reason, and that of an earlier call would stand: this sets a known one.
-  constexpr std::string_view kNoReason = "unknown image type";
-  stbi_info_from_memory(data, 0, &width, &height, &channels_in_file);
-  const bool is_jpeg = size > 0 && data[0] == 0xff;
   uint8_t* pixels = nullptr;
-  if (is_jpeg && limits.interruption != nullptr && limits.interruption->is_expected()) {
-    pixels = WatchedJpeg(data, size).load(width, height, channels_in_file, channels);
+  if (limits.interruption != nullptr && limits.interruption->is_expected()) {
+    pixels = WatchedJpeg(data, size).load(width, height);
   } else {
     pixels = stbi_load_from_memory(data, static_cast<int>(size), &width, &height, &channels_in_file,
-                                   channels);
+                                   kChannels);
   }
-  if (pixels == nullptr) {
-    if (heap.ran_out()) throw std::bad_alloc();
-    picture.over_limit = heap.over_limit();
-    const char* reason = stbi_failure_reason();
-    if (reason != nullptr && reason != kNoReason) picture.reason = reason;
-    return picture;
-  }
+  if (pixels == nullptr) return failed(std::move(picture));
   heap.hand_over(pixels);
   picture.pixels.reset(pixels);
   picture.width = static_cast<size_t>(width);
@@ -245,19 +298,23 @@ StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbL
   return picture;
 }
 
-StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbLimits& limits) {
-  StbUnpacked unpacked;
+StbUnpacked stb_unpack(const PackedBytes& packed, const StbLimits& limits) {
   const HeapScope scope(limits);
-  int bytes = 0;
-  char* text =
-      stbi_zlib_decode_malloc(reinterpret_cast<const char*>(data), static_cast<int>(size), &bytes);
-  if (text == nullptr) {
-    if (heap.ran_out()) throw std::bad_alloc();
-    return unpacked;
-  }
-  heap.hand_over(text);
-  unpacked.bytes.reset(reinterpret_cast<uint8_t*>(text));
-  unpacked.size = static_cast<size_t>(bytes);
+  forget_reason();
+  StbUnpacked unpacked;
+  auto* bytes = static_cast<char*>(heap.allocate(packed.expected + Heap::kPiece));
+  if (bytes == nullptr) return failed(std::move(unpacked));
+  stbi__zbuf state = {};
+  state.zbuffer = const_cast<uint8_t*>(packed.data);
+  state.zbuffer_end = state.zbuffer + packed.size;
+  state.zout = state.zout_start = bytes;
+  state.zout_end = bytes + Heap::kPiece;
+  state.z_expandable = 1;
+  if ((packed.has_zlib_header && stbi__parse_zlib_header(&state) == 0) || !unpack_blocks(state))
+    return failed(std::move(unpacked));
+  heap.hand_over(state.zout_start);
+  unpacked.bytes.reset(reinterpret_cast<uint8_t*>(state.zout_start));
+  unpacked.size = static_cast<size_t>(state.zout - state.zout_start);
   return unpacked;
 }
 

@@ -1,5 +1,5 @@
-// stb_image behind a face of our own: JPEG, PNG and deflate, with the memory bounded. It lies in a
-// file of its own because it needs compiler flags that nothing else should have.
+// stb_image behind a face of our own: JPEG and deflate, with the memory bounded. It lies in a file
+// of its own because it needs compiler flags that nothing else should have.
 #ifndef LIGHTCAP_ENGINE_IMAGE_STB_H_
 #define LIGHTCAP_ENGINE_IMAGE_STB_H_
 
@@ -22,23 +22,33 @@ struct StbLimits {
   const Interruption* interruption = nullptr;  // ends it, as decode_image says; may be null
 };
 
-struct StbPicture {
-  size_t width = 0, height = 0;
-  StbBytes pixels;          // [height][width][channels]; null if it failed
-  bool over_limit = false;  // it failed because it asked for more than the limit
-  std::string reason;       // stb_image's word for any other failure
+// The reason why a call gave nothing.
+struct StbFailure {
+  bool over_limit = false;  // it asked for more than the limit
+  std::string reason;       // stb_image's word for any other
 };
 
-struct StbUnpacked {
+struct StbPicture : StbFailure {
+  size_t width = 0, height = 0;
+  StbBytes pixels;  // [height][width][3]; null if it failed
+};
+
+struct StbUnpacked : StbFailure {
   size_t size = 0;
   StbBytes bytes;  // null if it failed
 };
 
+struct PackedBytes {
+  const uint8_t* data;
+  size_t size;
+  size_t expected = 0;          // bytes that they unpack to, if that is known
+  bool has_zlib_header = true;  // else they are deflate's blocks alone
+};
+
 // Both are safe to call from any number of threads, leak nothing whatever happens, and throw
 // std::bad_alloc if memory runs out below the limit, and Error(kCancelled). Sizes up to INT_MAX.
-StbPicture stb_decode(const uint8_t* data, size_t size, int channels, const StbLimits& limits);
-// A zlib stream.
-StbUnpacked stb_unpack(const uint8_t* data, size_t size, const StbLimits& limits);
+StbPicture stb_decode_jpeg(const uint8_t* data, size_t size, const StbLimits& limits);
+StbUnpacked stb_unpack(const PackedBytes& packed, const StbLimits& limits);
 
 }  // namespace lightcap::internal
 

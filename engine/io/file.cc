@@ -1,7 +1,10 @@
 #include "engine/io/file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "engine/runtime/block.h"
 
 namespace lightcap::internal {
 
@@ -27,14 +30,23 @@ void RegularFile::read(uint8_t* out, size_t size) const {
   }
 }
 
-std::vector<uint8_t> read_file(const std::string& path, ErrorCode code, size_t max_bytes) {
+std::vector<uint8_t> read_file(const std::string& path, ErrorCode code, size_t max_bytes,
+                               const Interruption* interruption) {
+  constexpr size_t kPiece = size_t{1} << 20;
   const RegularFile file(path, code);
   if (file.size() > max_bytes) {
     throw Error(code, path + ": the file has " + std::to_string(file.size()) +
                           " bytes, the limit is " + std::to_string(max_bytes));
   }
-  std::vector<uint8_t> bytes(file.size());
-  file.read(bytes.data(), bytes.size());
+  std::vector<uint8_t> bytes;
+  bytes.reserve(file.size());
+  prefer_huge_pages(bytes.data(), bytes.capacity());  // given back in a tenth of the time
+  while (bytes.size() < file.size()) {
+    check_interruption(interruption);
+    const size_t done = bytes.size(), piece = std::min(kPiece, file.size() - done);
+    bytes.resize(done + piece);
+    file.read(bytes.data() + done, piece);
+  }
   return bytes;
 }
 

@@ -8,6 +8,7 @@
 
 #include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
+#include "engine/runtime/interruption.h"
 
 namespace lightcap::internal {
 
@@ -30,9 +31,11 @@ class RegularFile {
   size_t size_ = 0;
 };
 
-// A whole file of at most max_bytes. Throws as RegularFile does.
+// A whole file of at most max_bytes. Throws as RegularFile does, and Error(kCancelled) if
+// `interruption`, which may be null, says so.
 std::vector<uint8_t> read_file(const std::string& path, ErrorCode code,
-                               size_t max_bytes = size_t{1} << 30);
+                               size_t max_bytes = size_t{1} << 30,
+                               const Interruption* interruption = nullptr);
 
 }  // namespace lightcap::internal
 

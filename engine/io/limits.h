@@ -74,9 +74,9 @@ constexpr uint64_t png_packed_bytes(uint64_t unpacked) {
   return proportional(uint64_t{1} << 20, 2, unpacked);
 }
 
-// The most bytes that a PNG's compressed text, which may say how to turn the picture, is unpacked
-// to; one that is longer is not read. EXIF has at most 64 KB, XMP seldom more than that.
-constexpr uint64_t kUnpackedText = uint64_t{1} << 22;
+// The most bytes of a PNG's text, unpacked, that may say how to turn the picture; one that is
+// longer is not read. EXIF has at most 64 KB, XMP seldom more than that.
+constexpr uint64_t kPngText = uint64_t{1} << 22;
 
 // ---- Models (.lcw) ----
 

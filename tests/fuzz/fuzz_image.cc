@@ -179,8 +179,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // README says how many bytes a pixel may take; copies of the file come on top.
   constexpr size_t kBytesOfAPixel = 30, kBase = 1 << 19;
   const lightcap::internal::fuzz::InputLimits limits(
-      size, kBase + kBytesOfAPixel * kMaxPixels + lightcap::internal::limits::kUnpackedText, 8,
-      2.0);
+      size, kBase + kBytesOfAPixel * kMaxPixels + lightcap::internal::limits::kPngText, 8, 2.0);
   const Bytes file = with_checksums({data, data + size});
   const int orientation = lightcap::internal::exif_orientation(file.data(), file.size());
   if (orientation < 1 || orientation > 8) __builtin_trap();
