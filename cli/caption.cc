@@ -162,6 +162,15 @@ Opened open_sessions(const std::string& model_path, const Options& options, cons
   return opened;
 }
 
+// A run of captions, with what its threads share and count.
+struct Run {
+  const Options& options;
+  bool json;
+  bool one_of_several;
+  lightcap_caption_options caption;
+  std::atomic<size_t> sidecars_left = 0;  // as they were, for want of --overwrite
+};
+
 // The best `count` captions, the best one first.
 ordered_json alternatives(const lightcap_result& result, size_t count) {
   ordered_json list = ordered_json::array();
@@ -186,8 +195,7 @@ std::vector<std::string> forms_of(const lightcap_result& result,
   return forms;
 }
 
-ordered_json to_json(const std::string& image, const lightcap_result& result,
-                     const Options& options) {
+ordered_json to_json(const std::string& image, const lightcap_result& result, const Run& run) {
   ordered_json concepts = ordered_json::array();
   for (size_t i = 0; i < result.concept_count; ++i) {
     const lightcap_concept& found = result.concepts[i];
@@ -201,11 +209,11 @@ ordered_json to_json(const std::string& image, const lightcap_result& result,
                   std::vector<uint32_t>(result.tokens, result.tokens + result.token_count),
                   "token_log_probabilities",
                   std::vector<float>(log_probabilities, log_probabilities + result.token_count));
-  if (options.caption.constraints != nullptr) {
-    line["contains"] = forms_of(result, options.caption.constraints, options.must_contain.size());
+  if (run.caption.constraints != nullptr) {
+    line["contains"] = forms_of(result, run.caption.constraints, run.options.must_contain.size());
   }
-  if (options.n_best > 0)
-    line["alternatives"] = alternatives(result, static_cast<size_t>(options.n_best));
+  if (run.options.n_best > 0)
+    line["alternatives"] = alternatives(result, static_cast<size_t>(run.options.n_best));
   line["concepts"] = std::move(concepts);
   line["timings_ms"] =
       json_object("read_image", ms.read_image, "preprocess", ms.preprocess, "detector", ms.detector,
@@ -242,9 +250,9 @@ void make_folder(const std::string& path) {
   throw Error(ErrorCode::kOutput, path + ": cannot make the folder: " + std::strerror(errno));
 }
 
-Line failure(const Options& options, const Input& input, const std::string& error) {
+Line failure(const Run& run, const Input& input, const std::string& error) {
   Line line = {"", message_line(error), true};
-  if (options.json) line.out = json_text(json_object("image", input.path, "error", error)) + "\n";
+  if (run.json) line.out = json_text(json_object("image", input.path, "error", error)) + "\n";
   return line;
 }
 
@@ -256,56 +264,68 @@ std::string last_error_about(const Input& input) {
   return name_of_input(input.path) + ": " + std::string(words);
 }
 
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
 // Captions a picture's file; the times include what reading it took, which was since `start`.
-lightcap_status caption_bytes(lightcap_session* session, const Options& options,
+lightcap_status caption_bytes(lightcap_session* session, const Run& run,
                               const std::vector<uint8_t>& bytes, Clock::time_point start,
                               lightcap_result& result) {
-  const double read_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  const double read_ms = milliseconds_since(start);
   const void* data = bytes.empty() ? "" : static_cast<const void*>(bytes.data());
   const lightcap_status status =
-      lightcap_caption_image(session, data, bytes.size(), &options.caption, &result);
+      lightcap_caption_image(session, data, bytes.size(), &run.caption, &result);
   result.timings_ms.read_image += read_ms;
   result.timings_ms.total += read_ms;
   return status;
 }
 
-void annotate(const Options& options, const Input& input, const std::vector<uint8_t>& bytes,
-              const lightcap_result& result) {
+// Captions a picture, of which --annotate keeps the pixels for itself. Throws Error(kInput) where
+// there are none.
+lightcap_status caption_pixels(lightcap_session* session, const Run& run, const Input& input,
+                               const std::vector<uint8_t>& bytes, Clock::time_point start,
+                               lightcap_result& result, Image& image) {
   ImageLimits limits;
-  limits.max_pixels = options.caption.max_pixels;
-  Image image = decode_image(bytes.data(), bytes.size(), limits, options.caption.ignore_exif == 0,
-                             name_of_input(input.path));
-  const Canvas canvas = annotated(image.view(), result);
-  image = {};  // a large one takes more memory than all that follows
-  write_output(options.annotate, canvas.png());
+  limits.max_pixels = run.caption.max_pixels;
+  image = decode_image(bytes.data(), bytes.size(), limits, run.caption.ignore_exif == 0,
+                       name_of_input(input.path));
+  const double read_ms = milliseconds_since(start);
+  const lightcap_status status = lightcap_caption_pixels(session, image.pixels.get(), image.width,
+                                                         image.height, 0, &run.caption, &result);
+  result.timings_ms.read_image = read_ms;
+  result.timings_ms.total += read_ms;
+  return status;
 }
 
-// A run of captions, with what its threads share and count.
-struct Run {
-  Options& options;
-  bool one_of_several;
-  std::atomic<size_t> sidecars_left = 0;  // as they were, for want of --overwrite
-};
+void annotate(const std::string& path, Image image, const lightcap_result& result) {
+  const Canvas canvas = annotated(image.view(), result);
+  image = {};  // a large one takes more memory than all that follows
+  write_output(path, canvas.png());
+}
 
 Line caption_one(lightcap_session* session, Run& run, const Input& input) {
   const Options& options = run.options;
-  if (!input.error.empty()) return failure(options, input, input.error);
+  if (!input.error.empty()) return failure(run, input, input.error);
   const Clock::time_point start = Clock::now();
-  std::vector<uint8_t> bytes;
+  lightcap_result result = LIGHTCAP_RESULT_INIT;
+  lightcap_status status = LIGHTCAP_OK;
+  Image image;
   try {
-    bytes = read_input(input.path, ImageLimits{}.max_bytes);
+    const std::vector<uint8_t> bytes = read_input(input.path, ImageLimits{}.max_bytes);
+    status = options.annotate.empty()
+                 ? caption_bytes(session, run, bytes, start, result)
+                 : caption_pixels(session, run, input, bytes, start, result, image);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kInput) throw;
-    return failure(options, input, error.what());
+    return failure(run, input, error.what());
   }
-  lightcap_result result = LIGHTCAP_RESULT_INIT;
-  const lightcap_status status = caption_bytes(session, options, bytes, start, result);
-  if (status == LIGHTCAP_ERROR_INPUT) return failure(options, input, last_error_about(input));
+  if (status == LIGHTCAP_ERROR_INPUT) return failure(run, input, last_error_about(input));
   check(status);
-  if (!options.annotate.empty()) annotate(options, input, bytes, result);
+  if (!options.annotate.empty()) annotate(options.annotate, std::move(image), result);
   if (!options.sidecar.empty() && !write_sidecar(input.path, result, options.overwrite))
     ++run.sidecars_left;
-  if (options.json) return {json_text(to_json(input.path, result, options)) + "\n", "", false};
+  if (run.json) return {json_text(to_json(input.path, result, run)) + "\n", "", false};
   const std::string name = run.one_of_several ? printable(input.path) + ": " : "";
   Line line = {name + printable(result.caption) + "\n", "", false};
   for (size_t i = 1; i < static_cast<size_t>(options.n_best) && i < result.hypothesis_count; ++i)
@@ -362,10 +382,10 @@ std::optional<ResultsFile> open_results(const Options& options, const std::strin
 // The exit code: 0, or 1 if an image failed.
 int caption_inputs(Run& run, const std::string& model, const std::vector<Input>& inputs,
                    std::optional<ResultsFile>& results) {
-  Options& options = run.options;
+  const Options& options = run.options;
   const Shares shares = share_threads(options, inputs.size());
   const Opened opened = open_sessions(model, options, shares);
-  options.caption.constraints = opened.constraints.get();
+  run.caption.constraints = opened.constraints.get();
   Tracer tracer = {options.trace, ""};
   if (!options.trace.empty()) {
     make_folder(options.trace);
@@ -394,7 +414,7 @@ int caption_inputs(Run& run, const std::string& model, const std::vector<Input>&
   return code;
 }
 
-int caption_all(Options& options) {
+int caption_all(const Options& options) {
   Inputs expanded = gather_inputs(options);
   std::vector<Input>& inputs = expanded.pictures;
   refuse_several("--trace", options.trace, inputs.size());
@@ -402,9 +422,8 @@ int caption_all(Options& options) {
   for (const std::string& note : expanded.notes) report(note);
   const std::string model = find_model(options.model);
   if (inputs.size() == 1) refuse_input_as_output(options.annotate, {inputs[0].path, model});
-  Run run = {options, inputs.size() > 1};
+  Run run = {options, options.json || !options.output.empty(), inputs.size() > 1, options.caption};
   std::optional<ResultsFile> results = open_results(options, model, inputs);
-  if (results) options.json = true;
   const int code = inputs.empty() ? 0 : caption_inputs(run, model, inputs, results);
   if (results) results->close();
   if (const size_t left = run.sidecars_left; left > 0) {
