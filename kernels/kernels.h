@@ -184,6 +184,9 @@ struct KeyValues {
   size_t count;
 };
 
+// The most rows whose attention is computed at once.
+constexpr size_t kMostAttentionRows = 4;
+
 // Softmax attention of one head over the keys `shared`, which every row sees, followed by the keys
 // `own`, of which row i sees the first n(i) = own.count + i * causal (causal is 0 or 1):
 //   s[i][k] = scale * sum over d of queries[i][d] * key[k][d], k < shared.count + n(i)
@@ -196,7 +199,7 @@ struct AttentionArgs {
   float scale;
   KeyValues shared, own;
   size_t causal;
-  float* scores;         // scratch, [2][scores_stride] floats, 64-byte aligned
+  float* scores;         // scratch, [kMostAttentionRows][scores_stride], 64-byte aligned
   size_t scores_stride;  // at least shared.count + own.count + rows + 32, a multiple of 16
   float* output;         // [rows][output_stride]
   size_t output_stride;

@@ -63,7 +63,7 @@ class Fusion::Scores {
   }
 
  private:
-  static constexpr size_t kRows = 2;          // that AttentionArgs::scores wants
+  static constexpr size_t kRows = kMostAttentionRows;
   static constexpr size_t kTasksAtOnce = 64;  // enough for any number of threads
   static constexpr size_t kFloats = size_t{1} << 20;
 

@@ -7,9 +7,28 @@ namespace lightcap::internal {
 namespace {
 
 // The multiply-adds of one sum wait for each other, so several sums are formed side by side: those
-// of kSideBySide vectors, for two rows at once where there are two. Each is still one accumulator
-// in ascending order.
+// of kSideBySide vectors, for kRowsAtOnce rows where there are as many. Each is still one
+// accumulator in ascending order.
 constexpr size_t kSideBySide = 4;
+constexpr size_t kRowsAtOnce = kManyRegisters ? kMostAttentionRows : kMostAttentionRows / 2;
+
+// Calls f<vectors>(lanes) for the next vectors of `left` >= 1 numbers, kSideBySide at most, the
+// last of which has `lanes` of them.
+template <class F>
+[[gnu::always_inline]] inline void with_vectors(size_t left, const F& f) {
+  const size_t vectors = min_size(kSideBySide, (left + kLanes - 1) / kLanes);
+  const size_t lanes = min_size(kLanes, left - (vectors - 1) * kLanes);
+  switch (vectors) {
+    case 1:
+      return f.template operator()<1>(lanes);
+    case 2:
+      return f.template operator()<2>(lanes);
+    case 3:
+      return f.template operator()<3>(lanes);
+    default:
+      return f.template operator()<4>(lanes);
+  }
+}
 
 // scores[r][k] = scale * sum over d of query[r][d] * key[k][d], for kVectors vectors of keys from
 // `key` on, in the last vector for `lanes` keys only.
@@ -26,14 +45,14 @@ template <size_t kRows, size_t kVectors>
     for (size_t v = 0; v < kVectors; ++v) {
       x[v] = v + 1 < kVectors ? load(keys + v * kLanes) : load_partial(keys + v * kLanes, lanes);
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (size_t r = 0; r < kRows; ++r) {
       const Floats query(queries[r][d]);
 #pragma GCC unroll 4
       for (size_t v = 0; v < kVectors; ++v) sums[r][v] = multiply_add(query, x[v], sums[r][v]);
     }
   }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (size_t r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (size_t v = 0; v < kVectors; ++v) {
@@ -47,11 +66,11 @@ template <size_t kRows, size_t kVectors>
 template <size_t kRows>
 void score_run(const AttentionArgs& args, const float* const* queries, const KeyValues& run,
                size_t count, float* const* scores) {
-  size_t key = 0;
-  for (; key + kSideBySide * kLanes <= count; key += kSideBySide * kLanes)
-    score_keys<kRows, kSideBySide>(args, queries, run, key, kLanes, scores);
-  for (; key < count; key += kLanes)
-    score_keys<kRows, 1>(args, queries, run, key, min_size(kLanes, count - key), scores);
+  for (size_t key = 0; key < count; key += kSideBySide * kLanes) {
+    with_vectors(count - key, [&]<size_t kVectors>(size_t lanes) {
+      score_keys<kRows, kVectors>(args, queries, run, key, lanes, scores);
+    });
+  }
 }
 
 // sums[r] += weights[r][k] * value[k] for the first `count` keys of a run, kVectors vectors of each
@@ -68,7 +87,7 @@ template <size_t kRows, size_t kVectors>
       x[v] =
           v + 1 < kVectors ? load(values + v * kLanes) : load_partial(values + v * kLanes, lanes);
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (size_t r = 0; r < kRows; ++r) {
       const Floats weight(weights[r][k]);
 #pragma GCC unroll 4
@@ -96,7 +115,7 @@ void mix_values(const AttentionArgs& args, const AttendedRows<kRows>& rows, size
   clear(sums);
   mix_run<kRows, kVectors>(rows.shared_scores, args.shared, args.shared.count, d, lanes, sums);
   mix_run<kRows, kVectors>(rows.own_scores, args.own, rows.visible[0], d, lanes, sums);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (size_t r = 0; r < kRows; ++r) {
     // A later row sees more keys than the first.
     for (size_t k = rows.visible[0]; k < rows.visible[r]; ++k) {
@@ -133,28 +152,18 @@ void attend(const AttentionArgs& args, size_t row) {
   }
   float* output = args.output + row * args.output_stride;
   for (size_t d = 0; d < args.head_size; d += kSideBySide * kLanes) {
-    const size_t left = args.head_size - d;
-    const size_t vectors = min_size(kSideBySide, (left + kLanes - 1) / kLanes);
-    const size_t lanes = min_size(kLanes, left - (vectors - 1) * kLanes);
-    switch (vectors) {
-      case 1:
-        mix_values<kRows, 1>(args, rows, d, lanes, output);
-        break;
-      case 2:
-        mix_values<kRows, 2>(args, rows, d, lanes, output);
-        break;
-      case 3:
-        mix_values<kRows, 3>(args, rows, d, lanes, output);
-        break;
-      default:
-        mix_values<kRows, 4>(args, rows, d, lanes, output);
-    }
+    with_vectors(args.head_size - d, [&]<size_t kVectors>(size_t lanes) {
+      mix_values<kRows, kVectors>(args, rows, d, lanes, output);
+    });
   }
 }
 
 void attention(const AttentionArgs& args) {
   size_t row = 0;
-  for (; row + 2 <= args.rows; row += 2) attend<2>(args, row);
+  for (; row + kRowsAtOnce <= args.rows; row += kRowsAtOnce) attend<kRowsAtOnce>(args, row);
+  if constexpr (kRowsAtOnce > 2) {
+    for (; row + 2 <= args.rows; row += 2) attend<2>(args, row);
+  }
   if (row < args.rows) attend<1>(args, row);
 }
 

@@ -28,7 +28,7 @@ class AttentionCase : public KernelCase {
         own_keys_(shape.head_size, shape.own_rows(), shape.gap, random_),
         own_values_(shape.own_rows(), shape.head_size, shape.gap, random_),
         scores_stride_((shape.shared + shape.own + shape.rows + 32 + 15) / 16 * 16),
-        scores_(2 * scores_stride_),
+        scores_(kMostAttentionRows * scores_stride_),
         output_(shape.rows, shape.head_size, shape.gap) {}
 
   void run(const KernelTable& kernels) override { kernels.attention(args(output_.actual)); }
@@ -112,7 +112,7 @@ std::vector<CaseFactory> attention_cases() {
         {shape.name(), model_shape, [shape] { return std::make_unique<AttentionCase>(shape); }});
   };
   for (size_t n = 1; n <= 35; ++n) {
-    add({.rows = n % 3 + 1, .head_size = n, .shared = 20, .own = 3, .causal = 1, .gap = n % 4});
+    add({.rows = n % 7 + 1, .head_size = n, .shared = 20, .own = 3, .causal = 1, .gap = n % 4});
     add({.rows = 2, .head_size = 26, .shared = n, .own = 0, .causal = 0, .gap = n % 3});
     add({.rows = 2, .head_size = 26, .shared = 0, .own = n, .causal = n % 2, .gap = n % 3});
     add({.rows = 1, .head_size = 26, .shared = 36 - n, .own = n, .causal = 1, .spread = 30});
