@@ -130,7 +130,7 @@ def innermost_loops(text: str) -> list[Loop]:
                 labels[match[1]] = len(lines)
             else:
                 function, lines, labels = match[1], [], {}
-        elif line and not line.startswith("."):
+        elif line and not line.startswith((".", "#")):
             lines.append(line)
             target = re.match(r"(?:b\.\w+|b\w{2}|cbn?z|tbn?z)\s.*?(\.L\w+)$", line)
             if target and target[1] in labels:
@@ -199,7 +199,7 @@ def report_row(row: Row, options: argparse.Namespace) -> Rates:
         count = f"{loop.count(loop.product)} {loop.product.name}"
         print(f"| {row.name} | {name}{calls} | {len(loop.body)} | {count} | {' | '.join(cells)} |")
         kind = kind_of(name)
-        if kind and loop.macs > tallest.get(kind, 0):
+        if kind and loop.macs >= tallest.get(kind, 0):
             tallest[kind], rates[kind] = loop.macs, reached
     return rates
 

@@ -21,6 +21,7 @@ struct FloatProduct {
   static constexpr bool kHasSiluTiles = true;
   static constexpr bool kHasStreams = true;
   static constexpr size_t kStepsOfRows = 1;
+  static constexpr bool kMultipliesBlocks = false;
   // Narrow weights have half as many bytes in a step and need no prefetch at each.
   static constexpr bool kPrefetchesEachStep = sizeof(Weight) == sizeof(float);
   // Widened weights need a register, which weights of fp32 do not: they are operands from memory.

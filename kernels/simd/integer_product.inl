@@ -45,6 +45,8 @@ struct QuadProduct {
   [[gnu::always_inline]] static void add_of_rows(Integers& sum, RowSteps x, Integers weights) {
     Primitives::template add_dots_of<kStep>(sum, x, weights);
   }
+  static constexpr bool kMultipliesBlocks = Primitives::kMultipliesBlocks;
+  using Blocks = Primitives;
 };
 
 struct IntegerProduct : QuadProduct {

@@ -63,6 +63,7 @@ struct PairProduct {
   static constexpr bool kHasSiluTiles = false;
   static constexpr bool kPrefetchesEachStep = true;
   static constexpr size_t kStepsOfRows = 1;
+  static constexpr bool kMultipliesBlocks = false;
   template <size_t kRows, size_t kVectors>
   static constexpr bool kTakesRowsFirst = false;
 

@@ -128,6 +128,17 @@ struct Primitives {
   template <size_t kQuadOfRow>
   static void add_dots_of(Integers&, RowQuads, Integers) {}
 
+  // True where an instruction multiplies eight bytes each of two rows by those of two outputs. Such
+  // vectors have four lanes, and there are:
+  //
+  // template <size_t kQuads> static Integers load_block(const Quad* first, const Quad* second): 1
+  // or 2 quads of each row, with zeros behind them, in half a vector each. static void
+  // exchange_halves(Integers& x, Integers& y): the upper half of x with the lower one of y. static
+  // void interleave(Integers& x, Integers& y): makes them x0 y0 x1 y1 and x2 y2 x3 y3. static void
+  // add_blocks(Integers& sum, Integers rows, Integers weights): adds to lane 2 * i + j the sum over
+  // k < 8 of the unsigned byte 8 * i + k of `rows` and the signed one 8 * j + k of `weights`.
+  static constexpr bool kMultipliesBlocks = false;
+
   // static void add_pairs(Integers& sum, Integers row, Integers weights): adds to each lane the sum
   // over k < 2 of row[k] * weights[k], which are the lane's 16-bit halves, modulo 2^32.
 

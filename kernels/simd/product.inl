@@ -40,9 +40,10 @@ namespace {
 //   broadcast(element), load(weights)   the factors of a step, as vectors
 //   add<is_unrolled>(sum, factor, weights)
 //   kStepsOfRows      1, or the steps whose factors of a row load_rows(elements) loads as one
-//   vector
-//                     where the loop is unrolled so often. add_of_rows<step>(sum, vector, weights)
-//                     takes its part
+//                     vector where the loop is unrolled so often. add_of_rows<step>(sum, vector,
+//                     weights) takes its part
+//   kMultipliesBlocks whether tiles of whole pairs of rows are multiplied by block_kernel, with
+//                     the primitives for blocks (plain.inl), which Blocks has
 //   finish<in_registers>(sums, output, row, column, panel_columns)   epilogue and store
 
 // The number of row pointers that the micro-kernel keeps in registers; others are reloaded from the
@@ -165,6 +166,66 @@ template <class Kind, size_t kRows, size_t kPanels, size_t kUnroll, size_t kPref
   for (size_t k = unrolled; k < length; ++k, panels += kPanelWidth) step(k, panels);
 }
 
+template <class Kind, size_t kRows>
+constexpr bool kIsInBlocks = (Kind::kMultipliesBlocks && kRows % 2 == 0);
+
+// Turns the sums of a tile into those of block_kernel, and back.
+template <class Kind, size_t kRows, size_t kVectors>
+[[gnu::always_inline]] inline void exchange_blocks(typename Kind::Sums (&acc)[kRows][kVectors]) {
+#pragma GCC unroll 16
+  for (size_t r = 0; r < kRows; r += 2) {
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kVectors; ++v) Kind::Blocks::exchange_halves(acc[r][v], acc[r + 1][v]);
+  }
+}
+
+// micro_kernel for pairs of rows and of outputs. acc[r][v] and acc[r + 1][v] of an even r hold the
+// sums of both rows, the one for the lower outputs of the vector, the other for the upper ones.
+template <class Kind, size_t kRows, size_t kPanels, size_t kPrefetchInterval>
+[[gnu::always_inline]] inline void block_kernel(
+    const typename Kind::Element* const* rows, size_t length, const typename Kind::Weight* panels,
+    size_t panel_stride, Prefetch& prefetch,
+    typename Kind::Sums (&acc)[kRows][kPanels * kPanelVectors]) {
+  using Sums = typename Kind::Sums;
+  using Blocks = typename Kind::Blocks;
+  const auto multiply_steps = [&]<size_t kSteps>(size_t k, const typename Kind::Weight* at)
+      __attribute__((always_inline)) {
+    Sums x[kRows / 2];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < kRows; r += 2)
+      x[r / 2] = Blocks::template load_block<kSteps>(rows[r] + k, rows[r + 1] + k);
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
+      const auto* first = at + v / kPanelVectors * panel_stride + v % kPanelVectors * kLanes;
+      Sums lower = Kind::load(first);
+      Sums upper = kSteps == 2 ? Kind::load(first + kPanelWidth) : Sums(0);
+      Blocks::interleave(lower, upper);
+#pragma GCC unroll 16
+      for (size_t r = 0; r < kRows; r += 2) {
+        Blocks::add_blocks(acc[r][v], x[r / 2], lower);
+        Blocks::add_blocks(acc[r + 1][v], x[r / 2], upper);
+      }
+    }
+  };
+  constexpr size_t kUnroll = 4;
+  size_t k = 0;
+  for (; k + kUnroll <= length; k += kUnroll, panels += kUnroll * kPanelWidth) {
+#pragma GCC unroll 4
+    for (size_t i = 0; kPrefetchInterval != 0 && i < kUnroll; i += kPrefetchInterval) {
+      __builtin_prefetch(prefetch.next, 0, 2);
+      prefetch.next += prefetch.bytes;
+    }
+    multiply_steps.template operator()<2>(k, panels);
+    multiply_steps.template operator()<2>(k + 2, panels + 2 * kPanelWidth);
+  }
+  if (length - k >= 2) {
+    multiply_steps.template operator()<2>(k, panels);
+    k += 2;
+    panels += 2 * kPanelWidth;
+  }
+  if (k < length) multiply_steps.template operator()<1>(k, panels);
+}
+
 // The rows of a product are not always contiguous: a convolution's row is the part of the picture
 // under its window, tap by tap. A row source gives a tile's rows as segments, contiguous
 // elements whose lengths add up to the depth: for_each<kRows>(f) calls f(rows, length) for each
@@ -209,20 +270,29 @@ void compute_tile(const Rows& rows, const typename Kind::Weight* panels,
   Prefetch prefetch = {context.prefetch.next, context.prefetch.bytes, context.prefetch.interval};
   typename Kind::Sums acc[kElementRows][kPanels * kPanelVectors];
   Kind::begin(acc, context.out, column, context.panel_columns);
+  constexpr bool kInBlocks = kIsInBlocks<Kind, kElementRows>;
+  if constexpr (kInBlocks) exchange_blocks<Kind>(acc);
   rows.template for_each<kElementRows>([&](const typename Kind::Element* const* segment,
                                            size_t length) __attribute__((always_inline)) {
+    const auto multiply_segment = [&]<size_t kInterval>() __attribute__((always_inline)) {
+      if constexpr (kInBlocks) {
+        block_kernel<Kind, kElementRows, kPanels, kInterval>(segment, length, panels, panel_stride,
+                                                             prefetch, acc);
+      } else {
+        micro_kernel<Kind, kElementRows, kPanels, kUnroll, kInterval>(segment, length, panels,
+                                                                      panel_stride, prefetch, acc);
+      }
+    };
     if (prefetch.next == nullptr) {
-      micro_kernel<Kind, kElementRows, kPanels, kUnroll, 0>(segment, length, panels, panel_stride,
-                                                            prefetch, acc);
+      multiply_segment.template operator()<0>();
     } else if (kUnroll == 1 || (Kind::kPrefetchesEachStep && prefetch.interval == 1)) {
-      micro_kernel<Kind, kElementRows, kPanels, kUnroll, 1>(segment, length, panels, panel_stride,
-                                                            prefetch, acc);
+      multiply_segment.template operator()<1>();
     } else {
-      micro_kernel<Kind, kElementRows, kPanels, kUnroll, kUnroll>(segment, length, panels,
-                                                                  panel_stride, prefetch, acc);
+      multiply_segment.template operator()<kUnroll>();
     }
     panels += length * kPanelWidth;
   });
+  if constexpr (kInBlocks) exchange_blocks<Kind>(acc);
   Kind::template finish<kSiluInRegisters>(acc, context.out, row, column, context.panel_columns);
 }
 

@@ -118,6 +118,32 @@ TEST_P(IntegerPrimitivesTest, AddDotsOfTakesTheQuadThatItNames) {
   }
 }
 
+TEST_P(IntegerPrimitivesTest, BlocksAreExactForAllBytes) {
+  if (table_.add_blocks == nullptr) GTEST_SKIP() << table_.isa << " multiplies no blocks";
+  Random random(7);
+  constexpr size_t kStride = 8;  // of rows
+  for (int turn = 0; turn < 4000; ++turn) {
+    const size_t quads = 1 + static_cast<size_t>(turn % 2);
+    // Behind the quads are bytes that must not count.
+    uint8_t rows[2 * kStride];
+    fill_bytes(random, rows, sizeof rows);
+    if (turn % 8 < 2) std::fill_n(rows, sizeof rows, uint8_t{255});
+    alignas(64) int8_t weights[2 * 4 * kMaxLanes];
+    for (int8_t& weight : weights)
+      weight = turn % 16 < 2 ? INT8_MIN : static_cast<int8_t>(random.bits());
+    alignas(64) int32_t sums[2 * kMaxLanes], expected[2 * kMaxLanes];
+    for (size_t i = 0; i < 2 * lanes_; ++i) {
+      sums[i] = expected[i] = any_integer(random) / 2;
+      for (size_t k = 0; k < 4 * quads; ++k) {
+        const size_t weight = k / 4 * 4 * lanes_ + i % lanes_ * 4 + k % 4;
+        expected[i] += rows[i / lanes_ * kStride + k] * weights[weight];
+      }
+    }
+    table_.add_blocks(sums, rows, kStride, quads, weights);
+    for (size_t i = 0; i < 2 * lanes_; ++i) ASSERT_EQ(sums[i], expected[i]) << "sum " << i;
+  }
+}
+
 // Two products of -32768 by itself are 2^31: sums are modulo 2^32.
 TEST_P(IntegerPrimitivesTest, AddPairsIsExactForAllNumbersOf16Bits) {
   Random random(6);

@@ -43,6 +43,10 @@ struct PrimitiveTable {
   // add_dots_of, which takes a quad out of quads_of_rows; null where that is 1.
   size_t quads_of_rows;
   void (*add_dots_of)(int32_t* sum, const uint8_t* quads, size_t quad, const int8_t* weights);
+  // Sums [2][lanes] of two rows of quads, `stride` bytes apart, and weights [quads][lanes][4], by
+  // all that blocks need; null where kMultipliesBlocks is false. 1 or 2 quads.
+  void (*add_blocks)(int32_t* sums, const uint8_t* rows, size_t stride, size_t quads,
+                     const int8_t* weights);
   void (*add_pairs)(int32_t* sum, const int16_t* row, const int16_t* weights);  // [lanes][2]
   void (*load_bytes)(const uint8_t* p, int32_t* out);
   // The four vectors x [4 * lanes] as 16-bit numbers, at least `floor`, plus `added`, as bytes.

@@ -75,6 +75,34 @@ void add_dots_of_to(int32_t* sum, const uint8_t* quads, size_t quad, const int8_
                                                   add_one_of<3>};
   kOfEach[quad](sum, Primitives::load_quads(reinterpret_cast<const Quad*>(quads)), weights);
 }
+// `Row` is Primitives: only where it multiplies blocks are there such functions.
+template <class Row, size_t kQuads>
+void add_blocks_of(int32_t* sums, const uint8_t* rows, size_t stride, const int8_t* weights) {
+  const auto weights_of = [&](size_t quad) {
+    return load(reinterpret_cast<const int32_t*>(weights + quad * kQuad * kLanes));
+  };
+  Integers first = load(sums), second = load(sums + kLanes);
+  Integers lower = weights_of(0), upper = kQuads == 2 ? weights_of(1) : Integers(0);
+  const auto quads_at = [&](size_t at) { return reinterpret_cast<const Quad*>(rows + at); };
+  const Integers block = Row::template load_block<kQuads>(quads_at(0), quads_at(stride));
+  Row::exchange_halves(first, second);
+  Row::interleave(lower, upper);
+  Row::add_blocks(first, block, lower);
+  Row::add_blocks(second, block, upper);
+  Row::exchange_halves(first, second);
+  first.store_unaligned(sums);
+  second.store_unaligned(sums + kLanes);
+}
+template <class Row>
+constexpr auto add_blocks_or_null() -> decltype(testing::PrimitiveTable::add_blocks) {
+  if constexpr (Row::kMultipliesBlocks) {
+    return
+        [](int32_t* sums, const uint8_t* rows, size_t stride, size_t quads, const int8_t* weights) {
+          (quads == 1 ? add_blocks_of<Row, 1> : add_blocks_of<Row, 2>)(sums, rows, stride, weights);
+        };
+  }
+  return nullptr;
+}
 void add_pairs_to(int32_t* sum, const int16_t* row, const int16_t* weights) {
   Integers in_place = load(sum);
   Primitives::add_pairs(in_place, load(reinterpret_cast<const int32_t*>(row)),
@@ -182,6 +210,7 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .add_dots = add_dots_to,
     .quads_of_rows = Primitives::kQuadsOfRows,
     .add_dots_of = Primitives::kQuadsOfRows > 1 ? add_dots_of_to : nullptr,
+    .add_blocks = add_blocks_or_null<Primitives>(),
     .add_pairs = add_pairs_to,
     .load_bytes = load_bytes_to,
     .to_bytes = to_bytes_to,
