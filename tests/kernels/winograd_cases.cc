@@ -217,8 +217,7 @@ class WeightsCase : public KernelCase {
     }
   };
   explicit WeightsCase(const Shape& shape)
-      : shape_(shape),
-        random_(shape.channels),
+      : random_(shape.channels),
         weights_(shape.outputs, 9 * shape.channels, random_, shape.type),
         output_(winograd_components(2), panel_elements(shape.outputs, shape.channels)) {}
   void run(const KernelTable& kernels) override { kernels.winograd_weights(args(output_.actual)); }
@@ -237,7 +236,6 @@ class WeightsCase : public KernelCase {
     return {
         .weights = weights_.matrix(), .output = output.data(), .component_stride = output.stride};
   }
-  Shape shape_;
   Random random_;
   RandomWeights weights_;
   OutputPair output_;
