@@ -7,7 +7,6 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "cli/output.h"
 #include "cli/pictures/inputs.h"
 #include "cli/pictures/list.h"
+#include "cli/result_json.h"
 #include "cli/results_file.h"
 #include "cli/sidecar.h"
 #include "engine/image/image.h"
@@ -30,7 +30,6 @@
 namespace lightcap::internal::cli {
 namespace {
 
-using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 struct Options {
@@ -171,57 +170,6 @@ struct Run {
   std::atomic<size_t> sidecars_left = 0;  // as they were, for want of --overwrite
 };
 
-// The best `count` captions, the best one first.
-ordered_json alternatives(const lightcap_result& result, size_t count) {
-  ordered_json list = ordered_json::array();
-  for (size_t i = 0; i < std::min(count, result.hypothesis_count); ++i) {
-    const lightcap_hypothesis& found = *lightcap_hypothesis_at(&result, i);
-    list.push_back(
-        json_object("caption", found.caption, "score", found.score, "tokens",
-                    std::vector<uint32_t>(found.tokens, found.tokens + found.token_count)));
-  }
-  return list;
-}
-
-// The form of each word of --must-contain that the caption has.
-std::vector<std::string> forms_of(const lightcap_result& result,
-                                  const lightcap_constraints* constraints, size_t words) {
-  std::vector<std::string> forms;
-  for (size_t i = 0; i < words; ++i) {
-    const char* form =
-        lightcap_constraints_found(constraints, i, result.tokens, result.token_count);
-    if (form != nullptr) forms.emplace_back(form);
-  }
-  return forms;
-}
-
-ordered_json to_json(const std::string& image, const lightcap_result& result, const Run& run) {
-  ordered_json concepts = ordered_json::array();
-  for (size_t i = 0; i < result.concept_count; ++i) {
-    const lightcap_concept& found = result.concepts[i];
-    concepts.push_back(json_object("label", found.label, "similarity", found.similarity, "score",
-                                   found.score, "box", found.box));
-  }
-  const lightcap_timings& ms = result.timings_ms;
-  const float* log_probabilities = result.token_log_probabilities;
-  ordered_json line =
-      json_object("image", image, "caption", result.caption, "score", result.score, "tokens",
-                  std::vector<uint32_t>(result.tokens, result.tokens + result.token_count),
-                  "token_log_probabilities",
-                  std::vector<float>(log_probabilities, log_probabilities + result.token_count));
-  if (run.caption.constraints != nullptr) {
-    line["contains"] = forms_of(result, run.caption.constraints, run.options.must_contain.size());
-  }
-  if (run.options.n_best > 0)
-    line["alternatives"] = alternatives(result, static_cast<size_t>(run.options.n_best));
-  line["concepts"] = std::move(concepts);
-  line["timings_ms"] =
-      json_object("read_image", ms.read_image, "preprocess", ms.preprocess, "detector", ms.detector,
-                  "image_encoder", ms.image_encoder, "concepts", ms.concepts, "fusion_prefix",
-                  ms.fusion_prefix, "decoding", ms.decoding, "total", ms.total);
-  return line;
-}
-
 // Writes each stage to `folder`/name.npy. Errors can't cross the C callback: they are kept for
 // later.
 struct Tracer {
@@ -264,36 +212,25 @@ std::string last_error_about(const Input& input) {
   return name_of_input(input.path) + ": " + std::string(words);
 }
 
-double milliseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-// Captions a picture's file; the times include what reading it took, which was since `start`.
-lightcap_status caption_bytes(lightcap_session* session, const Run& run,
+// Captions a picture's file; the times include what reading it took, which was since `start`. With
+// --annotate `image` keeps the pixels, and Error(kInput) is thrown where there are none.
+lightcap_status caption_bytes(lightcap_session* session, const Run& run, const Input& input,
                               const std::vector<uint8_t>& bytes, Clock::time_point start,
-                              lightcap_result& result) {
-  const double read_ms = milliseconds_since(start);
+                              lightcap_result& result, Image& image) {
+  const bool keeps_pixels = !run.options.annotate.empty();
+  if (keeps_pixels) {
+    ImageLimits limits;
+    limits.max_pixels = run.caption.max_pixels;
+    image = decode_image(bytes.data(), bytes.size(), limits, run.caption.ignore_exif == 0,
+                         name_of_input(input.path));
+  }
+  const double read_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   const void* data = bytes.empty() ? "" : static_cast<const void*>(bytes.data());
   const lightcap_status status =
-      lightcap_caption_image(session, data, bytes.size(), &run.caption, &result);
+      keeps_pixels ? lightcap_caption_pixels(session, image.pixels.get(), image.width, image.height,
+                                             0, &run.caption, &result)
+                   : lightcap_caption_image(session, data, bytes.size(), &run.caption, &result);
   result.timings_ms.read_image += read_ms;
-  result.timings_ms.total += read_ms;
-  return status;
-}
-
-// Captions a picture, of which --annotate keeps the pixels for itself. Throws Error(kInput) where
-// there are none.
-lightcap_status caption_pixels(lightcap_session* session, const Run& run, const Input& input,
-                               const std::vector<uint8_t>& bytes, Clock::time_point start,
-                               lightcap_result& result, Image& image) {
-  ImageLimits limits;
-  limits.max_pixels = run.caption.max_pixels;
-  image = decode_image(bytes.data(), bytes.size(), limits, run.caption.ignore_exif == 0,
-                       name_of_input(input.path));
-  const double read_ms = milliseconds_since(start);
-  const lightcap_status status = lightcap_caption_pixels(session, image.pixels.get(), image.width,
-                                                         image.height, 0, &run.caption, &result);
-  result.timings_ms.read_image = read_ms;
   result.timings_ms.total += read_ms;
   return status;
 }
@@ -313,9 +250,7 @@ Line caption_one(lightcap_session* session, Run& run, const Input& input) {
   Image image;
   try {
     const std::vector<uint8_t> bytes = read_input(input.path, ImageLimits{}.max_bytes);
-    status = options.annotate.empty()
-                 ? caption_bytes(session, run, bytes, start, result)
-                 : caption_pixels(session, run, input, bytes, start, result, image);
+    status = caption_bytes(session, run, input, bytes, start, result, image);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kInput) throw;
     return failure(run, input, error.what());
@@ -325,7 +260,11 @@ Line caption_one(lightcap_session* session, Run& run, const Input& input) {
   if (!options.annotate.empty()) annotate(options.annotate, std::move(image), result);
   if (!options.sidecar.empty() && !write_sidecar(input.path, result, options.overwrite))
     ++run.sidecars_left;
-  if (run.json) return {json_text(to_json(input.path, result, run)) + "\n", "", false};
+  if (run.json) {
+    const JsonExtras extras = {run.caption.constraints, options.must_contain.size(),
+                               static_cast<size_t>(options.n_best)};
+    return {json_text(result_json(input.path, result, extras)) + "\n", "", false};
+  }
   const std::string name = run.one_of_several ? printable(input.path) + ": " : "";
   Line line = {name + printable(result.caption) + "\n", "", false};
   for (size_t i = 1; i < static_cast<size_t>(options.n_best) && i < result.hypothesis_count; ++i)
