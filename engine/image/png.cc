@@ -99,14 +99,21 @@ void read_size(const EncodedImage& file, size_t at, size_t length, PngHeader& he
   header.interlaced = file.data[at + 12] == 1;
 }
 
-uint32_t checksum(const EncodedImage& file, size_t at, size_t bytes) {
-  uint32_t sum = 0;
+// Calls f(data, bytes) for the parts of a chunk, with a look between them.
+template <class F>
+void in_pieces(const EncodedImage& file, size_t at, size_t bytes, const F& f) {
   for (const size_t end = at + bytes; at < end;) {
     check_interruption(file.use.interruption);
     const size_t piece = std::min(kPiece, end - at);
-    sum = crc32(file.data + at, piece, sum);
+    f(file.data + at, piece);
     at += piece;
   }
+}
+
+uint32_t checksum(const EncodedImage& file, size_t at, size_t bytes) {
+  uint32_t sum = 0;
+  in_pieces(file, at, bytes,
+            [&](const uint8_t* data, size_t piece) { sum = crc32(data, piece, sum); });
   return sum;
 }
 
@@ -144,8 +151,10 @@ PngHeader read_chunks(const EncodedImage& file) {
       file.refuse("the PNG is damaged: it does not begin with its header");
     } else if (is("PLTE")) {
       // One behind the pixels' data comes too late, as it does for every decoder.
-      if (header.data_at == 0) header.palette_at = content;
-      if (header.data_at == 0) header.palette_bytes = length;
+      if (header.data_at == 0) {
+        header.palette_at = content;
+        header.palette_bytes = length;
+      }
     } else if (is("IDAT")) {
       header.one_chunk = header.data_at == 0;
       if (header.one_chunk) header.data_at = at;
@@ -192,16 +201,18 @@ std::vector<uint8_t> joined_data(const EncodedImage& file, const PngHeader& head
   prefer_huge_pages(data.data(), data.capacity());  // given back in a tenth of the time
   for (size_t at = header.data_at; data.size() < header.packed_bytes;) {
     const size_t length = file.big_endian_u32(at);
-    const uint8_t* content = file.data + at + kChunkHeader;
     if (std::memcmp(file.data + at + 4, "IDAT", 4) == 0) {
-      for (size_t done = 0; done < length; done += std::min(kPiece, length - done)) {
-        check_interruption(file.use.interruption);
-        data.insert(data.end(), content + done, content + done + std::min(kPiece, length - done));
-      }
+      in_pieces(file, at + kChunkHeader, length, [&](const uint8_t* from, size_t piece) {
+        data.insert(data.end(), from, from + piece);
+      });
     }
     at += kChunkHeader + length + kChunkEnd;
   }
   return data;
+}
+
+[[noreturn]] void refuse_damaged(const EncodedImage& file, const std::string& reason) {
+  file.refuse("the PNG cannot be decoded, it is damaged: " + reason);
 }
 
 // The rows of all passes, at least as many as there should be: data behind them are seen in real
@@ -219,7 +230,7 @@ StbUnpacked unpacked_rows(const EncodedImage& file, const PngHeader& header) {
   const uint64_t limit = kSlack + 2 * expected;
   StbUnpacked rows = stb_unpack(packed, {.bytes = limit, .interruption = file.use.interruption});
   if (rows.bytes == nullptr) file.refuse_undecoded("PNG", limit, rows);
-  if (rows.size < expected) file.refuse_undecoded("PNG", limit, {false, "not enough pixels"});
+  if (rows.size < expected) refuse_damaged(file, "not enough pixels");
   return rows;
 }
 
@@ -361,8 +372,7 @@ Image decode_png(const EncodedImage& file) {
     for (size_t y = pass.y; y < header.height; y += pass.step_y) {
       check_interruption(file.use.interruption);
       const uint8_t filter = *row++;
-      if (!unfilter_row(filter, row, above, bytes))
-        file.refuse_undecoded("PNG", 0, {false, "invalid filter"});
+      if (!unfilter_row(filter, row, above, bytes)) refuse_damaged(file, "invalid filter");
       colours.show(row, width, image.pixels.get() + 3 * (y * header.width + pass.x),
                    3 * pass.step_x);
       above = row;
