@@ -166,7 +166,7 @@ namespace {
 
 constexpr int kChannels = 3;
 
-// Decodes a JPEG with a look at the heap's interruption again and again: data come a few bytes
+// Decodes a JPEG with a look at the heap's interruption again and again: data come a hundred bytes
 // at a time, blocks of 8 x 8 samples become pixels by stb_image's functions for that, and these
 // colours row by row.
 class WatchedJpeg {
@@ -195,11 +195,20 @@ class WatchedJpeg {
   static int read(void* user, char* out, int size) {
     heap.check();
     WatchedJpeg& file = self(user);
-    constexpr int kHeader = 10;  // bytes of a scan without data, which goes over all blocks too
-    const ptrdiff_t count = std::min<ptrdiff_t>(std::min(size, kHeader), file.end_ - file.data_);
+    const ptrdiff_t count = file.until_scan(size);
     std::copy_n(file.data_, count, out);
     file.data_ += count;
     return static_cast<int>(count);
+  }
+  // The bytes before the next scan, `size` at most: scans that have no data go over all blocks too.
+  ptrdiff_t until_scan(int size) const {
+    const uint8_t* const end = data_ + std::min<ptrdiff_t>(size, end_ - data_);
+    if (end == data_) return 0;
+    const uint8_t* at = data_;
+    do {
+      at = std::find(at + 1, end, uint8_t{0xff});
+    } while (at != end && (at + 1 == end_ || at[1] != 0xda));
+    return at - data_;
   }
   static void skip(void* user, int count) {
     WatchedJpeg& file = self(user);
