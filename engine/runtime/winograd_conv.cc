@@ -64,12 +64,14 @@ class Numbers {
   // Waits where more tasks are under way than there are numbers.
   size_t take() {
     uint32_t free = free_.load(std::memory_order_relaxed);
-    while (free == 0 ||
-           !free_.compare_exchange_weak(free, free & (free - 1), std::memory_order_acquire)) {
-      if (free == 0) std::this_thread::yield();
-      free = free_.load(std::memory_order_relaxed);
+    while (true) {
+      if (free == 0) {
+        std::this_thread::yield();
+        free = free_.load(std::memory_order_relaxed);
+      } else if (free_.compare_exchange_weak(free, free & (free - 1), std::memory_order_acquire)) {
+        return static_cast<size_t>(std::countr_zero(free));
+      }
     }
-    return static_cast<size_t>(std::countr_zero(free));
   }
   void give_back(size_t number) {
     free_.fetch_or(uint32_t{1} << number, std::memory_order_release);
