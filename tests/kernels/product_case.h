@@ -3,6 +3,7 @@
 #ifndef LIGHTCAP_TESTS_KERNELS_PRODUCT_CASE_H_
 #define LIGHTCAP_TESTS_KERNELS_PRODUCT_CASE_H_
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,11 @@ class RandomWeights {
   RandomWeights(size_t outputs, size_t depth, Random& random, DataType type = DataType::kF32);
 
   const PackedMatrix& matrix() const { return matrix_; }
+  // The elements of narrow panels as they are stored, to put other weights there.
+  std::span<uint16_t> bits() {
+    return {reinterpret_cast<uint16_t*>(memory_.data()),
+            panel_elements(matrix_.outputs, matrix_.depth)};
+  }
   // The same weights, widened to fp32.
   std::vector<float> widened() const;
 

@@ -1,4 +1,6 @@
 #include <cmath>
+#include <cstdio>
+#include <optional>
 
 #include "kernels/pack.h"
 #include "kernels/reference/reference.h"
@@ -206,20 +208,42 @@ class OutputCase : public KernelCase {
   ProductOutput output_;
 };
 
-// The components of random weights. The panels of every component end where the next begin.
+// The components of random weights. There is a gap of a cache line between those, as there may be
+// in the runtime: without, a multiple of 4 KiB apart, all would fall into one set of L1.
 class WeightsCase : public KernelCase {
  public:
+  // Magnitudes of narrow weights, as bits: from `smallest` to `largest`, and zeros.
+  struct Range {
+    uint16_t smallest, largest;
+  };
   struct Shape {
     size_t outputs, channels;
     DataType type;
+    std::optional<Range> range = {};
     std::string name() const {
-      return std::to_string(channels) + " n" + std::to_string(outputs) + " " + data_type_name(type);
+      std::string name =
+          std::to_string(channels) + " n" + std::to_string(outputs) + " " + data_type_name(type);
+      if (range) {
+        char text[32];
+        std::snprintf(text, sizeof text, " %04x-%04x", range->smallest, range->largest);
+        name += text;
+      }
+      return name;
     }
   };
   explicit WeightsCase(const Shape& shape)
       : random_(shape.channels),
         weights_(shape.outputs, 9 * shape.channels, random_, shape.type),
-        output_(winograd_components(2), panel_elements(shape.outputs, shape.channels)) {}
+        output_(winograd_components(2), panel_elements(shape.outputs, shape.channels),
+                kPanelWidth) {
+    if (!shape.range) return;
+    for (uint16_t& weight : weights_.bits()) {
+      const uint32_t bits = random_.bits();
+      const uint32_t count = shape.range->largest - shape.range->smallest + 1u;
+      const uint32_t magnitude = bits % 8 == 0 ? 0 : shape.range->smallest + (bits >> 8) % count;
+      weight = static_cast<uint16_t>(magnitude | (bits & 8) << 12);
+    }
+  }
   void run(const KernelTable& kernels) override { kernels.winograd_weights(args(output_.actual)); }
   void run_reference() override { reference::winograd_weights(args(output_.expected)); }
   std::string compare() override {
@@ -228,7 +252,7 @@ class WeightsCase : public KernelCase {
   double flops() const override { return 0; }
   double bytes() const override {
     return static_cast<double>(weights_.matrix().bytes()) +
-           4.0 * static_cast<double>(output_.actual.floats.size());
+           4.0 * static_cast<double>(output_.actual.rows * output_.actual.columns);
   }
 
  private:
@@ -317,8 +341,23 @@ std::vector<CaseFactory> winograd_weights_cases() {
         add({outputs, channels, type}, false);
     }
   }
-  add({32, 256, DataType::kF16}, true);
-  add({32, 256, DataType::kBf16}, true);
+  // Sums of nine that floats can hold, just not, and far from it; denormals, and sums that are
+  // larger than the largest float.
+  constexpr uint16_t kLargestHalves[] = {0x03ff, 0x2f1c, 0x2f1d, 0x3c00, 0x7bff};
+  constexpr uint16_t kLargestBfloats[] = {0x0680, 0x3d80, 0x7c00, 0x7c01, 0x7f7f};
+  constexpr uint16_t kRanges[] = {12 << 7, (12 << 7) + 1, 20 << 7, 40 << 7};
+  for (const size_t channels : {size_t{2}, size_t{21}}) {
+    for (const uint16_t largest : kLargestHalves)
+      add({16, channels, DataType::kF16, WeightsCase::Range{1, largest}}, false);
+    for (const uint16_t largest : kLargestBfloats) {
+      for (const uint16_t range : kRanges) {
+        const auto smallest = static_cast<uint16_t>(largest > range ? largest - range : 1);
+        add({16, channels, DataType::kBf16, WeightsCase::Range{smallest, largest}}, false);
+      }
+    }
+  }
+  add({32, 256, DataType::kF16, WeightsCase::Range{0x0400, 0x2e00}}, true);
+  add({32, 256, DataType::kBf16, WeightsCase::Range{0x3a00, 0x3d00}}, true);
   return cases;
 }
 
