@@ -28,11 +28,11 @@ constexpr size_t kWinogradBudget = size_t{44} << 20;
 // LightCap's own sizes a process then stays under 64 MiB beside the file.
 constexpr size_t kNarrowWinogradBudget = size_t{32} << 20;
 // The same for an int8 model, whose session then stays under 72 MiB with the file, and larger ones.
-constexpr size_t kIntegerWinogradBudget = size_t{16} << 20;
+constexpr size_t kIntegerWinogradBudget = size_t{10} << 20;
 
 size_t winograd_budget(const Model& model) {
   const size_t weights = model.weights().values();
-  if (model.config().is_int8()) return std::max(kIntegerWinogradBudget, weights / 3);
+  if (model.config().is_int8()) return std::max(kIntegerWinogradBudget, weights / 5);
   // Nearly all weights are those of matrices, whose type the converter chooses for all of them.
   const bool is_narrow = model.weights().bytes() < 3 * weights;
   return is_narrow ? std::max(kNarrowWinogradBudget, weights / 3 * 2)
