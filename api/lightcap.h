@@ -331,8 +331,9 @@ LIGHTCAP_API const lightcap_hypothesis* lightcap_hypothesis_at(const lightcap_re
 /* The four functions below caption one picture. Beside the statuses that any function may return
  * there is LIGHTCAP_ERROR_INPUT: the picture is missing, unreadable, malformed or over a limit; and
  * LIGHTCAP_ERROR_CANCELLED, where options.cancel, on_token or deadline_ms ended it. These end every
- * stage within 5 ms, the reading and decoding of files too, but for a progressive JPEG with scans
- * whose data are missing (6 ms for 12 megapixels) and a large PNG of 16 bits (18 ms were seen).
+ * stage within 5 ms, the reading and decoding of files of 12 megapixels too, with two exceptions: a
+ * progressive JPEG with scans whose data are missing (6 ms), and systems that have no huge pages to
+ * give, where giving back what a decoder held takes longer (up to 12 ms for a PNG of 16 bits).
  * LIGHTCAP_ERROR_USAGE is also for a session that is captioning already, on another thread or from
  * inside of a callback. After an error `*result` is as it was. */
 

@@ -40,8 +40,9 @@ struct ImageLimits {
 
 // The use that is to be made of a picture.
 struct ImageUse {
-  // Ends reading and decoding within a millisecond. Only a progressive JPEG's scan whose data are
-  // missing is gone over in one piece: some 6 ms for 12 megapixels. May be null.
+  // Ends reading and decoding within a millisecond, and memory is given back in another: where
+  // there are no huge pages, in up to 12 for 12 megapixels. Only a progressive JPEG's scan whose
+  // data are missing is gone over in one piece: some 6 ms for as many. May be null.
   const Interruption* interruption = nullptr;
   // Sides of which more is not wanted: a decoder that can may make a smaller copy of the picture,
   // with its proportions and at least these sides.
