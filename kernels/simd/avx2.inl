@@ -65,15 +65,8 @@ struct Primitives : plain::Primitives {
     return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
   }
   static Floats load_bfloat(const uint16_t* p) {
-    // A broadcast is a load alone, and vpshufb moves halves up while it widens them: an operation
-    // less than vpmovzxwd and a shift, of the few that a step of multiply-adds has room for.
-    constexpr char kZero = -128;
-    const __m256i to_upper_halves = _mm256_setr_epi8(
-        kZero, kZero, 0, 1, kZero, kZero, 2, 3, kZero, kZero, 4, 5, kZero, kZero, 6, 7, kZero,
-        kZero, 8, 9, kZero, kZero, 10, 11, kZero, kZero, 12, 13, kZero, kZero, 14, 15);
     const __m128i halves = _mm_load_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm256_castsi256_ps(
-        _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(halves), to_upper_halves));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
   }
 
   static void widen(Floats x, Doubles (&y)[2]) {
