@@ -151,11 +151,35 @@ bool was_decoded(const Buffer& file, const Interruption& interruption) {
   return true;
 }
 
+// Milliseconds from the raising of the flag to the end of decoding.
+struct Answer {
+  double own, by_the_wall;
+};
+
+// Raises the flag so long after decoding began; nothing where that had ended by then.
+std::optional<Answer> answer_after(std::chrono::duration<double, std::milli> moment,
+                                   const Buffer& file, Host& host) {
+  const clockid_t own = own_clock();
+  double raised = 0, raised_by_the_wall = 0;
+  std::thread other([&] {
+    std::this_thread::sleep_for(moment);
+    raised_by_the_wall = milliseconds(CLOCK_MONOTONIC);
+    raised = milliseconds(own);
+    host.flag = 1;
+  });
+  const bool decoded = was_decoded(file, host.interruption);
+  const double now = milliseconds(own), now_by_the_wall = milliseconds(CLOCK_MONOTONIC);
+  other.join();
+  host.flag = 0;
+  host.expect();
+  if (decoded) return std::nullopt;
+  return Answer{now - raised, now_by_the_wall - raised_by_the_wall};
+}
+
 TEST(ImageInterruption, IsAnsweredWithinFiveMillisecondsWhateverTheFormat) {
   constexpr double kLimit = 5;
   Host host;
   std::minstd_rand random(20);
-  const clockid_t own = own_clock();
   for (const auto& [name, file] : pictures()) {
     double whole = std::numeric_limits<double>::max();
     for (int i = 0; i < 3; ++i) {
@@ -168,28 +192,14 @@ TEST(ImageInterruption, IsAnsweredWithinFiveMillisecondsWhateverTheFormat) {
     for (int tries = 0; answers.size() < kMoments && tries < 2000; ++tries) {
       const std::chrono::duration<double, std::milli> moment(whole * static_cast<double>(random()) /
                                                              static_cast<double>(random.max()));
-      double raised = 0, raised_by_the_wall = 0;
       // A hypervisor's pauses are charged to a thread as its own time. Those are over when the same
       // moment is tried again; what the decoder takes is not.
-      double answer = 0, answer_by_the_wall = 0;
-      bool decoded = false;
-      for (int again = 0; again == 0 || (again < 3 && !decoded && answer >= kLimit); ++again) {
-        std::thread other([&] {
-          std::this_thread::sleep_for(moment);
-          raised_by_the_wall = milliseconds(CLOCK_MONOTONIC);
-          raised = milliseconds(own);
-          host.flag = 1;
-        });
-        decoded = was_decoded(file, host.interruption);
-        answer = milliseconds(own) - raised;
-        answer_by_the_wall = milliseconds(CLOCK_MONOTONIC) - raised_by_the_wall;
-        other.join();
-        host.flag = 0;
-        host.expect();
-      }
-      if (decoded) continue;
-      answers.push_back(answer);
-      by_the_wall.push_back(answer_by_the_wall);
+      std::optional<Answer> answer = answer_after(moment, file, host);
+      for (int again = 0; again < 2 && answer && answer->own >= kLimit; ++again)
+        answer = answer_after(moment, file, host);
+      if (!answer) continue;
+      answers.push_back(answer->own);
+      by_the_wall.push_back(answer->by_the_wall);
     }
     ASSERT_EQ(answers.size(), kMoments) << name;
     std::sort(answers.begin(), answers.end());

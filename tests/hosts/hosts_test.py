@@ -68,7 +68,7 @@ class Hosts:
         self.check_caption(self.subdirectory / "app")
 
     def repository(self) -> Path | None:
-        """A local repository whose last commit is the working tree, if that is one's."""
+        """A local repository whose last commit is the working tree; None where git has no part in that."""
         if not (shutil.which("git") and (ROOT / ".git").exists()):
             return None
         clone = self.folder / "repository"
