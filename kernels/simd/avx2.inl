@@ -18,6 +18,12 @@ struct Ones {
 };
 constexpr Ones kOnes;
 
+struct UpperHalves {
+  alignas(32) uint32_t words[8] = {0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000,
+                                   0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000};
+};
+constexpr UpperHalves kUpperHalves;
+
 // The lower and the upper bytes of one of integer_silu.h's tables.
 struct PieceBytes {
   alignas(16) uint8_t low[kSigmoidPieces] = {}, high[kSigmoidPieces] = {};
@@ -67,6 +73,23 @@ struct Primitives : plain::Primitives {
   static Floats load_bfloat(const uint16_t* p) {
     const __m128i halves = _mm_load_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  }
+
+  // Both halves of a word are one instruction away from a float: a step of a panel takes one load
+  // and two of these. Zero-extending each half of the panel takes a shuffle and a shift more.
+  static constexpr bool kSplitsBfloats = true;
+  static Floats load_bfloats_of_parity(const uint16_t* p, size_t parity) {
+    const __m256i words = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+    if (parity == 0) return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+    // The mask is an operand from memory: full tiles have no register for it.
+    __m256 odd;
+    asm("vandps %1, %2, %0" : "=x"(odd) : "m"(kUpperHalves), "x"(words));
+    return odd;
+  }
+  static void interleave(Floats& x, Floats& y) {
+    const __m256 low = _mm256_unpacklo_ps(x, y), high = _mm256_unpackhi_ps(x, y);
+    x = _mm256_permute2f128_ps(low, high, 0x20);
+    y = _mm256_permute2f128_ps(low, high, 0x31);
   }
 
   static void widen(Floats x, Doubles (&y)[2]) {

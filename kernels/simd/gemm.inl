@@ -39,7 +39,7 @@ struct FloatProduct {
     clear(acc);
   }
   static Floats broadcast(float x) { return Floats(x); }
-  static Floats load(const Weight* p) { return load_weights(p); }
+  static Floats load(const Weight* panel, size_t v) { return load_of_panel(panel, v); }
   template <bool kIsUnrolled>
   [[gnu::always_inline]] static void add(Floats& sum, Floats x, Floats weights) {
     if (kIsUnrolled) {
@@ -51,6 +51,7 @@ struct FloatProduct {
   template <bool kInRegisters, size_t kRows, size_t kVectors>
   [[gnu::always_inline]] static void finish(Floats (&acc)[kRows][kVectors], const Output& out,
                                             size_t row, size_t column, size_t panel_columns) {
+    order_outputs<Weight>(acc);
     finish_tile<kInRegisters>(acc, out, row, column, panel_columns);
   }
 };

@@ -33,8 +33,8 @@ struct QuadProduct {
       kManyRegisters&& kRows > 1 && kRows* kVectors + kVectors + 1 > Primitives::kRegisters;
 
   static Integers broadcast(Quad quad) { return Primitives::broadcast(quad); }
-  static Integers load(const WeightQuad* p) {
-    return Integers::load_aligned(reinterpret_cast<const int32_t*>(p));
+  static Integers load(const WeightQuad* panel, size_t v) {
+    return Integers::load_aligned(reinterpret_cast<const int32_t*>(panel + v * kLanes));
   }
   template <bool kIsUnrolled>
   [[gnu::always_inline]] static void add(Integers& sum, Integers x, Integers weights) {

@@ -77,8 +77,8 @@ struct PairProduct {
     }
   }
   static Integers broadcast(Pair pair) { return Integers(__builtin_bit_cast(int32_t, pair)); }
-  static Integers load(const Pair* p) {
-    return Integers::load_aligned(reinterpret_cast<const int32_t*>(p));
+  static Integers load(const Pair* panel, size_t v) {
+    return Integers::load_aligned(reinterpret_cast<const int32_t*>(panel + v * kLanes));
   }
   template <bool kIsUnrolled>
   [[gnu::always_inline]] static void add(Integers& sum, Integers x, Integers weights) {

@@ -91,6 +91,12 @@ struct Primitives {
   // or bfloat16 as floats, exactly, from an address that is aligned to the size of all of them. A
   // NaN stays one.
 
+  // True where 2 * kLanes bfloat16 are widened faster as those of even and those of odd places:
+  // static Floats load_bfloats_of_parity(const uint16_t* p, size_t parity) gives the ones of even
+  // places (parity 0) or of odd ones (1), from an address as for load_half of 2 * kLanes, and
+  // static void interleave(Floats& x, Floats& y) makes them x0 y0 x1 y1 ... again.
+  static constexpr bool kSplitsBfloats = false;
+
   // static void widen(Floats x, Doubles (&y)[2]): the lower and the upper half of a vector's lanes
   // as doubles. static void store_narrow(float* p, const Doubles (&x)[2]): the way back, rounded to
   // the nearest, to an address that is aligned to the size of a vector.

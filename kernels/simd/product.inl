@@ -37,7 +37,9 @@ namespace {
 //   kTakesRowsFirst<rows, vectors>   whether a step of such a tile must keep the rows' factors in
 //                     registers, and load one vector of weights after the other
 //   begin(sums, output, column, panel_columns)   the sums before the first step
-//   broadcast(element), load(weights)   the factors of a step, as vectors
+//   broadcast(element)          a row's factor of a step, as a vector
+//   load(weights, v)            vector v of a panel's kPanelVectors in a step. finish() knows which
+//                               outputs it is for
 //   add<is_unrolled>(sum, factor, weights)
 //   kStepsOfRows      1, or the steps whose factors of a row load_rows(elements) loads as one
 //                     vector where the loop is unrolled so often. add_of_rows<step>(sum, vector,
@@ -90,7 +92,7 @@ template <class Kind, size_t kRows, size_t kPanels, size_t kUnroll, size_t kPref
   for (size_t r = kRegisterPointers; r < kRows; ++r) stack_rows[r] = rows[r];
   constexpr size_t kVectors = kPanels * kPanelVectors;
   const auto weights_at = [&](const Weight* at, size_t v) __attribute__((always_inline)) {
-    return Kind::load(at + v / kPanelVectors * panel_stride + v % kPanelVectors * kLanes);
+    return Kind::load(at + v / kPanelVectors * panel_stride, v % kPanelVectors);
   };
   const auto step_of_few_rows = [&](size_t k, const Weight* at) __attribute__((always_inline)) {
     Sums x[kRows];
@@ -196,9 +198,10 @@ template <class Kind, size_t kRows, size_t kPanels, size_t kPrefetchInterval>
       x[r / 2] = Blocks::template load_block<kSteps>(rows[r] + k, rows[r + 1] + k);
 #pragma GCC unroll 16
     for (size_t v = 0; v < kPanels * kPanelVectors; ++v) {
-      const auto* first = at + v / kPanelVectors * panel_stride + v % kPanelVectors * kLanes;
-      Sums lower = Kind::load(first);
-      Sums upper = kSteps == 2 ? Kind::load(first + kPanelWidth) : Sums(0);
+      const auto* first = at + v / kPanelVectors * panel_stride;
+      const size_t part = v % kPanelVectors;
+      Sums lower = Kind::load(first, part);
+      Sums upper = kSteps == 2 ? Kind::load(first + kPanelWidth, part) : Sums(0);
       Blocks::interleave(lower, upper);
 #pragma GCC unroll 16
       for (size_t r = 0; r < kRows; r += 2) {

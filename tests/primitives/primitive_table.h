@@ -26,6 +26,8 @@ struct PrimitiveTable {
   // p is aligned to 2 * lanes bytes.
   void (*load_half)(const uint16_t* p, float* out);
   void (*load_bfloat)(const uint16_t* p, float* out);
+  // A step of a panel as load_of_panel and order_outputs give it. p is aligned to 32 bytes.
+  void (*load_bfloat_panel)(const uint16_t* p, float* out);
   void (*widen)(const float* x, double* out);
   void (*store_narrow)(const double* x, float* out);
   void (*exp_of_minus)(const float* x, float* out);

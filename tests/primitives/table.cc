@@ -33,6 +33,13 @@ void max_to(const float* x, const float* y, float* out) {
 void divide_to(const float* x, const float* y, float* out) { store(out, divide(load(x), load(y))); }
 void load_half_to(const uint16_t* p, float* out) { store(out, Primitives::load_half(p)); }
 void load_bfloat_to(const uint16_t* p, float* out) { store(out, Primitives::load_bfloat(p)); }
+void load_bfloat_panel_to(const uint16_t* p, float* out) {
+  Floats step[1][kPanelVectors];
+  for (size_t v = 0; v < kPanelVectors; ++v)
+    step[0][v] = load_of_panel(reinterpret_cast<const Bfloat*>(p), v);
+  order_outputs<Bfloat>(step);
+  for (size_t v = 0; v < kPanelVectors; ++v) store(out + v * kLanes, step[0][v]);
+}
 void widen_to(const float* x, double* out) {
   Doubles halves[2];
   Primitives::widen(load(x), halves);
@@ -196,6 +203,7 @@ const testing::PrimitiveTable LIGHTCAP_ISA_NAME = {
     .max = max_to,
     .load_half = load_half_to,
     .load_bfloat = load_bfloat_to,
+    .load_bfloat_panel = load_bfloat_panel_to,
     .widen = widen_to,
     .store_narrow = store_narrow_of,
     .exp_of_minus = exp_of_minus_to,
