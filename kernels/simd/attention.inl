@@ -144,12 +144,20 @@ void attend(const AttentionArgs& args, size_t row) {
     rows.own_scores[r] = rows.shared_scores[r] + args.shared.count;
   }
   score_run<kRows>(args, rows.queries, args.shared, args.shared.count, rows.shared_scores);
+  // Row after row would wait for the maximum, and then for the sum, of each.
+  Floats by_lanes[kRows];
   for (size_t r = 0; r < kRows; ++r) {
     score_run<1>(args, rows.queries + r, args.own, rows.visible[r], rows.own_scores + r);
-    const size_t keys = args.shared.count + rows.visible[r];
-    float* scores = rows.shared_scores[r];
-    rows.scale[r] = 1.0f / exponentials(scores, keys, maximum_of(scores, keys), scores);
+    by_lanes[r] = maxima_of(rows.shared_scores[r], args.shared.count + rows.visible[r]);
   }
+  float maxima[kRows], sums[kRows];
+  max_lanes(by_lanes, maxima);
+  for (size_t r = 0; r < kRows; ++r) {
+    float* const scores = rows.shared_scores[r];
+    by_lanes[r] = exponentials(scores, args.shared.count + rows.visible[r], maxima[r], scores);
+  }
+  sum_lanes(by_lanes, sums);
+  for (size_t r = 0; r < kRows; ++r) rows.scale[r] = 1.0f / sums[r];
   float* output = args.output + row * args.output_stride;
   for (size_t d = 0; d < args.head_size; d += kSideBySide * kLanes) {
     with_vectors(args.head_size - d, [&]<size_t kVectors>(size_t lanes) {

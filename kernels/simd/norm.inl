@@ -37,8 +37,8 @@ void layer_norm(const LayerNormArgs& args) {
   }
 }
 
-// y[j] = exp(x[j] - max) for j < count; returns the sum of y. y may be x.
-inline float exponentials(const float* x, size_t count, float max, float* y) {
+// y[j] = exp(x[j] - max) for j < count; returns the sum of y, lane by lane. y may be x.
+inline Floats exponentials(const float* x, size_t count, float max, float* y) {
   Floats sum(0.0f);
   for (size_t j = 0; j < count; j += kLanes) {
     const size_t lanes = min_size(kLanes, count - j);
@@ -46,24 +46,25 @@ inline float exponentials(const float* x, size_t count, float max, float* y) {
     store_partial(y + j, e, lanes);
     sum += e;
   }
-  return sum_lanes(sum);
+  return sum;
 }
 
-// The largest of x[0 .. count), count >= 1.
-inline float maximum_of(const float* x, size_t count) {
+// The largest of x[0 .. count), lane by lane; count >= 1.
+inline Floats maxima_of(const float* x, size_t count) {
   Floats top(x[0]);
   for (size_t j = 0; j < count; j += kLanes) {
     const size_t lanes = min_size(kLanes, count - j);
     top = Primitives::max(top, first_lanes_or(load_partial(x + j, lanes), lanes, x[0]));
   }
-  return max_lanes(top);
+  return top;
 }
+inline float maximum_of(const float* x, size_t count) { return max_lanes(maxima_of(x, count)); }
 
 void softmax(const SoftmaxArgs& args) {
   for (size_t row = 0; row < args.rows; ++row) {
     const float* x = args.x + row * args.x_stride;
     float* y = args.y + row * args.y_stride;
-    const float sum = exponentials(x, args.columns, maximum_of(x, args.columns), y);
+    const float sum = sum_lanes(exponentials(x, args.columns, maximum_of(x, args.columns), y));
     const Floats scale(1.0f / sum);
     for (size_t j = 0; j < args.columns; j += kLanes) {
       const size_t count = min_size(kLanes, args.columns - j);

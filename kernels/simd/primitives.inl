@@ -62,21 +62,41 @@ inline Integers load_partial(const int32_t* p, size_t count) {
   return bits_of(load_partial(reinterpret_cast<const float*>(p), count));
 }
 
-// Adds lane by lane, so that the order is the same on every instruction set of a width.
-inline float sum_lanes(Floats x) {
-  alignas(64) float lanes[kLanes];
-  x.store_aligned(lanes);
-  float sum = lanes[0];
-  for (size_t i = 1; i < kLanes; ++i) sum += lanes[i];
-  return sum;
+// Reduces each vector to a number, lane by lane, so that the order is the same on every instruction
+// set of a width. A step waits for the one before it, so that four vectors take as long as one.
+template <size_t kCount, class Add>
+[[gnu::always_inline]] inline void reduce_lanes(const Floats (&x)[kCount], float (&results)[kCount],
+                                                const Add& add) {
+  alignas(64) float lanes[kCount][kLanes];
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kCount; ++v) {
+    x[v].store_aligned(lanes[v]);
+    results[v] = lanes[v][0];
+  }
+#pragma GCC unroll 16
+  for (size_t i = 1; i < kLanes; ++i) {
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kCount; ++v) add(results[v], lanes[v][i]);
+  }
+}
+template <size_t kCount>
+[[gnu::always_inline]] inline void sum_lanes(const Floats (&x)[kCount], float (&sums)[kCount]) {
+  reduce_lanes(x, sums, [](float& sum, float lane) { sum += lane; });
+}
+template <size_t kCount>
+[[gnu::always_inline]] inline void max_lanes(const Floats (&x)[kCount], float (&maxima)[kCount]) {
+  reduce_lanes(x, maxima, [](float& top, float lane) { top = lane > top ? lane : top; });
 }
 
+inline float sum_lanes(Floats x) {
+  float sum[1];
+  sum_lanes({x}, sum);
+  return sum[0];
+}
 inline float max_lanes(Floats x) {
-  alignas(64) float lanes[kLanes];
-  x.store_aligned(lanes);
-  float top = lanes[0];
-  for (size_t i = 1; i < kLanes; ++i) top = lanes[i] > top ? lanes[i] : top;
-  return top;
+  float maximum[1];
+  max_lanes({x}, maximum);
+  return maximum[0];
 }
 
 }  // namespace
