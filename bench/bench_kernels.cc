@@ -183,6 +183,7 @@ void register_all() {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  lightcap::internal::testing::GuardedFloats::leave_unfenced();
   lightcap::internal::bench::register_all();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

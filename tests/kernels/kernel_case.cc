@@ -5,11 +5,16 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 #include <new>
 #include <utility>
 
 namespace lightcap::internal::testing {
+
+bool GuardedFloats::is_unfenced_ = false;
+
+void GuardedFloats::leave_unfenced() { is_unfenced_ = true; }
 
 GuardedFloats::GuardedFloats(size_t count, Fence fence) : count_(count) {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -19,7 +24,12 @@ GuardedFloats::GuardedFloats(size_t count, Fence fence) : count_(count) {
   map_ = mmap(nullptr, map_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map_ == MAP_FAILED) throw std::bad_alloc();
   char* inside = static_cast<char*>(map_) + page;
-  if (pages != 0 && mprotect(inside, pages, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+  if (is_unfenced_) {
+    if (mprotect(map_, map_bytes_, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+    std::memset(map_, 0, map_bytes_);  // a page is there once it was written to
+  } else if (pages != 0 && mprotect(inside, pages, PROT_READ | PROT_WRITE) != 0) {
+    throw std::bad_alloc();
+  }
   data_ = reinterpret_cast<float*>(fence == Fence::kEnd ? inside + pages - bytes : inside);
   for (size_t i = 0; i < count; ++i) data_[i] = std::numeric_limits<float>::quiet_NaN();
 }

@@ -66,6 +66,10 @@ inline std::vector<KernelRow> kernel_rows() {
 class GuardedFloats {
  public:
   enum class Fence { kEnd, kBegin };
+  // Makes the pages around later arrays ordinary memory, for benchmarks: a masked AVX-512 load or
+  // store takes a microcode assist, hundreds of cycles, where lanes that it leaves out lie on a
+  // page that is not there.
+  static void leave_unfenced();
   explicit GuardedFloats(size_t count, Fence fence = Fence::kEnd);  // filled with NaN
   ~GuardedFloats();
   GuardedFloats(GuardedFloats&& other) noexcept;
@@ -78,6 +82,8 @@ class GuardedFloats {
   float operator[](size_t i) const { return data_[i]; }
 
  private:
+  static bool is_unfenced_;
+
   void* map_ = nullptr;
   size_t map_bytes_ = 0;
   float* data_ = nullptr;
