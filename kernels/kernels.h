@@ -74,6 +74,7 @@ struct ConvArgs {
   size_t output_width;
   size_t first_pixel, pixels;
   Epilogue epilogue;
+  const void* next_panels = nullptr;  // as GemmArgs::next_panels
 };
 
 // 3x3 convolutions with stride 1 and padding 1 by Winograd's minimal filtering: winograd_input,
@@ -345,6 +346,7 @@ struct IntegerGemmArgs {
   size_t c_stride;
   size_t rows;
   IntegerEpilogue epilogue;
+  const void* next_panels = nullptr;  // as GemmArgs::next_panels
 };
 
 // The convolution of ConvArgs over bytes. Pixels outside the input count as `input_zero`; the bias
@@ -361,6 +363,7 @@ struct IntegerConvArgs {
   size_t output_width;
   size_t first_pixel, pixels;
   IntegerEpilogue epilogue;
+  const void* next_panels = nullptr;  // as GemmArgs::next_panels
 };
 
 // 3x3 convolutions of bytes with stride 1 and padding 1 by Winograd's filtering, exactly, in tiles
@@ -443,6 +446,7 @@ struct WideGemmArgs {
   size_t c_stride;
   size_t rows;
   Epilogue epilogue;
+  const void* next_panels = nullptr;  // as GemmArgs::next_panels
 };
 
 // HeadLogitsArgs for rows that quantize_rows made and int8 words.

@@ -59,27 +59,27 @@ void convolve(const Runtime& runtime, const Conv& weights, const Tensor& input,
     winograd_conv2d(runtime, {weights, *winograd, input, output, epilogue, false});
     return;
   }
-  for_each_tile(
-      runtime, grid(runtime, output.height * output.width, weights.weights),
-      [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
-        runtime.kernels.conv({.input = input.data,
-                              .input_row_stride = input.row_stride,
-                              .input_pixel_stride = input.pixel_stride,
-                              .height = input.height,
-                              .width = input.width,
-                              .channels = weights.in,
-                              .kernel_height = weights.kernel,
-                              .kernel_width = weights.kernel,
-                              .stride = weights.stride,
-                              .padding = weights.padding,
-                              .weights = weights.weights.slice(column, column_end - column),
-                              .output = output.data + column,
-                              .output_pixel_stride = output.pixel_stride,
-                              .output_width = output.width,
-                              .first_pixel = pixel,
-                              .pixels = pixel_end - pixel,
-                              .epilogue = shifted(epilogue, 0, column)});
-      });
+  for_each_tile(runtime, grid(runtime, output.height * output.width, weights.weights),
+                [&](const TilePart& part) {
+                  runtime.kernels.conv({.input = input.data,
+                                        .input_row_stride = input.row_stride,
+                                        .input_pixel_stride = input.pixel_stride,
+                                        .height = input.height,
+                                        .width = input.width,
+                                        .channels = weights.in,
+                                        .kernel_height = weights.kernel,
+                                        .kernel_width = weights.kernel,
+                                        .stride = weights.stride,
+                                        .padding = weights.padding,
+                                        .weights = part.weights,
+                                        .output = output.data + part.column,
+                                        .output_pixel_stride = output.pixel_stride,
+                                        .output_width = output.width,
+                                        .first_pixel = part.row,
+                                        .pixels = part.rows,
+                                        .epilogue = shifted(epilogue, 0, part.column),
+                                        .next_panels = part.next_panels});
+                });
 }
 
 }  // namespace

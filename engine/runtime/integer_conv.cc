@@ -62,45 +62,43 @@ void pointwise(const Runtime& runtime, const Conv& conv, const ByteTensor& input
                const TensorOf<T>& output, const IntegerEpilogue& epilogue) {
   const MatrixOf<uint8_t> a = input.pixels();
   const MatrixOf<T> c = output.pixels();
-  for_each_tile(
-      runtime, grid(runtime, a.rows, conv.weights),
-      [&](size_t row, size_t row_end, size_t column, size_t column_end) {
-        runtime.kernels.integer_gemm({.a = a.row(row),
-                                      .a_stride = a.stride,
-                                      .weights = conv.weights.slice(column, column_end - column),
-                                      .c = at(c.row(row) + column),
-                                      .c_stride = c.stride,
-                                      .rows = row_end - row,
-                                      .epilogue = shifted(epilogue, row, column)});
-      });
+  for_each_tile(runtime, grid(runtime, a.rows, conv.weights), [&](const TilePart& part) {
+    runtime.kernels.integer_gemm({.a = a.row(part.row),
+                                  .a_stride = a.stride,
+                                  .weights = part.weights,
+                                  .c = at(c.row(part.row) + part.column),
+                                  .c_stride = c.stride,
+                                  .rows = part.rows,
+                                  .epilogue = shifted(epilogue, part.row, part.column),
+                                  .next_panels = part.next_panels});
+  });
 }
 
 template <class T>
 void windowed(const Runtime& runtime, const Conv& conv, const ByteTensor& input,
               const TensorOf<T>& output, const IntegerEpilogue& epilogue) {
   const size_t pixels = output.height * output.width;
-  for_each_tile(
-      runtime, grid(runtime, pixels, conv.weights),
-      [&](size_t pixel, size_t pixel_end, size_t column, size_t column_end) {
-        runtime.kernels.integer_conv({.input = input.data,
-                                      .input_row_stride = input.row_stride,
-                                      .input_pixel_stride = input.pixel_stride,
-                                      .height = input.height,
-                                      .width = input.width,
-                                      .channels = conv.in,
-                                      .input_zero = conv.quantization.input_zero,
-                                      .kernel_height = conv.kernel,
-                                      .kernel_width = conv.kernel,
-                                      .stride = conv.stride,
-                                      .padding = conv.padding,
-                                      .weights = conv.weights.slice(column, column_end - column),
-                                      .output = at(output.data + column),
-                                      .output_pixel_stride = output.pixel_stride,
-                                      .output_width = output.width,
-                                      .first_pixel = pixel,
-                                      .pixels = pixel_end - pixel,
-                                      .epilogue = shifted(epilogue, 0, column)});
-      });
+  for_each_tile(runtime, grid(runtime, pixels, conv.weights), [&](const TilePart& part) {
+    runtime.kernels.integer_conv({.input = input.data,
+                                  .input_row_stride = input.row_stride,
+                                  .input_pixel_stride = input.pixel_stride,
+                                  .height = input.height,
+                                  .width = input.width,
+                                  .channels = conv.in,
+                                  .input_zero = conv.quantization.input_zero,
+                                  .kernel_height = conv.kernel,
+                                  .kernel_width = conv.kernel,
+                                  .stride = conv.stride,
+                                  .padding = conv.padding,
+                                  .weights = part.weights,
+                                  .output = at(output.data + part.column),
+                                  .output_pixel_stride = output.pixel_stride,
+                                  .output_width = output.width,
+                                  .first_pixel = part.row,
+                                  .pixels = part.rows,
+                                  .epilogue = shifted(epilogue, 0, part.column),
+                                  .next_panels = part.next_panels});
+  });
 }
 
 template <class T>

@@ -39,26 +39,26 @@ class Product {
 
   void run(const KernelTable& kernels, size_t task) const {
     const TilePart part = tiles_.part(task);
-    const PackedMatrix weights = linear_->weights.slice(part.column, part.column_end - part.column);
     float* const c = c_.row(part.row) + part.column;
-    const size_t rows = part.row_end - part.row;
     const Epilogue epilogue = shifted(epilogue_of(linear_->bias, fused_), part.row, part.column);
     if (is_int8(*linear_)) {
       kernels.wide_gemm({.planes = wide_.row(part.row),
                          .scales = wide_.scales + part.row,
-                         .weights = weights,
+                         .weights = part.weights,
                          .c = c,
                          .c_stride = c_.stride,
-                         .rows = rows,
-                         .epilogue = epilogue});
+                         .rows = part.rows,
+                         .epilogue = epilogue,
+                         .next_panels = part.next_panels});
     } else {
       kernels.gemm({.a = a_.row(part.row),
                     .a_stride = a_.stride,
-                    .weights = weights,
+                    .weights = part.weights,
                     .c = c,
                     .c_stride = c_.stride,
-                    .rows = rows,
-                    .epilogue = epilogue});
+                    .rows = part.rows,
+                    .epilogue = epilogue,
+                    .next_panels = part.next_panels});
     }
   }
 

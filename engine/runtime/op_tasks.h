@@ -22,15 +22,31 @@ inline constexpr size_t kTaskWeights = 128 * 1024;
 // register tiles: each task then streams all panels past rows that stay in its L2. Where rows are
 // too few to feed the threads, columns are cut as well, by whole pairs of panels.
 struct TilePart {
-  size_t row, row_end, column, column_end;
+  size_t row, rows, column;
+  PackedMatrix weights;     // of the part's columns
+  const void* next_panels;  // that the same thread is likely to multiply next; or null
 };
 struct Grid {
   Split rows, columns;
+  PackedMatrix weights;  // of all columns
+  size_t threads;
   size_t tasks() const { return rows.pieces * columns.pieces; }
   // Neighbouring tasks share rows: they find them in the cache that threads share.
   TilePart part(size_t task) const {
-    const size_t r = task / columns.pieces, c = task % columns.pieces;
-    return {rows.begin(r), rows.begin(r + 1), columns.begin(c), columns.begin(c + 1)};
+    const auto [row, count] = rows[task / columns.pieces];
+    const size_t piece = task % columns.pieces;
+    return {row, count, columns.begin(piece), columns_of(piece), next_panels(task)};
+  }
+
+ private:
+  PackedMatrix columns_of(size_t piece) const {
+    const auto [begin, count] = columns[piece];
+    return weights.slice(begin, count);
+  }
+  // Weights come from memory for the first rows; later ones find what fits into the caches.
+  const void* next_panels(size_t task) const {
+    const size_t next = task + threads;
+    return next < columns.pieces ? columns_of(next).data : nullptr;
   }
 };
 
@@ -53,7 +69,8 @@ inline Grid grid(const Runtime& runtime, size_t rows, const PackedMatrix& weight
   const Split row_split =
       split(rows, runtime.kernels.tile_rows, std::min(tasks, ceil_div(rows, kRowsPerTask)));
   const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
-  return {row_split, split(columns, kColumnUnit, columns_wanted)};
+  return {row_split, split(columns, kColumnUnit, columns_wanted), weights,
+          static_cast<size_t>(runtime.pool.threads())};
 }
 
 // A product's steps: panels are computed as wholes, and an output takes some steps beside its sum.
@@ -65,10 +82,7 @@ inline double product_steps(size_t rows, size_t depth, size_t columns) {
 
 template <class F>
 void for_each_tile(const Runtime& runtime, const Grid& tiles, F&& f) {
-  runtime.parallel_for(tiles.tasks(), [&](size_t task) {
-    const TilePart part = tiles.part(task);
-    f(part.row, part.row_end, part.column, part.column_end);
-  });
+  runtime.parallel_for(tiles.tasks(), [&](size_t task) { f(tiles.part(task)); });
 }
 
 inline Epilogue epilogue_of(const float* bias, const Fused& fused) {

@@ -28,7 +28,7 @@ void conv(const ConvArgs& args) {
                          args.epilogue};
   with_windows(
       picture, args.first_pixel, [&](const auto& source) __attribute__((always_inline)) {
-        multiply_packed(source, args.pixels, args.weights, nullptr,
+        multiply_packed(source, args.pixels, args.weights, args.next_panels,
                         part_of(output, args.first_pixel, 0));
       });
 }

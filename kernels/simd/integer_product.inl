@@ -79,10 +79,10 @@ struct IntegerProduct : QuadProduct {
   }
 };
 
-inline const Quad* quads_of(const uint8_t* bytes) { return reinterpret_cast<const Quad*>(bytes); }
-inline const WeightQuad* quads_of(const PackedMatrix& weights) {
-  return static_cast<const WeightQuad*>(weights.data);
+inline const WeightQuad* weight_quads(const void* panels) {
+  return static_cast<const WeightQuad*>(panels);
 }
+inline const Quad* quads_of(const uint8_t* bytes) { return reinterpret_cast<const Quad*>(bytes); }
 
 void integer_gemm(const IntegerGemmArgs& args) {
   if (args.rows == 0) return;
@@ -90,7 +90,8 @@ void integer_gemm(const IntegerGemmArgs& args) {
   const auto source = [&](size_t row, size_t, const auto& f) {
     f(DenseRows<Quad>{quads_of(args.a) + row * stride, stride, depth});
   };
-  multiply<IntegerProduct>(source, args.rows, depth, quads_of(args.weights), nullptr,
+  multiply<IntegerProduct>(source, args.rows, depth, weight_quads(args.weights.data),
+                           weight_quads(args.next_panels),
                            results_of(args.c, args.c_stride, args.weights, args.epilogue));
 }
 
@@ -118,7 +119,7 @@ void integer_conv(const IntegerConvArgs& args) {
   with_windows(
       picture, args.first_pixel, [&](const auto& source) __attribute__((always_inline)) {
         multiply<IntegerProduct>(source, args.pixels, args.weights.depth / kQuad,
-                                 quads_of(args.weights), nullptr,
+                                 weight_quads(args.weights.data), weight_quads(args.next_panels),
                                  part_of(results, args.first_pixel, 0));
       });
 }

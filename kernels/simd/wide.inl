@@ -127,7 +127,8 @@ void wide_gemm(const WideGemmArgs& args) {
                                args.scales,
                                args.weights.scales,
                                args.weights.sums};
-  multiply<WideProduct>(source, args.rows, depth, quads_of(args.weights), nullptr, results);
+  multiply<WideProduct>(source, args.rows, depth, weight_quads(args.weights.data),
+                        weight_quads(args.next_panels), results);
 }
 
 void wide_head_logits(const WideHeadLogitsArgs& args) {

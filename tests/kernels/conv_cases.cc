@@ -48,6 +48,7 @@ class ConvCase : public KernelCase {
     args.weights = weights_.matrix();
     args.output = output;
     args.epilogue = output_.epilogue(output);
+    args.next_panels = prefetched_panels(args.weights, args.pixels);
     return args;
   }
 

@@ -57,7 +57,6 @@ class GemmCase : public KernelCase {
 
  protected:
   GemmArgs args(float* c) const {
-    // The prefetch must not change results.
     return {.a = a_.data(),
             .a_stride = a_stride(),
             .weights = weights_.matrix(),
@@ -65,7 +64,7 @@ class GemmCase : public KernelCase {
             .c_stride = c_stride(),
             .rows = shape_.rows,
             .epilogue = output_.epilogue(c),
-            .next_panels = shape_.rows % 4 == 2 ? weights_.matrix().data : nullptr};
+            .next_panels = prefetched_panels(weights_.matrix(), shape_.rows)};
   }
   size_t a_stride() const { return shape_.depth + shape_.a_gap; }
   size_t c_stride() const { return shape_.columns + shape_.c_gap; }

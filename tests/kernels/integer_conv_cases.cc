@@ -43,6 +43,7 @@ class IntegerConvCase : public KernelCase {
     args.weights = weights_.matrix();
     args.output = output;
     args.epilogue = output_.epilogue(output);
+    args.next_panels = prefetched_panels(args.weights, args.pixels);
     return args;
   }
 

@@ -53,7 +53,8 @@ class IntegerGemmCase : public KernelCase {
             .c = c,
             .c_stride = shape_.columns + shape_.c_gap,
             .rows = shape_.rows,
-            .epilogue = output_.epilogue(c)};
+            .epilogue = output_.epilogue(c),
+            .next_panels = prefetched_panels(weights_.matrix(), shape_.rows)};
   }
 
   IntegerGemmShape shape_;

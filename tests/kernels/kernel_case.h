@@ -102,6 +102,12 @@ class Random {
   uint64_t state_;
 };
 
+// The panels that a product of `rows` rows is told to prefetch: its own for some, which must not
+// change results.
+inline const void* prefetched_panels(const PackedMatrix& weights, size_t rows) {
+  return rows % 4 == 2 ? weights.data : nullptr;
+}
+
 // Compares [rows][columns] matrices element by element. `bound(i, j)` is the error allowed there,
 // derived by the case from the length of the sum and the magnitudes in it. Also compares the means
 // of the signed errors: a bias that hides inside every element's bound shows there. NaN and

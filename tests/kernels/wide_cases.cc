@@ -181,7 +181,8 @@ class WideGemmCase : public KernelCase {
             .c = c.data(),
             .c_stride = c.stride,
             .rows = shape_.rows,
-            .epilogue = epilogue};
+            .epilogue = epilogue,
+            .next_panels = prefetched_panels(weights_.matrix(), shape_.rows)};
   }
 
   WideShape shape_;
