@@ -20,7 +20,7 @@ try:
     import numpy as np
     import torch
 
-    from models.demo import ablations, evaluate, scenes, variants
+    from models.demo import ablations, evaluate, scenes, training_data, variants
     from models.reference.lightcap import load_captioner
     from models.reference.preprocess import read_image
     from models.training.evaluate import tokenize
@@ -221,6 +221,14 @@ class Evaluate(unittest.TestCase):
         self.assertAlmostEqual(results["detector AP50"], (1 + 2 / 3) / 2)
         self.assertEqual(results["concept recall"], 1)
         self.assertAlmostEqual(results["concept precision"], 2 / 3)
+
+
+class Drawing(unittest.TestCase):
+    def test_scenes_of_more_groups_only(self):
+        fewest = [min(len(scene.groups) for scene, *_ in scenes.sequence(5, 12, n)) for n in (1, 2, 3)]
+        self.assertEqual(fewest, [1, 2, 3])
+        source = training_data.Scenes(Path(), 8, groups=3)
+        self.assertEqual({source[i].weight for i in range(len(source))}, {2.0**3})
 
 
 class Variants(unittest.TestCase):

@@ -1,7 +1,8 @@
 """Seeded illustrated scenes with boxes, facts and five reference captions each.
 
 python -m models.demo.scenes OUT --count 500 --seed 1 writes OUT/NNNNN.png and OUT/captions.json
-(COCO format; each image also carries its `scene`: setting, groups, relation, boxes).
+(COCO format; each image also carries its `scene`: setting, groups, relation, boxes). --groups 3 leaves
+out the plainer scenes.
 """
 
 from __future__ import annotations
@@ -154,13 +155,15 @@ def _group(kind: str, setting: str, rng: np.random.Generator) -> Group:
     return Group(kind, colour, str(rng.choice(sizes)), number)
 
 
-def compose(rng: np.random.Generator) -> Scene:
-    """One to three groups that fit, the first on the ground; retried until they do."""
+def compose(rng: np.random.Generator, fewest: int = 1) -> Scene:
+    """One to three groups that fit, `fewest` at least, the first on the ground; retried until they do."""
     while True:
         ratio = rng.choice([1, 4 / 3, 3 / 2, 3 / 4, 16 / 9])
         width, height = round(256 * ratio**0.5), round(256 / ratio**0.5)
         setting = str(rng.choice(list(GROUND)))
         count = int(rng.choice([1, 2, 3], p=[0.3, 0.5, 0.2]))
+        if count < fewest:
+            continue
         kinds = [str(k) for k in rng.permutation(GROUND[setting])][: max(1, count - 1)]
         if count > 1:
             pool = ABOVE[setting] if rng.random() < 0.6 else GROUND[setting]
@@ -232,10 +235,10 @@ def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
-def generate(seed: int, index: int) -> tuple[Scene, Image.Image, list[str]]:
+def generate(seed: int, index: int, fewest: int = 1) -> tuple[Scene, Image.Image, list[str]]:
     """Scene `index` of a seed's sequence: its description, picture and five captions."""
     rng = np.random.default_rng((seed, index))
-    scene = compose(rng)
+    scene = compose(rng, fewest)
     return scene, render(scene, rng), captions_of(scene, seed, index)
 
 
@@ -243,8 +246,8 @@ def captions_of(scene: Scene, seed: int, index: int) -> list[str]:
     return grammar.captions(scene, np.random.default_rng((seed, index, 2)), 5)
 
 
-def sequence(seed: int, count: int) -> Iterator[tuple[Scene, Image.Image, list[str]]]:
-    return (generate(seed, i) for i in range(count))
+def sequence(seed: int, count: int, fewest: int = 1) -> Iterator[tuple[Scene, Image.Image, list[str]]]:
+    return (generate(seed, i, fewest) for i in range(count))
 
 
 def main() -> None:
@@ -252,10 +255,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--groups", type=int, default=1, choices=(1, 2, 3), help="the fewest of a scene")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
-    for i, (scene, picture, captions) in enumerate(sequence(args.seed, args.count)):
+    for i, (scene, picture, captions) in enumerate(sequence(args.seed, args.count, args.groups)):
         name = f"{i:05}.png"
         picture.save(args.out / name)
         images.append({"id": i, "file_name": name, "width": scene.width,

@@ -33,10 +33,12 @@ def _worn(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 class Scenes:
-    """Scene i of a seed, and behind them all, as picture count + i, its mirror image."""
+    """Scene i of a seed, of `groups` groups at least, and behind them all, as picture count + i, its mirror
+    image."""
 
-    def __init__(self, base: Path, count: int, seed: int = TRAIN_SEED, mirrored: bool = True) -> None:
-        self.count, self.seed, self.mirrored = count, seed, mirrored
+    def __init__(self, base: Path, count: int, seed: int = TRAIN_SEED, mirrored: bool = True,
+                 groups: int = 1) -> None:  # fmt: skip
+        self.count, self.seed, self.mirrored, self.groups = count, seed, mirrored, groups
         self._scene = lru_cache(1024)(self._composed)
         self.pixels = lru_cache(64)(self._drawn)
 
@@ -44,7 +46,7 @@ class Scenes:
         return self.count * (1 + self.mirrored)
 
     def _composed(self, i: int) -> scenes.Scene:
-        return scenes.compose(np.random.default_rng((self.seed, i)))
+        return scenes.compose(np.random.default_rng((self.seed, i)), self.groups)
 
     def __getitem__(self, i: int) -> Picture:
         """A scene of more groups comes more often, each group doubles it: what a caption says of one
@@ -62,6 +64,6 @@ class Scenes:
 
     def _drawn(self, i: int) -> np.ndarray:
         mirrored, i = divmod(i, self.count)
-        picture = scenes.generate(self.seed, i)[1]
+        picture = scenes.generate(self.seed, i, self.groups)[1]
         pixels = np.asarray(_worn(picture, np.random.default_rng((self.seed, i, 1))))
         return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
