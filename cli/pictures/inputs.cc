@@ -127,7 +127,7 @@ std::vector<uint8_t> read_to_end(const platform::File& file, const std::string& 
     bytes.resize(before + static_cast<size_t>(got));
     if (got == 0) return bytes;
     if (bytes.size() > max_bytes) refuse("more than " + std::to_string(max_bytes));
-    room = std::max(bytes.capacity() - bytes.size(), kPiece);
+    room = bytes.size() < bytes.capacity() ? bytes.capacity() - bytes.size() : kPiece;
   }
 }
 

@@ -184,7 +184,7 @@ struct BicubicStrip {
 
 constexpr int kLinearBits = 11;
 
-// An output pixel's two source pixels and their weights in 1/2048.
+// An output pixel's two source pixels, as bytes of the row or as rows, and their weights in 1/2048.
 struct LinearTap {
   uint32_t low, high;
   int32_t low_weight, high_weight;
@@ -192,7 +192,7 @@ struct LinearTap {
 
 // OpenCV moves the weights of taps beyond the edge in a row, and clips only their places in a
 // column.
-void linear_taps(size_t source, size_t target, bool move_weights, LinearTap* taps) {
+void linear_taps(size_t source, size_t target, bool is_row, LinearTap* taps) {
   const double scale = 1 / (static_cast<double>(target) / static_cast<double>(source));
   const auto last = static_cast<int64_t>(source) - 1;
   for (size_t i = 0; i < target; ++i) {
@@ -202,12 +202,13 @@ void linear_taps(size_t source, size_t target, bool move_weights, LinearTap* tap
     LinearTap& tap = taps[i];
     tap.low_weight = static_cast<int32_t>(std::nearbyint((1.0f - fraction) * (1 << kLinearBits)));
     tap.high_weight = static_cast<int32_t>(std::nearbyint(fraction * (1 << kLinearBits)));
-    if (move_weights && (low < 0 || low >= last)) {
+    if (is_row && (low < 0 || low >= last)) {
       tap.low_weight = 1 << kLinearBits;
       tap.high_weight = 0;
     }
-    tap.low = static_cast<uint32_t>(std::clamp<int64_t>(low, 0, last));
-    tap.high = static_cast<uint32_t>(std::clamp<int64_t>(low + 1, 0, last));
+    const int64_t step = is_row ? 3 : 1;
+    tap.low = static_cast<uint32_t>(step * std::clamp<int64_t>(low, 0, last));
+    tap.high = static_cast<uint32_t>(step * std::clamp<int64_t>(low + 1, 0, last));
   }
 }
 
@@ -215,8 +216,7 @@ void linear_taps(size_t source, size_t target, bool move_weights, LinearTap* tap
 void linear_row(const uint8_t* row, const LinearTap* taps, size_t width, int16_t* out) {
   for (size_t x = 0; x < width; ++x) {
     const LinearTap& tap = taps[x];
-    const uint8_t* low = row + 3 * static_cast<size_t>(tap.low);
-    const uint8_t* high = row + 3 * static_cast<size_t>(tap.high);
+    const uint8_t *low = row + tap.low, *high = row + tap.high;
     for (size_t c = 0; c < 3; ++c)
       out[3 * x + c] =
           static_cast<int16_t>((low[c] * tap.low_weight + high[c] * tap.high_weight) >> 4);
