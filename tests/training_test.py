@@ -52,6 +52,7 @@ SETTINGS = {
     "captions": SCENES,
     "regions": SCENES,
     "autocast": "off",  # the same on every processor
+    "deterministic": True,  # and on a GPU
     "initial_std": 0.1,
     "encoder": {"schedule": schedule(16, 3e-3)},
     "concepts": {"train_detector": True, "detector": schedule(16, 3e-3), "schedule": schedule(16, 3e-3),
@@ -76,13 +77,17 @@ FOLDERS = {
 }  # fmt: skip
 
 
+def world(config):
+    return loop.world(config.autocast, config.deterministic)
+
+
 def train(config, out, stop_after=None):
     """Every stage; with stop_after each loop is left after so many steps, and taken up again."""
     for stage in ORDER:
         if stop_after:
             # Teachers are all begun; of two loops the second is, once the first is through.
-            STAGES[stage](Run(config, out, loop.world("off"), stop_after=stop_after))
-        finished = STAGES[stage](Run(config, out, loop.world("off")))
+            STAGES[stage](Run(config, out, world(config), stop_after=stop_after))
+        finished = STAGES[stage](Run(config, out, world(config)))
         if not finished:
             raise AssertionError(f"{stage} did not finish")
 
@@ -145,7 +150,7 @@ class Training(unittest.TestCase):
 
     def test_a_run_that_is_through_is_not_begun_again(self):
         before = (self.out / "caption/model.pt").read_bytes()
-        self.assertTrue(STAGES["caption"](Run(self.config, self.out, loop.world("off"))))
+        self.assertTrue(STAGES["caption"](Run(self.config, self.out, world(self.config))))
         self.assertEqual((self.out / "caption/model.pt").read_bytes(), before)
 
     def test_the_command(self):
@@ -167,7 +172,7 @@ class Training(unittest.TestCase):
     def test_what_is_missing_is_named(self):
         empty = self.folder / "empty"
         with self.assertRaisesRegex(ConfigError, "run the stage encoder first"):
-            STAGES["concepts"](Run(self.config, empty, loop.world("off")))
+            STAGES["concepts"](Run(self.config, empty, world(self.config)))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Caption:
 
 
 class Captioner:
-    """A model in evaluation mode, its vocabulary and labels."""
+    """A model in evaluation mode, on any device, its vocabulary and labels."""
 
     def __init__(self, model: LightCap, text: WordPiece, labels: list[str]) -> None:
         self.model, self.text, self.labels = model.eval(), text, labels
@@ -132,6 +132,10 @@ class Captioner:
     @property
     def special(self) -> Special:
         return self.text.special
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def encode(
         self, pixels: np.ndarray, trace: dict[str, Tensor]
@@ -142,7 +146,7 @@ class Captioner:
             pixels, config.image_size, config.resize, config.mean, config.std
         )
         trace["encoder_input"] = x
-        return self.model.image_encoder(x[None]), geometry
+        return self.model.image_encoder(x[None].to(self.device)), geometry
 
     def detect_raw(
         self, pixels: np.ndarray, trace: dict[str, Tensor]
@@ -150,25 +154,35 @@ class Captioner:
         """The detector's outputs."""
         x, geometry = detector_input(pixels, self.model.config.detector.image_size)
         trace["detector_input"] = x
-        return self.model.detector(x[None]), geometry
+        return self.model.detector(x[None].to(self.device)), geometry
+
+    def proposals(
+        self, raw: list[Tensor], geometries: list[Letterbox]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The boxes [n, 4] in its pixels and their scores [n], n >= 1, of each of B pictures; raw are the
+        detector's outputs for them. On the CPU, as each box is held against those before it."""
+        config, found = self.model.config.detector, []
+        outputs = (y.cpu() for y in self.model.detector.boxes(raw))
+        for boxes, objectness, scores, geometry in zip(*outputs, geometries):
+            boxes, scores = propose(
+                boxes,
+                objectness,
+                scores,
+                config.confidence_threshold,
+                config.iou_threshold,
+                config.max_proposals,
+            )
+            boxes = geometry.to_image(boxes)
+            if len(boxes) == 0:
+                boxes = torch.tensor([[0.0, 0.0, geometry.width, geometry.height]])
+                scores = torch.zeros(1)
+            found.append((boxes, scores))
+        return found
 
     def detect(self, pixels: np.ndarray, trace: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Proposals [n, 4] in image pixels and their scores [n], n >= 1."""
-        config = self.model.config.detector
+        """One picture's proposals."""
         raw, geometry = self.detect_raw(pixels, trace)
-        boxes, objectness, scores = (y[0] for y in self.model.detector.boxes(raw))
-        boxes, scores = propose(
-            boxes,
-            objectness,
-            scores,
-            config.confidence_threshold,
-            config.iou_threshold,
-            config.max_proposals,
-        )
-        boxes = geometry.to_image(boxes)
-        if len(boxes) == 0:
-            boxes = torch.tensor([[0.0, 0.0, geometry.width, geometry.height]])
-            scores = torch.zeros(1)
+        boxes, scores = self.proposals(raw, [geometry])[0]
         trace["detections"] = torch.cat((boxes, scores[:, None]), 1)
         return boxes, scores
 
@@ -184,14 +198,14 @@ class Captioner:
         model, trace = self.model, {}
         v, geometry = self.encode(pixels, trace)
         boxes, scores = self.detect(pixels, trace)
-        roi, similarity = model.concept_extractor(v, geometry.to_encoder(boxes))
+        roi, similarity = model.concept_extractor(v, geometry.to_encoder(boxes).to(v.device))
         best = similarity.max(1)
         labels = [self.labels[i] for i in best.indices.tolist()]
         concepts = [
             Concept(*row)
             for row in zip(labels, best.values.tolist(), scores.tolist(), boxes.tolist())
         ]
-        tokens = torch.tensor([self.concept_tokens(labels)])
+        tokens = torch.tensor([self.concept_tokens(labels)], device=v.device)
         modulated, gate = model.modulate(v, tokens[:, :-1], torch.ones_like(tokens[:, :-1]))
         prefix = model.prefix(modulated, tokens)
         trace |= {
@@ -220,9 +234,10 @@ class Captioner:
         """prefix [1, P, d]."""
 
         def log_probabilities(captions: list[list[int]]) -> Tensor:
-            rows = torch.tensor([[self.special.cls] + tokens for tokens in captions])
+            rows = [[self.special.cls] + tokens for tokens in captions]
+            rows = torch.tensor(rows, device=prefix.device)
             expanded = prefix.expand(len(captions), -1, -1)
-            return self.model(expanded, None, rows, self.special.mask)[:, -1]
+            return self.model(expanded, None, rows, self.special.mask)[:, -1].cpu()
 
         return log_probabilities
 

@@ -156,6 +156,7 @@ class TrainingConfig:
     captions_each: int = 5  # of a picture, at most
     initial_std: float = 0.02  # of what no checkpoint has
     autocast: str = "auto"  # bfloat16 where it is native; or off
+    deterministic: bool = False  # sums in one order on GPUs too, which is slower; CPUs have no other
     encoder: Encoder = field(default_factory=Encoder)
     concepts: Concepts = field(default_factory=Concepts)
     teachers: Teachers = field(default_factory=Teachers)

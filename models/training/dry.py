@@ -8,6 +8,7 @@ Each stage runs in a process of its own, so that its peak of memory is its own.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from models.reference.lightcap import LightCap
@@ -30,7 +32,7 @@ from .cider_task import CiderTask
 from .config import Schedule, TrainingConfig, load
 from .distillation import Teaching
 from .examples import Examples
-from .features import Features
+from .features import Extraction, Features, fill
 from .fusion import TRAINED, initialise
 from .regions import DetectorTask, ExtractorTask
 from .sources import Picture
@@ -69,19 +71,48 @@ def random_features(model: LightCap, seed: int) -> RandomFeatures:
 
 
 class RandomPictures:
-    """Noise of COCO's usual size, with boxes."""
+    """A JPEG of COCO's usual size, soft noise of some 100 KB that is decoded each time, with boxes."""
 
-    def __init__(self) -> None:
-        self.noise = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
+    def __init__(self, count: int = PICTURES) -> None:
+        self.count = count
+        rng = np.random.default_rng(1)
+        soft = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).resize((640, 480))
+        grain = rng.integers(-6, 7, (480, 640, 3))
+        file = io.BytesIO()
+        Image.fromarray((np.asarray(soft) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+        self.file = file.getvalue()
 
     def __len__(self) -> int:
-        return PICTURES
+        return self.count
 
     def __getitem__(self, i: int) -> Picture:
-        return Picture(str(i), [], [("thing", (40.0 * k, 30.0, 40.0 * k + 60, 130.0)) for k in range(10)])
+        boxes = [("thing", (40.0 * k, 30.0, 40.0 * k + 60, 130.0)) for k in range(10)]
+        return Picture(str(i), ["a thing beside other things"] * 5, boxes)
 
     def pixels(self, i: int) -> np.ndarray:
-        return self.noise
+        with Image.open(io.BytesIO(self.file)) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+class Timed:
+    """A task that notes when its steps begin: two are left out, the first, which allocates what the others use
+    again, and the last, whose end saves the state."""
+
+    def __init__(self, task: loop.Task, device: torch.device) -> None:
+        self.task, self.device = task, device
+        self.module, self.weights, self.notes = task.module, task.weights, task.notes
+        self.begun: list[tuple[float, float]] = []  # in seconds, and in those of all processors together
+
+    def losses(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.begun.append((time.perf_counter(), time.process_time()))
+        return self.task.losses(rows, rng)
+
+    def spent(self) -> tuple[float, float]:
+        """Between the second step's beginning and the last one's."""
+        (begin, busy), (end, then) = self.begun[1], self.begun[-1]
+        return end - begin, then - busy
 
 
 class Dry:
@@ -89,7 +120,7 @@ class Dry:
 
     def __init__(self, config: TrainingConfig, batch: int | None) -> None:
         self.config, self.batch = config, batch
-        self.world = loop.world(config.autocast)
+        self.world = loop.world(config.autocast, config.deterministic)
         size = config.model_config().fusion.vocabulary
         self.text = WordPiece([*SPECIAL, *(f"w{i}" for i in range(size - len(SPECIAL)))])
 
@@ -132,23 +163,36 @@ class Dry:
         teaching = self.teaching(model, settings.distilled) if stage in ("pretrain", "caption") else None
         return kind(model, examples, self.world, settings, teaching), schedule
 
-    def measure(self, stage: str, steps: int) -> dict[str, Any]:
+    def trained(self, stage: str, steps: int) -> tuple[int, int, float, float]:
+        """Parameters, batch, seconds and processors' seconds of so many steps."""
         task, schedule = self.task(stage)
-        trained = sum(p.numel() for p in task.module.parameters() if p.requires_grad)
+        timed = Timed(task, self.world.device)
+        schedule = replace(schedule, save_every=1 << 40, log_every=1 << 40)
         with tempfile.TemporaryDirectory() as folder:
-            # The first step allocates what the others use again.
-            loop.run(task, schedule, Path(folder), self.world, 1)
-            begin, busy = time.time(), time.process_time()
-            schedule = replace(schedule, save_every=1 << 40, log_every=1 << 40)
-            loop.run(task, schedule, Path(folder), self.world, 1 + steps)
-            seconds, busy = time.time() - begin, time.process_time() - busy
+            loop.run(timed, schedule, Path(folder), self.world, 2 + steps)
+        parameters = sum(p.numel() for p in task.module.parameters() if p.requires_grad)
+        return parameters, schedule.batch, *timed.spent()
+
+    def extracted(self, steps: int) -> tuple[int, int, float, float]:
+        """The same for the features, a step being a batch of pictures from their files to the disk."""
+        batch, extraction = self.batch or 64, Extraction(self.model(), self.text, self.world.device, self.world.half)
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder) / "first", RandomPictures(batch), extraction, [], 5, "")
+            begin, busy = time.perf_counter(), time.process_time()
+            fill(Path(folder) / "features", RandomPictures(batch * steps), extraction, [], 5, "")
+            return 0, batch, time.perf_counter() - begin, time.process_time() - busy
+
+    def measure(self, stage: str, steps: int) -> dict[str, Any]:
+        measured = self.extracted(steps) if stage == "features" else self.trained(stage, steps)
+        parameters, batch, seconds, busy = measured
         return {"stage": stage, "device": str(self.world.device), "threads": torch.get_num_threads(),
-                "trained parameters": trained, "batch": schedule.batch, "steps": steps,
+                "trained parameters": parameters, "batch": batch, "steps": steps,
                 "steps a second": steps / seconds, "CPU seconds a step": busy / steps,
                 "peak bytes": loop.peak_bytes(self.world.device)}  # fmt: skip
 
 
-STAGES = ("detector", "concepts", "teacher, pre-training", "teacher, captioning", "pretrain", "caption", "cider")
+STAGES = ("detector", "features", "concepts", "teacher, pre-training", "teacher, captioning", "pretrain", "caption",
+          "cider")  # fmt: skip
 
 
 def main() -> int:

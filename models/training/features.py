@@ -13,6 +13,7 @@ import hashlib
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.reference.preprocess import EncoderGeometry, encoder_input
+from models.reference.preprocess import EncoderGeometry, Letterbox, detector_input, encoder_input
 from models.reference.lightcap import Captioner, LightCap
 from models.reference.text import WordPiece
 
 from .config import ConfigError
-from .sources import Pictures
+from .sources import Picture, Pictures
 
 FEW = 256  # pictures between two notes of how far it is
+BATCH = 32  # of them at a time, which are in memory together
+READERS = 8  # threads that decode pictures
 
 
 @dataclass
@@ -84,9 +87,19 @@ class Extraction:
         return v.half().cpu().numpy()
 
     @torch.inference_mode()
-    def proposals(self, pixels: np.ndarray) -> Tensor:
-        """[n, 4] in the picture's pixels, as captioning has them."""
-        return self.captioner.detect(pixels, {})[0].cpu()
+    def proposals(self, boards: list[tuple[Tensor, Letterbox]]) -> list[Tensor]:
+        """The boxes [n, 4] in the picture's pixels, as captioning has them, for each of the detector's inputs
+        [3, h, w]. Inputs of one size are a batch."""
+        sizes: dict[torch.Size, list[int]] = {}
+        for i, (x, _) in enumerate(boards):
+            sizes.setdefault(x.shape, []).append(i)
+        found = [torch.empty(0)] * len(boards)
+        for alike in sizes.values():
+            raw = self.model.detector(torch.stack([boards[i][0] for i in alike]).to(self.device))
+            proposed = self.captioner.proposals(raw, [boards[i][1] for i in alike])
+            for i, (boxes, _) in zip(alike, proposed):
+                found[i] = boxes
+        return found
 
 
 def fill(folder: Path, pictures: Pictures, extraction: Extraction, label_names: list[str],
@@ -144,23 +157,39 @@ def _array(path: Path, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.lib.format.open_memmap(path, "r+" if path.exists() else "w+", kind, shape)
 
 
+@dataclass
+class Seen:
+    """A picture as the frozen blocks read it."""
+
+    about: Picture
+    view: Tensor  # the encoder's input [3, S, S]
+    geometry: EncoderGeometry
+    board: tuple[Tensor, Letterbox]  # the detector's input [3, h, w]
+
+
 def _rows(arrays: dict[str, np.ndarray], rows: range, pictures: Pictures,
           extraction: Extraction) -> None:  # fmt: skip
-    views, text, encoder = [], extraction.captioner.text, extraction.model.config.image_encoder
-    for row in rows:
-        pixels, about = pictures.pixels(row), pictures[row]
-        view, geometry = encoder_input(pixels, encoder.image_size, encoder.resize, encoder.mean,
-                                       encoder.std)  # fmt: skip
-        views.append(view)
-        boxes = geometry.to_encoder(extraction.proposals(pixels))
-        arrays["proposed"][row] = len(boxes)
-        arrays["proposals"][row, : len(boxes)] = boxes.cpu().numpy()
-        arrays["weights"][row] = about.weight
-        arrays["geometry"][row] = [*geometry.scale, *geometry.offset]
-        arrays["captions"][row] = caption_ids(about.captions, arrays["captions"].shape[1:], text)
-    for at in range(0, len(views), 32):
-        grids = extraction.grids(torch.stack(views[at : at + 32]))
-        arrays["grids"][rows.start + at : rows.start + at + len(grids)] = grids
+    encoder, detector = extraction.model.config.image_encoder, extraction.model.config.detector
+
+    def read(row: int) -> Seen:
+        pixels = pictures.pixels(row)
+        view = encoder_input(pixels, encoder.image_size, encoder.resize, encoder.mean, encoder.std)
+        return Seen(pictures[row], *view, detector_input(pixels, detector.image_size))
+
+    text, shape = extraction.captioner.text, arrays["captions"].shape[1:]
+    with ThreadPoolExecutor(READERS) as pool:
+        for at in range(rows.start, rows.stop, BATCH):
+            batch = range(at, min(at + BATCH, rows.stop))
+            seen = list(pool.map(read, batch))
+            arrays["grids"][batch.start : batch.stop] = extraction.grids(torch.stack([s.view for s in seen]))
+            proposals = extraction.proposals([s.board for s in seen])
+            for row, s, boxes in zip(batch, seen, proposals):
+                boxes = s.geometry.to_encoder(boxes)
+                arrays["proposed"][row] = len(boxes)
+                arrays["proposals"][row, : len(boxes)] = boxes.numpy()
+                arrays["weights"][row] = s.about.weight
+                arrays["geometry"][row] = [*s.geometry.scale, *s.geometry.offset]
+                arrays["captions"][row] = caption_ids(s.about.captions, shape, text)
 
 
 def caption_ids(captions: list[str], shape: tuple[int, int], text: WordPiece) -> np.ndarray:

@@ -49,7 +49,7 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "bf16" in flags
 
 
-def world(autocast: str = "auto") -> World:
+def world(autocast: str = "auto", deterministic: bool = False) -> World:
     """Joins the processes that torchrun started, if it did."""
     cuda, size = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1 and not dist.is_initialized():
@@ -57,6 +57,9 @@ def world(autocast: str = "auto") -> World:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if cuda:
         torch.cuda.set_device(local)
+    if cuda and deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
+        torch.use_deterministic_algorithms(True)
     if autocast not in ("auto", "off"):
         raise ConfigError(f"autocast is {autocast!r}: auto or off is wanted")
     half = autocast == "auto" and (cuda or _cpu_has_bfloat16())

@@ -15,11 +15,9 @@ from models.reference.lightcap import LightCap
 from models.reference.preprocess import PAD_VALUE, letterbox
 
 from .config import Concepts, ConfigError
-from .features import Features
+from .features import READERS, Features
 from .loop import World
 from .sources import Picture, Pictures
-
-READERS = 8  # threads that decode pictures
 
 
 class Reader:
