@@ -209,7 +209,8 @@ void Fusion::run_prefix(const Runtime& runtime, Matrix prefix, State& state) con
     } else {
       linears(runtime, prefix, {keys, values, {&layer.query, query}});
     }
-    runtime.serial([&] { cache.store_keys(0, key); });
+    runtime.parallel_for(
+        heads_, [&](size_t head) { cache.store_keys(0, key, head * head_size_, head_size_); });
     if (is_last) break;
     attend_prefix(runtime, layer, cache, scores, query, context);
     finish_layer(runtime, layer, context, prefix);

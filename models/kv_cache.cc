@@ -18,8 +18,8 @@ KeyValueCache::KeyValueCache(Arena& arena, size_t slots, size_t width)
   values_ = arena.matrix(slots, width);
 }
 
-void KeyValueCache::store_keys(size_t slot, Matrix keys) const {
-  for (size_t k = 0; k < keys.columns; ++k) {
+void KeyValueCache::store_keys(size_t slot, Matrix keys, size_t first, size_t count) const {
+  for (size_t k = first; k < first + count; ++k) {
     float* to = keys_ + k * key_stride_ + slot;
     for (size_t row = 0; row < keys.rows; ++row) to[row] = keys.row(row)[k];
   }

@@ -19,7 +19,9 @@ class KeyValueCache {
   KeyValueCache(Arena& arena, size_t slots, size_t width);
 
   // Rows [rows][width] become the slots from `slot` on.
-  void store_keys(size_t slot, Matrix keys) const;
+  void store_keys(size_t slot, Matrix keys) const { store_keys(slot, keys, 0, keys.columns); }
+  // The same for `count` columns from `first` on, so that tasks can share the work.
+  void store_keys(size_t slot, Matrix keys, size_t first, size_t count) const;
   void store_values(size_t slot, Matrix values) const;
   void store(size_t slot, Matrix keys, Matrix values) const {
     store_keys(slot, keys);

@@ -23,17 +23,7 @@ void Modulator::forward(const Runtime& runtime, const uint32_t* concept_tokens, 
   linear(runtime, fc1_, mean, hidden, {.activation = Activation::kRelu});
   linear(runtime, fc2_, hidden, Matrix{gate, 1, fc2_.out(), fc2_.out()},
          {.activation = Activation::kSigmoid});
-  runtime.serial([&] {
-    const Matrix x = features.pixels();
-    const Matrix y = modulated.pixels();
-    runtime.kernels.scale_columns({.x = x.data,
-                                   .x_stride = x.stride,
-                                   .scale = gate,
-                                   .y = y.data,
-                                   .y_stride = y.stride,
-                                   .rows = x.rows,
-                                   .columns = x.columns});
-  });
+  scale_columns(runtime, features.pixels(), gate, modulated.pixels());
 }
 
 }  // namespace lightcap::internal

@@ -131,6 +131,20 @@ void upsample2(const Runtime& runtime, const ByteTensor& input, const ByteTensor
   upsample(runtime, "byte_upsample", runtime.kernels.byte_upsample, input, output);
 }
 
+void scale_columns(const Runtime& runtime, Matrix x, const float* scale, Matrix y) {
+  const Split rows = split(x.rows, 1, x.rows * x.columns * sizeof(float) / kMovedBytes);
+  runtime.parallel_for(rows.pieces, [&](size_t task) {
+    const auto [begin, count] = rows[task];
+    runtime.kernels.scale_columns({.x = x.row(begin),
+                                   .x_stride = x.stride,
+                                   .scale = scale,
+                                   .y = y.row(begin),
+                                   .y_stride = y.stride,
+                                   .rows = count,
+                                   .columns = x.columns});
+  });
+}
+
 void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y) {
   const Observed observed(runtime, [&] {
     return moving_work<float>(weights.name, "layer_norm", {x.data, x.rows, 1, x.columns},

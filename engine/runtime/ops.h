@@ -230,6 +230,9 @@ struct WideRows {
 // Rounds the rows of x to 16 bits, in memory that it takes of the arena.
 WideRows quantize_rows(const Runtime& runtime, Matrix x);
 
+// y [rows][columns] = x * scale [columns], row by row. y may be x.
+void scale_columns(const Runtime& runtime, Matrix x, const float* scale, Matrix y);
+
 // y [rows][columns] = the rows of x, normalised, * weight + bias, in fp32. y may be x.
 void layer_norm(const Runtime& runtime, const LayerNorm& weights, Matrix x, Matrix y);
 
