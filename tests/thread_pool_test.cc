@@ -45,16 +45,46 @@ TEST(ThreadPool, WakesUpAfterIdling) {
   }
 }
 
-// More loops than the 16-bit epoch can count.
-TEST(ThreadPool, EpochWrapsAround) {
+void wait_until(const std::atomic<size_t>& value, size_t wanted) {
+  while (value.load() < wanted) std::this_thread::yield();
+}
+
+TEST(ThreadPool, ThreadsBeginWithSharesOfTheirOwn) {
   ThreadPool pool(2);
-  size_t total = 0;
+  ASSERT_EQ(pool.threads(), 2);
+  std::vector<std::thread::id> ran(6);
+  std::atomic<size_t> begun{0};
+  pool.parallel_for(ran.size(), [&](size_t i) {
+    ran[i] = std::this_thread::get_id();
+    begun.fetch_add(1);
+    wait_until(begun, 2);  // one thread cannot run both shares' first tasks
+  });
+  EXPECT_EQ(ran[0], std::this_thread::get_id());
+  EXPECT_NE(ran[3], std::this_thread::get_id());
+}
+
+TEST(ThreadPool, AThreadThatIsThroughTakesTheOthersTasks) {
+  ThreadPool pool(2);
+  ASSERT_EQ(pool.threads(), 2);
+  std::vector<std::thread::id> ran(6);
+  std::atomic<size_t> done{0};
+  pool.parallel_for(ran.size(), [&](size_t i) {
+    ran[i] = std::this_thread::get_id();
+    if (i == 0) wait_until(done, 5);  // the caller's first task takes as long as all others
+    done.fetch_add(1);
+  });
+  EXPECT_EQ(ran[0], std::this_thread::get_id());
+  for (size_t i = 1; i < ran.size(); ++i) EXPECT_EQ(ran[i], ran[1]);
+  EXPECT_NE(ran[1], ran[0]);
+}
+
+// Threads may be more than tasks, whose shares are then empty.
+TEST(ThreadPool, ManyLoopsOfFewTasks) {
+  ThreadPool pool(3);
   std::atomic<size_t> runs{0};
-  for (size_t loop = 0; loop < 70000; ++loop) {
+  for (size_t loop = 0; loop < 70000; ++loop)
     pool.parallel_for(2, [&](size_t) { runs.fetch_add(1, std::memory_order_relaxed); });
-    total += 2;
-  }
-  EXPECT_EQ(runs.load(), total);
+  EXPECT_EQ(runs.load(), 140000u);
 }
 
 TEST(ThreadPool, SleepingWorkersUseNoProcessorTime) {

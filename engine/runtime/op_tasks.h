@@ -29,9 +29,8 @@ struct TilePart {
 struct Grid {
   Split rows, columns;
   PackedMatrix weights;  // of all columns
-  size_t threads;
   size_t tasks() const { return rows.pieces * columns.pieces; }
-  // Neighbouring tasks share rows: they find them in the cache that threads share.
+  // Neighbouring tasks share rows, and most run on one thread, which finds them in its cache.
   TilePart part(size_t task) const {
     const auto [row, count] = rows[task / columns.pieces];
     const size_t piece = task % columns.pieces;
@@ -45,7 +44,7 @@ struct Grid {
   }
   // Weights come from memory for the first rows; later ones find what fits into the caches.
   const void* next_panels(size_t task) const {
-    const size_t next = task + threads;
+    const size_t next = task + 1;
     return next < columns.pieces ? columns_of(next).data : nullptr;
   }
 };
@@ -69,8 +68,7 @@ inline Grid grid(const Runtime& runtime, size_t rows, const PackedMatrix& weight
   const Split row_split =
       split(rows, runtime.kernels.tile_rows, std::min(tasks, ceil_div(rows, kRowsPerTask)));
   const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
-  return {row_split, split(columns, kColumnUnit, columns_wanted), weights,
-          static_cast<size_t>(runtime.pool.threads())};
+  return {row_split, split(columns, kColumnUnit, columns_wanted), weights};
 }
 
 // A product's steps: panels are computed as wholes, and an output takes some steps beside its sum.

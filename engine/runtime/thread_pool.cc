@@ -1,5 +1,6 @@
 #include "engine/runtime/thread_pool.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -13,12 +14,11 @@
 namespace lightcap::internal {
 namespace {
 
-constexpr int kFieldBits = 24;
-constexpr uint64_t kFieldMask = (uint64_t{1} << kFieldBits) - 1;
+constexpr int kFieldBits = 32;
 
-uint64_t next_of(uint64_t loop) { return loop & kFieldMask; }
-uint64_t count_of(uint64_t loop) { return (loop >> kFieldBits) & kFieldMask; }
-bool has_tasks(uint64_t loop) { return next_of(loop) < count_of(loop); }
+uint64_t next_of(uint64_t share) { return static_cast<uint32_t>(share); }
+uint64_t end_of(uint64_t share) { return share >> kFieldBits; }
+bool is_empty(uint64_t share) { return next_of(share) >= end_of(share); }
 
 void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -60,7 +60,8 @@ class Patience {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : wanted_(threads), threads_(threads) {
+ThreadPool::ThreadPool(int threads)
+    : wanted_(threads), threads_(threads), shares_(new Share[static_cast<size_t>(threads)]) {
   workers_.reserve(static_cast<size_t>(threads - 1));
   start();
 }
@@ -71,16 +72,18 @@ ThreadPool::ThreadPool(Executor executor, int threads)
 ThreadPool::~ThreadPool() {
   if (workers_.empty() || home_ != this_process()) return;
   stop_.store(true);
-  loop_.fetch_add(uint64_t{1} << (2 * kFieldBits));  // a new epoch wakes the sleepers
-  loop_.notify_all();
+  loops_.fetch_add(1);
+  loops_.notify_all();
   for (const platform::Thread& worker : workers_) worker.join();
 }
 
 void ThreadPool::start() {
   home_ = this_process();
   start_error_ = 0;
-  const auto body = [](void* pool) -> void* {
-    static_cast<ThreadPool*>(pool)->work();
+  started_ = 0;
+  const auto body = [](void* argument) -> void* {
+    const auto pool = static_cast<ThreadPool*>(argument);
+    pool->work(pool->started_.fetch_add(1) + 1);
     return nullptr;
   };
   for (int i = 1; i < wanted_ && start_error_ == 0; ++i) {
@@ -108,11 +111,16 @@ void ThreadPool::run(size_t count, Executor::Task task, void* argument) {
   }
   task_ = task;
   argument_ = argument;
+  count_ = count;
   done_.store(0, std::memory_order_relaxed);
-  const uint64_t epoch = (loop_.load(std::memory_order_relaxed) >> (2 * kFieldBits)) + 1;
-  loop_.store((epoch << (2 * kFieldBits)) | (uint64_t{count} << kFieldBits));
-  loop_.notify_all();
-  while (run_one_task()) {
+  const auto threads = static_cast<size_t>(threads_);
+  for (size_t i = 0; i < threads; ++i) {
+    const uint64_t begin = count * i / threads, end = count * (i + 1) / threads;
+    shares_[i].word.store((end << kFieldBits) | begin);
+  }
+  loops_.fetch_add(1);
+  loops_.notify_all();
+  while (run_one_task(0)) {
   }
   for (Patience patience;;) {
     const uint32_t done = done_.load(std::memory_order_acquire);
@@ -121,27 +129,42 @@ void ThreadPool::run(size_t count, Executor::Task task, void* argument) {
   }
 }
 
-// Claims and runs one task; false if none is left. A worker that comes late may claim a task of a
-// newer loop than the one it woke for: that is fine, since the word it claimed from is the newer
-// loop's.
-bool ThreadPool::run_one_task() {
-  if (!has_tasks(loop_.load(std::memory_order_relaxed))) return false;
-  const uint64_t claimed = loop_.fetch_add(1);
-  if (!has_tasks(claimed)) return false;
+// Claims and runs one task, of this thread's share if there is one left; false if there is none at
+// all.
+bool ThreadPool::run_one_task(size_t self) {
+  const size_t threads = most_threads();
+  for (size_t i = 0; i < threads; ++i) {
+    if (run_one_of(shares_[(self + i) % threads])) return true;
+  }
+  return false;
+}
+
+// A worker that comes late may claim a task of a newer loop than the one that it saw: that is fine,
+// since the word that it claimed from is the newer loop's.
+bool ThreadPool::run_one_of(Share& share) {
+  if (is_empty(share.word.load(std::memory_order_relaxed))) return false;
+  const uint64_t claimed = share.word.fetch_add(1);
+  if (is_empty(claimed)) return false;
+  const size_t count = count_;
   task_(argument_, next_of(claimed));
-  if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_of(claimed)) done_.notify_one();
+  if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) done_.notify_one();
   return true;
 }
 
-void ThreadPool::work() {
+bool ThreadPool::has_tasks() const {
+  return std::any_of(shares_.get(), shares_.get() + most_threads(),
+                     [](const Share& share) { return !is_empty(share.word.load()); });
+}
+
+void ThreadPool::work(size_t self) {
   const DefaultFloatEnvironment environment;
   while (!stop_.load()) {
     Patience patience;
     do {
-      if (run_one_task()) patience.renew();
+      if (run_one_task(self)) patience.renew();
     } while (patience.rest());
-    const uint64_t seen = loop_.load();
-    if (!has_tasks(seen) && !stop_.load()) loop_.wait(seen);
+    const uint32_t seen = loops_.load();
+    if (!has_tasks() && !stop_.load()) loops_.wait(seen);
   }
 }
 

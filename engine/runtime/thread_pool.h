@@ -14,11 +14,14 @@
 
 namespace lightcap::internal {
 
-// The caller of parallel_for works too, so a pool of n threads starts n - 1. Tasks are handed out
-// one by one through an atomic word; which thread runs a task is chance, so a task's result must
-// depend on its index alone: then results are bit-identical for any number of threads. Tasks must
-// not throw and must not call parallel_for. One thread at a time may call parallel_for. Workers run
-// tasks in the default floating-point environment; the caller of parallel_for sees to its own.
+// The caller of parallel_for works too, so a pool of n threads starts n - 1. Each thread has a
+// share of a loop's tasks, neighbours in order, and takes others' once it is through with them:
+// loops that are cut alike, as layers over the same pixels are, then mostly find what they read in
+// the cache of the core that wrote it. It is chance still which thread runs a task, so a task's
+// result must depend on its index alone: then results are bit-identical for any number of threads.
+// Tasks must not throw and must not call parallel_for. One thread at a time may call parallel_for.
+// Workers run tasks in the default floating-point environment; the caller of parallel_for sees to
+// its own.
 //
 // A forked child has the pool but not its workers: there the destructor waits for nobody, and
 // after_fork() starts new ones.
@@ -44,7 +47,7 @@ class ThreadPool {
   // before the first loop that may run in another process, when no loop was under way in the fork.
   void after_fork();
 
-  // Calls f(i) for every i in [0, count), count < 2^24.
+  // Calls f(i) for every i in [0, count), count < 2^31.
   template <class F>
   void parallel_for(size_t count, F&& f) {
     using Body = std::remove_reference_t<F>;
@@ -54,24 +57,33 @@ class ThreadPool {
   }
 
  private:
+  // One thread's tasks in one word, [end: 32][next: 32], so that claiming one and knowing that it
+  // exists is one step.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> word{0};
+  };
+
   void run(size_t count, Executor::Task task, void* argument);
   void start();
-  void work();
-  bool run_one_task();
+  void work(size_t self);
+  bool run_one_task(size_t self);
+  bool run_one_of(Share& share);
+  bool has_tasks() const;
 
   const int wanted_;
   int threads_;
   int start_error_ = 0;
   uint64_t home_ = 0;  // this_process() of the workers
   std::unique_ptr<HostExecutor> host_;
-  // The loop under way in one word, so that claiming a task and knowing that it exists is one step:
-  // [epoch: 16][count: 24][next: 24]. task_ and argument_ are stable while a claimed task is not
-  // done.
-  alignas(64) std::atomic<uint64_t> loop_{0};
+  std::unique_ptr<Share[]> shares_;  // [wanted_], the caller's first
+  // task_, argument_ and count_ are stable while a claimed task is not done.
   Executor::Task task_ = nullptr;
   void* argument_ = nullptr;
+  size_t count_ = 0;
   alignas(64) std::atomic<uint32_t> done_{0};
+  alignas(64) std::atomic<uint32_t> loops_{0};  // begun so far: what sleeping workers wait for
   std::atomic<bool> stop_{false};
+  std::atomic<size_t> started_{0};  // workers that have taken their number
   std::vector<platform::Thread> workers_;
 };
 

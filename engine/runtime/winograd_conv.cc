@@ -48,8 +48,7 @@ template <class Filtering, class Component, class Product>
 void multiply_components(const Runtime& runtime, const Filtering& filtering, size_t rows,
                          const Components<Component>& from, const Components<Product>& to) {
   runtime.parallel_for(filtering.sizes.components, [&](size_t component) {
-    const size_t next = component + static_cast<size_t>(runtime.pool.threads());
-    filtering.multiply(component, rows, from, to, next);
+    filtering.multiply(component, rows, from, to, component + 1);
   });
 }
 
