@@ -26,6 +26,8 @@ class Picture:
 
 
 class Pictures(Protocol):
+    """What a source has; several threads read it at once."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, i: int) -> Picture: ...
