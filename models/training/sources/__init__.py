@@ -26,7 +26,7 @@ class Picture:
 
 
 class Pictures(Protocol):
-    """What a source has; several threads read it at once."""
+    """A source of pictures, which several threads read at once."""
 
     def __len__(self) -> int: ...
 
