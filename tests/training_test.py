@@ -77,17 +77,13 @@ FOLDERS = {
 }  # fmt: skip
 
 
-def world(config):
-    return loop.world(config.autocast, config.deterministic)
-
-
 def train(config, out, stop_after=None):
     """Every stage; with stop_after each loop is left after so many steps, and taken up again."""
     for stage in ORDER:
         if stop_after:
             # Teachers are all begun; of two loops the second is, once the first is through.
-            STAGES[stage](Run(config, out, world(config), stop_after=stop_after))
-        finished = STAGES[stage](Run(config, out, world(config)))
+            STAGES[stage](Run(config, out, loop.world(config), stop_after=stop_after))
+        finished = STAGES[stage](Run(config, out, loop.world(config)))
         if not finished:
             raise AssertionError(f"{stage} did not finish")
 
@@ -150,7 +146,7 @@ class Training(unittest.TestCase):
 
     def test_a_run_that_is_through_is_not_begun_again(self):
         before = (self.out / "caption/model.pt").read_bytes()
-        self.assertTrue(STAGES["caption"](Run(self.config, self.out, world(self.config))))
+        self.assertTrue(STAGES["caption"](Run(self.config, self.out, loop.world(self.config))))
         self.assertEqual((self.out / "caption/model.pt").read_bytes(), before)
 
     def test_the_command(self):
@@ -172,7 +168,7 @@ class Training(unittest.TestCase):
     def test_what_is_missing_is_named(self):
         empty = self.folder / "empty"
         with self.assertRaisesRegex(ConfigError, "run the stage encoder first"):
-            STAGES["concepts"](Run(self.config, empty, world(self.config)))
+            STAGES["concepts"](Run(self.config, empty, loop.world(self.config)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         config = load(args.config, args.set)
-        run = Run(config, args.out, loop.world(config.autocast, config.deterministic), args.variant, args.stop_after)
+        run = Run(config, args.out, loop.world(config), args.variant, args.stop_after)
         if args.teacher is not None:
             from .stages import teacher
 

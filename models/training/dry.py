@@ -120,7 +120,7 @@ class Dry:
 
     def __init__(self, config: TrainingConfig, batch: int | None) -> None:
         self.config, self.batch = config, batch
-        self.world = loop.world(config.autocast, config.deterministic)
+        self.world = loop.world(config)
         size = config.model_config().fusion.vocabulary
         self.text = WordPiece([*SPECIAL, *(f"w{i}" for i in range(size - len(SPECIAL)))])
 

@@ -22,8 +22,8 @@ from .examples import padded
 from .features import caption_ids
 from .fusion import hidden_states, prefix_of, trained_part
 from .loop import World
-from .regions import Reader, jittered, region_features
-from .sources import Pictures
+from .regions import jittered, region_features
+from .sources import Pictures, Reader
 
 OVERLOOKED, BLIND = 1 / 12, 1 / 20  # shares of boxes, and of pictures whose boxes all are
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,10 @@ from models.reference.lightcap import Captioner, LightCap
 from models.reference.text import WordPiece
 
 from .config import ConfigError
-from .sources import Picture, Pictures
+from .sources import Picture, Pictures, Reader
 
 FEW = 256  # pictures between two notes of how far it is
 BATCH = 32  # of them at a time, which are in memory together
-READERS = 8  # threads that decode pictures
 
 
 @dataclass
@@ -130,10 +128,10 @@ def _fill(folder: Path, pictures: Pictures, extraction: Extraction, label_names:
     }
     arrays = {name: _array(folder / f"{name}.npy", kind, (len(pictures), *shape))
               for name, (kind, shape) in shapes.items()}  # fmt: skip
-    begin, first = time.time(), done["pictures"]
+    begin, first, reader = time.time(), done["pictures"], Reader(pictures)
     while done["pictures"] < len(pictures):
         rows = range(done["pictures"], min(done["pictures"] + FEW, len(pictures)))
-        _rows(arrays, rows, pictures, extraction)
+        _rows(arrays, rows, reader, extraction)
         for array in arrays.values():
             array.flush()
         done["pictures"] = rows.stop
@@ -167,29 +165,27 @@ class Seen:
     board: tuple[Tensor, Letterbox]  # the detector's input [3, h, w]
 
 
-def _rows(arrays: dict[str, np.ndarray], rows: range, pictures: Pictures,
+def _rows(arrays: dict[str, np.ndarray], rows: range, reader: Reader,
           extraction: Extraction) -> None:  # fmt: skip
     encoder, detector = extraction.model.config.image_encoder, extraction.model.config.detector
 
-    def read(row: int) -> Seen:
-        pixels = pictures.pixels(row)
+    def see(pixels: np.ndarray, about: Picture) -> Seen:
         view = encoder_input(pixels, encoder.image_size, encoder.resize, encoder.mean, encoder.std)
-        return Seen(pictures[row], *view, detector_input(pixels, detector.image_size))
+        return Seen(about, *view, detector_input(pixels, detector.image_size))
 
     text, shape = extraction.captioner.text, arrays["captions"].shape[1:]
-    with ThreadPoolExecutor(READERS) as pool:
-        for at in range(rows.start, rows.stop, BATCH):
-            batch = range(at, min(at + BATCH, rows.stop))
-            seen = list(pool.map(read, batch))
-            arrays["grids"][batch.start : batch.stop] = extraction.grids(torch.stack([s.view for s in seen]))
-            proposals = extraction.proposals([s.board for s in seen])
-            for row, s, boxes in zip(batch, seen, proposals):
-                boxes = s.geometry.to_encoder(boxes)
-                arrays["proposed"][row] = len(boxes)
-                arrays["proposals"][row, : len(boxes)] = boxes.numpy()
-                arrays["weights"][row] = s.about.weight
-                arrays["geometry"][row] = [*s.geometry.scale, *s.geometry.offset]
-                arrays["captions"][row] = caption_ids(s.about.captions, shape, text)
+    for at in range(rows.start, rows.stop, BATCH):
+        batch = range(at, min(at + BATCH, rows.stop))
+        seen = reader.map(see, batch)
+        arrays["grids"][batch.start : batch.stop] = extraction.grids(torch.stack([s.view for s in seen]))
+        proposals = extraction.proposals([s.board for s in seen])
+        for row, s, boxes in zip(batch, seen, proposals):
+            boxes = s.geometry.to_encoder(boxes)
+            arrays["proposed"][row] = len(boxes)
+            arrays["proposals"][row, : len(boxes)] = boxes.numpy()
+            arrays["weights"][row] = s.about.weight
+            arrays["geometry"][row] = [*s.geometry.scale, *s.geometry.offset]
+            arrays["captions"][row] = caption_ids(s.about.captions, shape, text)
 
 
 def caption_ids(captions: list[str], shape: tuple[int, int], text: WordPiece) -> np.ndarray:

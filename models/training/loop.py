@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from . import checkpoints
-from .config import ConfigError, Schedule
+from .config import ConfigError, Schedule, TrainingConfig
 
 
 @dataclass
@@ -49,7 +49,7 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "bf16" in flags
 
 
-def world(autocast: str = "auto", deterministic: bool = False) -> World:
+def world(config: TrainingConfig) -> World:
     """Joins the processes that torchrun started, if it did."""
     cuda, size = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1 and not dist.is_initialized():
@@ -57,12 +57,12 @@ def world(autocast: str = "auto", deterministic: bool = False) -> World:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if cuda:
         torch.cuda.set_device(local)
-    if cuda and deterministic:
+    if cuda and config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
         torch.use_deterministic_algorithms(True)
-    if autocast not in ("auto", "off"):
-        raise ConfigError(f"autocast is {autocast!r}: auto or off is wanted")
-    half = autocast == "auto" and (cuda or _cpu_has_bfloat16())
+    if config.autocast not in ("auto", "off"):
+        raise ConfigError(f"autocast is {config.autocast!r}: auto or off is wanted")
+    half = config.autocast == "auto" and (cuda or _cpu_has_bfloat16())
     return World(dist.get_rank() if size > 1 else 0, size,
                  torch.device("cuda", local) if cuda else torch.device("cpu"), half)  # fmt: skip
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,19 +13,9 @@ from models.reference.lightcap import LightCap
 from models.reference.preprocess import PAD_VALUE, letterbox
 
 from .config import Concepts, ConfigError
-from .features import READERS, Features
+from .features import Features
 from .loop import World
-from .sources import Picture, Pictures
-
-
-class Reader:
-    """Pictures of a batch, decoded by several threads."""
-
-    def __init__(self, pictures: Pictures) -> None:
-        self.pictures, self.pool = pictures, ThreadPoolExecutor(READERS)
-
-    def read(self, rows: np.ndarray) -> list[tuple[np.ndarray, Picture]]:
-        return list(self.pool.map(lambda i: (self.pictures.pixels(i), self.pictures[i]), map(int, rows)))
+from .sources import Pictures, Reader
 
 
 def board(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float, int, int]:

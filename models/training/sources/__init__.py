@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ..config import ConfigError
 
+T = TypeVar("T")
+READERS = 8  # threads that decode pictures
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in the picture's pixels
 
 
@@ -35,6 +38,20 @@ class Pictures(Protocol):
     def pixels(self, i: int) -> np.ndarray:
         """RGB [h, w, 3]."""
         ...
+
+
+class Reader:
+    """Pictures of a batch, decoded by several threads."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures, self.pool = pictures, ThreadPoolExecutor(READERS)
+
+    def map(self, use: Callable[[np.ndarray, Picture], T], rows: Iterable[int]) -> list[T]:
+        """use(pixels, picture) of each, called by the thread that decoded it."""
+        return list(self.pool.map(lambda i: use(self.pictures.pixels(i), self.pictures[i]), map(int, rows)))
+
+    def read(self, rows: Iterable[int]) -> list[tuple[np.ndarray, Picture]]:
+        return self.map(lambda pixels, about: (pixels, about), rows)
 
 
 class Joined:
