@@ -1,4 +1,4 @@
-"""The Conan package: `conan create . --build=missing`.
+"""The Conan package: `conan create . --build=missing -s "lightcap/*:compiler.cppstd=20"`, whatever its hosts' standard.
 
 xsimd and stb are headers that nobody sees who links LightCap. With `system_headers=True` they are the system's
 (Debian: libxsimd-dev, libstb-dev), so that nothing is fetched.
