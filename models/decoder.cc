@@ -135,6 +135,7 @@ std::span<const Hypothesis> Decoder::search(const Runtime& runtime, const Decode
   for (size_t t = 1; t < slots_ && beams.live() > 0; ++t) {
     advance(runtime, state, beams.live(), t, wanted);
     beams.grow(state.best, wanted.k, state.log_probabilities.first_rows(beams.live()));
+    if (beams.live() == 0 && beams.done().empty()) refuse_weights();  // no word had a number
     if (options.listener != nullptr) {
       const Hypothesis& best = beams.live() > 0 ? beams.leading() : beams.done().front();
       if (!options.listener->word(best)) break;

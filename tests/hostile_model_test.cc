@@ -31,10 +31,11 @@ std::string error_of_session(const Config& config) {
   return error_of([&] { session_of(LcwFile::of(config)); }, ErrorCode::kModel);
 }
 
-void caption(Session& session, std::span<StageObserver* const> observers = {}) {
+void caption(Session& session, std::span<StageObserver* const> observers = {},
+             const DecodeOptions& options = {}) {
   std::vector<uint8_t> pixels(3 * 20 * 10);
   for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i / 7);
-  session.caption(ImageView{pixels.data(), 20, 10, 60}, {}, observers);
+  session.caption(ImageView{pixels.data(), 20, 10, 60}, options, observers);
 }
 
 std::string error_of_caption(const LcwFile& file) {
@@ -342,6 +343,39 @@ TEST(NotFinite, SimilaritiesAreAnError) {
     file = LcwFile::of(smallest_config());
     file.tensor("concept_extractor.proj.1.bias").floats()[0] = value;
     expect_has(error_of_caption(file), "the similarities of concepts are not finite");
+  }
+}
+
+// The last slot is kept for the word, which the model can never say: no caption is left, done or
+// under way, and nobody is told of one.
+TEST(NotFinite, AWordThatMustBeThereAndHasNoProbabilityIsAnError) {
+  struct Count final : WordListener {
+    bool word(const Hypothesis& so_far) override {
+      EXPECT_FALSE(so_far.tokens.empty());
+      ++calls;
+      return true;
+    }
+    size_t calls = 0;
+  };
+  LcwFile file = LcwFile::of(smallest_config());
+  const auto model = open_model(file);
+  const size_t words = model->word_piece().size();
+  const auto word = static_cast<uint32_t>(words - 1);
+  file.tensor("head.bias").floats()[word] = -std::numeric_limits<float>::infinity();
+  const Constraints constraints({{{word}}}, std::vector<bool>(words, false));
+  for (const size_t beams : {size_t{1}, size_t{2}}) {
+    for (const bool listens : {false, true}) {
+      Count count;
+      DecodeOptions options = {.beams = beams, .constraints = &constraints};
+      if (listens) options.listener = &count;
+      Session session(open_model(file), {.kernels = &best_kernels(),
+                                         .threads = 1,
+                                         .max_beams = beams,
+                                         .max_states = constraints.states()});
+      const std::string error = error_of([&] { caption(session, {}, options); }, ErrorCode::kModel);
+      expect_has(error, "not finite");
+      EXPECT_EQ(count.calls > 0, listens);
+    }
   }
 }
 
