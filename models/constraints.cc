@@ -20,6 +20,12 @@ constexpr Place kDone = std::numeric_limits<Place>::max();
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(ErrorCode::kUsage, what); }
 
+[[noreturn]] void refuse_states() {
+  refuse("the words that a caption must contain have more than " +
+         std::to_string(kMaxConstraintStates) +
+         " states: ask for fewer words, or fewer and shorter forms of them");
+}
+
 // Finds the forms of one constraint in a row of symbols (Aho and Corasick): a node for each
 // beginning of a form, the empty one first, which is the longest that the symbols so far end with.
 class Matcher {
@@ -122,11 +128,7 @@ class Constraints::Builder {
     if (is_new) {
       places_.push_back(places);
       machine_.state_of_.push_back(state_of(places));
-      if (states_.size() > kMaxConstraintStates || places_.size() > kMaxNodes) {
-        refuse("the words that a caption must contain have more than " +
-               std::to_string(kMaxConstraintStates) +
-               " states: ask for fewer words, or fewer and shorter forms of them");
-      }
+      if (states_.size() > kMaxConstraintStates || places_.size() > kMaxNodes) refuse_states();
     }
     return found->second;
   }
@@ -164,6 +166,9 @@ void Constraints::check(const std::vector<bool>& continues) const {
     }
     for (const std::vector<uint32_t>& form : forms) {
       if (form.empty()) refuse("a form of a word has no token");
+      // Each of its tokens makes a state. Nothing is built of longer ones, whose numbers would not
+      // fit in a Place.
+      if (form.size() >= kMaxConstraintStates) refuse_states();
       for (const uint32_t token : form) {
         if (token >= continues.size()) {
           refuse("token " + std::to_string(token) + " is beyond the vocabulary of " +

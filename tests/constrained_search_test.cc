@@ -120,6 +120,9 @@ TEST(Constraints, RefusesWhatCannotBe) {
   expect_refused({{{kVocabulary}}}, "token 6 is beyond the vocabulary of 6");
   expect_refused({{{kS}}}, "begins within a word");
   expect_refused({{Tokens(12, kA)}, {Tokens(12, kB)}, {Tokens(12, kC)}}, "more than 128 states");
+  // As many tokens as would make the numbers of its states wrap around to a machine of few.
+  for (const size_t length : {size_t{128}, size_t{65536}, size_t{65538}})
+    expect_refused({{Tokens(length, kA)}}, "more than 128 states");
 }
 
 // One to three constraints of one to three forms, which overlap often.
