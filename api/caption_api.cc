@@ -121,13 +121,13 @@ class CaptionCall {
     check_interruption(use.interruption);
     stage_calls_.begin("read_image");
     Image image = read(limits, options_.ignore_exif == 0, use);
+    read_ms_ = milliseconds_since(start_);
     stage_calls_.end();
     full_size_ = {static_cast<float>(image.full_width), static_cast<float>(image.full_height)};
     if (image.full_width != 0) {
       scale_ = {full_size_[0] / static_cast<float>(image.width),
                 full_size_[1] / static_cast<float>(image.height)};
     }
-    read_ms_ = milliseconds_since(start_);
     return image;
   }
 
@@ -135,7 +135,7 @@ class CaptionCall {
     StageTimer timer;
     if (handle_.trace) {
       Trace trace(handle_.trace);
-      const std::array<StageObserver*, 3> observers = {&stage_calls_, &timer, &trace};
+      const std::array<StageObserver*, 3> observers = {&stage_calls_, &trace, &timer};
       handle_.session.caption(frame, decode_, observers, stages_);
     } else {
       const std::array<StageObserver*, 2> observers = {&stage_calls_, &timer};

@@ -196,7 +196,7 @@ void Session::caption(const Frame& image, const DecodeOptions& options,
     runtime_.check_interruption();
     for (StageObserver* observer : observers) observer->begin(stage);
     run(stage, image, options, step_observer);
-    for (StageObserver* observer : observers) observer->end(stage, *this);
+    for (size_t i = observers.size(); i-- > 0;) observers[i]->end(stage, *this);
   }
 }
 

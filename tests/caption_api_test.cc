@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <functional>
 #include <set>
 #include <stdexcept>
+#include <thread>
 
 #include "tests/api_session.h"
 
@@ -290,6 +292,20 @@ TEST_F(CaptionApi, StagesBeginAndEnd) {
   EXPECT_TRUE(error_has("the stage function threw an exception: full"));
   lightcap_session_set_stage(session_.get(), nullptr, nullptr);
   EXPECT_EQ(outcome_of(session_.get()), usual_outcome());
+}
+
+// A host may take its time in them, which is not the stages'.
+TEST_F(CaptionApi, TimesOfStagesAreWithoutTheHostsFunction) {
+  static constexpr auto kPause = std::chrono::milliseconds(100);
+  lightcap_session_set_stage(
+      session_.get(), [](void*, const char*, int) { std::this_thread::sleep_for(kPause); },
+      nullptr);
+  const lightcap_result result = captioned();
+  const lightcap_timings& ms = result.timings_ms;
+  for (const double stage : {ms.read_image, ms.preprocess, ms.detector, ms.image_encoder,
+                             ms.concepts, ms.fusion_prefix, ms.decoding})
+    EXPECT_LT(stage, 90);
+  EXPECT_GT(ms.total, 1200);
 }
 
 // ---- Models in parts of files ----
