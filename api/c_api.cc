@@ -41,9 +41,9 @@ void log(int level, const std::string& message) {
 }
 
 SessionOptions session_options(const lightcap_session_options& given) {
-  if (given.threads < 0 || given.threads > 1024) {
-    usage("threads is " + std::to_string(given.threads) +
-          ", expected 1 to 1024, or 0 for one a core");
+  if (given.threads < 0 || given.threads > kMaxThreads) {
+    usage("threads is " + std::to_string(given.threads) + ", expected 1 to " +
+          std::to_string(kMaxThreads) + ", or 0 for one a core");
   }
   if (given.max_beams < 1 || given.max_beams > static_cast<int>(kMaxBeams)) {
     usage("max_beams is " + std::to_string(given.max_beams) + ", expected 1 to " +

@@ -231,7 +231,7 @@ Command add_bench(CLI::App& app) {
   command->add_option("--model", options->model,
                       "The .lcw file [$LIGHTCAP_MODEL, else the model that ships with the engine]");
   command->add_option("--threads", options->threads, "Threads, 0 for one a core, 8 at most")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, kMaxThreads))
       ->capture_default_str();
   command->add_option("--repeat", options->repeat, "Runs of each stage, after one to warm up")
       ->check(CLI::Range(1, 1000000))

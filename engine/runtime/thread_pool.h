@@ -14,6 +14,9 @@
 
 namespace lightcap::internal {
 
+// More threads than this are refused as a mistake.
+inline constexpr int kMaxThreads = 1024;
+
 // The caller of parallel_for works too, so a pool of n threads starts n - 1. Each thread has a
 // share of a loop's tasks, neighbours in order, and takes others' once it is through with them:
 // loops that are cut alike, as layers over the same pixels are, then mostly find what they read in
@@ -29,7 +32,8 @@ class ThreadPool {
  public:
   // `threads` >= 1. Where the system refuses to start so many, there are fewer.
   explicit ThreadPool(int threads);
-  // Uses the host's executor; `threads` is only what threads() answers. parallel_for throws
+  // Uses the host's executor; `threads` is only what threads() and most_threads() answer.
+  // parallel_for throws
   // Error(kUsage) where the executor does not keep its contract.
   ThreadPool(Executor executor, int threads);
   ~ThreadPool();
