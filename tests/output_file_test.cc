@@ -52,6 +52,19 @@ TEST(OutputFile, ALinkIsFollowedToAFileThatIsNotThereYet) {
   EXPECT_EQ(read_file(folder / "there/file"), "new");
 }
 
+TEST(OutputFile, PathsOfOneOutputAreKnownBeforeItIsThere) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "sub");
+  std::filesystem::create_symlink("file", folder / "link");
+  for (const char* same : {"file", "./file", "sub/../file", "link"}) {
+    EXPECT_TRUE(is_same_output(folder / "file", folder / same)) << same;
+    EXPECT_TRUE(is_same_output(folder / same, folder / "file")) << same;
+  }
+  for (const char* other : {"file2", "sub/file", "", "no folder/file"})
+    EXPECT_FALSE(is_same_output(folder / "file", folder / other)) << other;
+  EXPECT_FALSE(is_same_output("", ""));
+}
+
 TEST(OutputFile, ALoopOfLinksIsAnError) {
   const TemporaryFolder folder;
   std::filesystem::create_symlink("b", folder / "a");

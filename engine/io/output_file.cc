@@ -53,7 +53,21 @@ uint64_t hash_of(const std::string& text) {
   return hash;
 }
 
+// The folder of a path whose links have been followed.
+std::string folder_of(const fs::path& path) {
+  const fs::path folder = path.parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
 }  // namespace
+
+bool is_same_output(const std::string& a, const std::string& b) {
+  const fs::path to_a = follow_links(a), to_b = follow_links(b);
+  if (to_a.filename().empty() || to_a.filename() != to_b.filename()) return false;
+  const auto folder_a = platform::status(folder_of(to_a));
+  const auto folder_b = platform::status(folder_of(to_b));
+  return folder_a && folder_b && folder_a->id == folder_b->id;
+}
 
 OutputFile::OutputFile(const std::string& path) : path_(path), target_(path) {
   const auto old = platform::status(path);

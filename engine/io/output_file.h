@@ -12,6 +12,10 @@
 
 namespace lightcap::internal {
 
+// True where files written to both paths would replace each other: symbolic links are followed, and
+// the files need not be there. An empty path is none.
+bool is_same_output(const std::string& a, const std::string& b);
+
 // Written without a name, or under a temporary one where the file system has no files without
 // names, in the folder of `path`; publish() gives it its name. Without that, the destructor removes
 // it, and so does the end of the process: what one that was killed left under a temporary name is
