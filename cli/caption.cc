@@ -21,6 +21,7 @@
 #include "cli/sidecar.h"
 #include "engine/image/image.h"
 #include "engine/io/npy.h"
+#include "engine/io/output_file.h"
 #include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
@@ -361,6 +362,8 @@ int caption_all(const Options& options) {
   for (const std::string& note : expanded.notes) report(note);
   const std::string model = find_model(options.model);
   if (inputs.size() == 1) refuse_input_as_output(options.annotate, {inputs[0].path, model});
+  if (is_same_output(options.output, options.annotate))
+    throw Error(ErrorCode::kUsage, "--output and --annotate name the same file");
   Run run = {options, options.json || !options.output.empty(), inputs.size() > 1, options.caption};
   std::optional<ResultsFile> results = open_results(options, model, inputs);
   const int code = inputs.empty() ? 0 : caption_inputs(run, model, inputs, results);
@@ -380,13 +383,13 @@ void add_search_options(CLI::App* command, Options& options) {
   command
       ->add_option("--beams", options.caption.beams,
                    "Width of the beam search, 1 for greedy search")
-      ->check(CLI::Range(1, 32))
+      ->check(CLI::Range(1, static_cast<int>(kMaxBeams)))
       ->capture_default_str();
   command
       ->add_option("--n-best", options.n_best,
                    "Print the N best captions, with --json as `alternatives`: of a search at least "
                    "that wide")
-      ->check(CLI::Range(1, 32));
+      ->check(CLI::Range(1, static_cast<int>(kMaxBeams)));
   command
       ->add_option("--length-penalty", options.caption.length_penalty,
                    "A: a caption's score is its log-probability / length^A")
@@ -402,12 +405,12 @@ void add_search_options(CLI::App* command, Options& options) {
 // The options that say how pictures are read and the work is shared out.
 void add_run_options(CLI::App* command, Options& options) {
   command->add_option("--threads", options.threads, "Threads, 0 for one a core, 8 at most")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, kMaxThreads))
       ->capture_default_str();
   command
       ->add_option("--jobs", options.jobs,
                    "Pictures at a time, which share the threads; 0 for one a thread")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, kMaxThreads))
       ->capture_default_str();
   command->add_flag("--low-memory", options.low_memory,
                     "Slower, in about the memory of the model's file");

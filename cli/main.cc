@@ -1,10 +1,8 @@
 // lightcap: caption | bench | inspect. Results go to stdout, everything else to stderr; exit codes
 // are those of lightcap_status.
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
-#include <new>
 #include <utility>
 #include <vector>
 
@@ -13,7 +11,7 @@
 #include "engine/platform/platform.h"
 #include "engine/runtime/error.h"
 #include "engine/runtime/terminate.h"
-#include "engine/text/standard_streams.h"
+#include "engine/text/run_program.h"
 #include "lightcap.h"
 #include "models/lightcap.h"
 
@@ -37,14 +35,7 @@ std::string version_text() {
   end_with_words({.out_of_memory = "lightcap: out of memory\n"});
 }
 
-// Makes failures of output errors, rather than a silent end or somebody else's damaged file.
-void prepare_process() {
-  platform::survive_file_size_limit();
-  platform::hold_standard_streams();
-}
-
 int run(int argc, char** argv) {
-  prepare_process();
   CLI::App app("LightCap: captions for images, on any CPU");
   app.require_subcommand(0, 1);
   app.get_formatter()->column_width(34);
@@ -100,18 +91,6 @@ std::string find_model(const std::string& given) {
 }  // namespace lightcap::internal::cli
 
 int main(int argc, char** argv) {
-  using lightcap::internal::ErrorCode;
-  const lightcap::internal::StandardStreams streams;
-  try {
-    return lightcap::internal::cli::run(argc, argv);
-  } catch (const lightcap::internal::Error& error) {
-    lightcap::internal::cli::report(error.what());
-    return static_cast<int>(error.code());
-  } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "lightcap: out of memory\n");
-    return static_cast<int>(ErrorCode::kMemory);
-  } catch (const std::exception& error) {
-    lightcap::internal::cli::report(std::string("internal error: ") + error.what());
-    return static_cast<int>(ErrorCode::kInternal);
-  }
+  using namespace lightcap::internal;
+  return run_program("lightcap", cli::report, [&] { return cli::run(argc, argv); });
 }

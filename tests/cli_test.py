@@ -211,6 +211,9 @@ class Caption(unittest.TestCase):
             self.assertEqual(Path(picture).read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
             self.assertEqual(run("caption", "--model", MODEL, picture)[0], 0)
             self.assertEqual(run("caption", "--model", MODEL, "--annotate", "/no/folder/x.png", IMAGE)[0], 7)
+            both = run("caption", "--model", MODEL, "--annotate", folder + "/both", "--output", folder + "/./both", IMAGE)
+            self.assertEqual(both[0], 2)
+            self.assertIn("--output and --annotate name the same file", both[2])
 
 
 class Demo(unittest.TestCase):

@@ -116,7 +116,8 @@ TEST_F(QuantizeCli, UsageErrorsAre2) {
         "m.lcw pictures --synthetic -o o.lcw", "m.lcw pictures --simulate",
         "m.lcw pictures --simulate --report r.json -o o.lcw", "m.lcw pictures --count 0 -o o.lcw",
         "m.lcw pictures --report m.lcw -o o.lcw", "m.lcw pictures --report o.lcw -o o.lcw",
-        "m.lcw pictures -o o.lcw --bogus", "m.lcw - -o o.lcw"}) {
+        "m.lcw pictures --report ./o.lcw -o o.lcw", "m.lcw pictures -o o.lcw --bogus",
+        "m.lcw - -o o.lcw"}) {
     EXPECT_EQ(run(arguments), 2) << arguments << ": " << err_;
     EXPECT_EQ(out_, "");
     EXPECT_TRUE(err_.starts_with("lightcap-quantize: ")) << err_;

@@ -9,7 +9,6 @@
 #include "weights_converter/assemble.h"
 #include "weights_converter/list.h"
 #include "weights_converter/program.h"
-#include "weights_converter/signals.h"
 #include "weights_converter/text_files.h"
 #include "weights_converter/verify.h"
 
@@ -137,7 +136,5 @@ void run(int argc, char** argv) {
 }  // namespace lightcap::internal
 
 int main(int argc, char** argv) {
-  lightcap::internal::handle_signals();
-  return lightcap::internal::run_program("lightcap-convert",
-                                         [&] { lightcap::internal::run(argc, argv); });
+  return lightcap::internal::run_work([&] { lightcap::internal::run(argc, argv); });
 }

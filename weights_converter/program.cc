@@ -2,12 +2,11 @@
 
 #include <cstdio>
 #include <iostream>
-#include <new>
-#include <stdexcept>
 
 #include "engine/runtime/error.h"
 #include "engine/text/printable.h"
-#include "engine/text/standard_streams.h"
+#include "engine/text/run_program.h"
+#include "weights_converter/signals.h"
 
 namespace lightcap::internal {
 void Progress::operator()(uint64_t done) {
@@ -38,24 +37,15 @@ void print_output(const std::string& text, const char* what) {
   }
 }
 
-int run_program(const char* name, const std::function<void()>& work) {
-  const StandardStreams streams;
-  const auto report = [&](ErrorCode code, const char* what) {
-    std::fprintf(stderr, "%s: %s\n", name, what);
-    return static_cast<int>(code);
+int run_work(const std::function<void()>& work) {
+  const auto report = [](const std::string& message) {
+    std::fprintf(stderr, LIGHTCAP_PROGRAM ": %s\n", printable_lines(message).c_str());
   };
-  try {
+  handle_signals();
+  return run_program(LIGHTCAP_PROGRAM, report, [&] {
     work();
     return 0;
-  } catch (const Error& error) {
-    return report(error.code(), printable_lines(error.what()).c_str());
-  } catch (const std::bad_alloc&) {
-    return report(ErrorCode::kMemory, "out of memory");
-  } catch (const std::length_error&) {  // longer than any memory
-    return report(ErrorCode::kMemory, "out of memory");
-  } catch (const std::exception& error) {
-    return report(ErrorCode::kInternal, printable_lines(error.what()).c_str());
-  }
+  });
 }
 
 }  // namespace lightcap::internal

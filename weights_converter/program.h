@@ -42,9 +42,9 @@ bool parse_arguments(CLI::App& app, int argc, char** argv);
 // Prints to stdout; throws Error(kOutput) that names `what` where it did not arrive.
 void print_output(const std::string& text, const char* what);
 
-// Runs the work of the program `name` and returns the exit code; what it throws becomes words on
-// stderr, from which nothing that a terminal would obey is left.
-int run_program(const char* name, const std::function<void()>& work);
+// Runs the work of this program after handle_signals(), and returns the exit code; what it throws
+// becomes words on stderr, from which nothing that a terminal would obey is left.
+int run_work(const std::function<void()>& work);
 
 }  // namespace lightcap::internal
 

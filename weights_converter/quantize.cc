@@ -19,7 +19,6 @@
 #include "weights_converter/quantizer/simulation.h"
 #include "weights_converter/quantizer/synthetic.h"
 #include "weights_converter/sha256.h"
-#include "weights_converter/signals.h"
 
 namespace lightcap::internal {
 namespace {
@@ -51,7 +50,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->type_name("FILE");
   app.add_flag("--simulate", arguments.simulate, "Write the report alone, and no model");
   app.add_option("--threads", arguments.threads, "Threads, 0 for one a core, 8 at most")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, kMaxThreads))
       ->capture_default_str();
   app.add_flag("--version", arguments.version, "Print the version");
 }
@@ -133,7 +132,7 @@ void check_usage(const Arguments& arguments) {
             "pictures to calibrate on are missing: give some hundred photographs like those to "
             "caption, as files, folders or patterns, or --synthetic where only speed matters");
   }
-  require(arguments.output.empty() || arguments.output != arguments.report,
+  require(!is_same_output(arguments.output, arguments.report),
           "-o and --report name the same file");
   refuse_inputs_as_outputs(arguments, {arguments.model});
 }
@@ -221,7 +220,5 @@ void run(int argc, char** argv) {
 }  // namespace lightcap::internal
 
 int main(int argc, char** argv) {
-  lightcap::internal::handle_signals();
-  return lightcap::internal::run_program("lightcap-quantize",
-                                         [&] { lightcap::internal::run(argc, argv); });
+  return lightcap::internal::run_work([&] { lightcap::internal::run(argc, argv); });
 }

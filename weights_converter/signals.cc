@@ -42,7 +42,6 @@ void report_truncated(const void* address) {
 }  // namespace
 
 void handle_signals() {
-  platform::survive_file_size_limit();
   platform::on_missing_page(report_truncated);
   platform::before_termination(OutputFile::remove_unfinished);
 }

@@ -8,7 +8,6 @@ namespace lightcap::internal {
 // - SIGINT, SIGTERM and SIGHUP end it at once, as they would without this, but unfinished files are
 //   removed first; one that was ignored stays so.
 // - SIGBUS, which reading a mapped file that became shorter raises, is an error of its own.
-// - SIGXFSZ is ignored: writing then fails with words.
 // - Memory that runs out where no exception may leave ends it as it does elsewhere.
 void handle_signals();
 
