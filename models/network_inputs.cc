@@ -126,7 +126,8 @@ void NetworkInputs::run(const Runtime& runtime, const Frame& image) {
   place(image.width(), image.height());
   resize(runtime, image);
   // Its place depends on the picture's shape.
-  visit([](auto& inputs) { clear_border(inputs.detector, Detector::kInputPadding); });
+  runtime.serial(
+      [&] { visit([](auto& inputs) { clear_border(inputs.detector, Detector::kInputPadding); }); });
 }
 
 std::vector<float> NetworkInputs::encoder_values() const {

@@ -124,14 +124,15 @@ void pad_letterbox(const TensorOf<T>& out, const LetterboxGeometry& geometry,
 void detector_input(const Runtime& runtime, const Frame& image, const LetterboxGeometry& geometry,
                     size_t size, const Tensor& out) {
   resize_bilinear(runtime, image, size, UnitRows(picture_of(out, geometry)));
-  if (!runtime.arena.planning()) pad_letterbox<float>(out, geometry, {kGrey, kGrey, kGrey});
+  runtime.serial([&] { pad_letterbox<float>(out, geometry, {kGrey, kGrey, kGrey}); });
 }
 
 void detector_input(const Runtime& runtime, const Frame& image, const LetterboxGeometry& geometry,
                     size_t size, const ByteTensor& out) {
   resize_bilinear(runtime, image, size, ByteRows(picture_of(out, geometry), 0));
-  if (!runtime.arena.planning())
+  runtime.serial([&] {
     pad_letterbox<uint8_t>(out, geometry, {kGreyByte, kGreyByte, kGreyByte, 0});
+  });
 }
 
 }  // namespace lightcap::internal

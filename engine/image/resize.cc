@@ -17,7 +17,8 @@ uint8_t* row_memory(Arena& arena) {
   return static_cast<uint8_t*>(arena.bytes(3 * ImageLimits::kMaxSide));
 }
 
-// True once the run is to end: what a strip has not done by then stays undone.
+// True once the run is to end: what a strip has not done by then stays undone. Strips of large
+// pictures take longer than an answer may, so they look after each row.
 bool is_interrupted(const Runtime& runtime) {
   return runtime.is_interruptible() && runtime.interruption->requested();
 }
@@ -312,11 +313,12 @@ void resize_bicubic(const Runtime& runtime, const Frame& image, const ResizedWin
   Windows across(arena, size, largest_window, 4), down(arena, size, largest_window, 1);
   BicubicStrip strips[kStrips];
   for (BicubicStrip& strip : strips) strip = BicubicStrip(runtime, arena, size, largest_window);
-  if (arena.planning()) return;
-  across.fill(image.width(), window.resized_width, window.left, size);
-  down.fill(image.height(), window.resized_height, window.top, size);
+  runtime.serial([&] {
+    across.fill(image.width(), window.resized_width, window.left, size);
+    down.fill(image.height(), window.resized_height, window.top, size);
+  });
   const bool down_first = resizes_down_first(image, window);
-  runtime.pool.parallel_for(kStrips, [&](size_t strip) {
+  runtime.parallel_for(kStrips, [&](size_t strip) {
     BicubicStrip& work = strips[strip];
     const size_t end = strip_begin(size, strip + 1);
     for (size_t y = strip_begin(size, strip); y < end && !is_interrupted(runtime); ++y) {
@@ -328,7 +330,6 @@ void resize_bicubic(const Runtime& runtime, const Frame& image, const ResizedWin
       out.write(y, work.row);
     }
   });
-  runtime.check_interruption();
 }
 
 void resize_bilinear(const Runtime& runtime, const Frame& image, size_t longest,
@@ -339,15 +340,15 @@ void resize_bilinear(const Runtime& runtime, const Frame& image, size_t longest,
   auto* down = static_cast<LinearTap*>(arena.bytes(longest * sizeof(LinearTap)));
   LinearStrip strips[kStrips];
   for (LinearStrip& strip : strips) strip = LinearStrip(arena, longest);
-  if (arena.planning()) return;
   const size_t width = image.width(), height = image.height();
   const bool special = (width == out.width && height == out.height) ||
                        (width == 2 * out.width && height == 2 * out.height);
-  if (!special) {
+  runtime.serial([&] {
+    if (special) return;
     linear_taps(width, out.width, true, across);
     linear_taps(height, out.height, false, down);
-  }
-  runtime.pool.parallel_for(kStrips, [&](size_t strip) {
+  });
+  runtime.parallel_for(kStrips, [&](size_t strip) {
     const size_t end = strip_begin(out.height, strip + 1);
     for (size_t y = strip_begin(out.height, strip); y < end && !is_interrupted(runtime); ++y) {
       if (special) {
@@ -357,7 +358,6 @@ void resize_bilinear(const Runtime& runtime, const Frame& image, size_t longest,
       }
     }
   });
-  runtime.check_interruption();
 }
 
 }  // namespace lightcap::internal

@@ -132,6 +132,11 @@ void upsample2(const Runtime& runtime, const ByteTensor& input, const ByteTensor
 }
 
 void scale_columns(const Runtime& runtime, Matrix x, const float* scale, Matrix y) {
+  const Observed observed(runtime, [&] {
+    return moving_work<float>({}, "scale_columns", {x.data, x.rows, 1, x.columns},
+                              {y.data, y.rows, 1, y.columns}, 1, 1);
+  });
+  runtime.plan_steps(static_cast<double>(x.rows * x.columns));
   const Split rows = split(x.rows, 1, x.rows * x.columns * sizeof(float) / kMovedBytes);
   runtime.parallel_for(rows.pieces, [&](size_t task) {
     const auto [begin, count] = rows[task];
