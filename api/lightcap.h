@@ -152,7 +152,9 @@ typedef struct lightcap_session_options {
   const char* isa; /* a name of lightcap_isa_name(); NULL: $LIGHTCAP_ISA, else the best one here */
   int max_beams;   /* the most that lightcap_caption_options.beams may be, 1 to 32 */
   const lightcap_executor* executor; /* NULL: threads of the session's own; else `threads` is only
-                                        what lightcap_session_threads() returns */
+                                        what lightcap_session_threads() returns, and the most tasks
+                                        that layers which need memory for each run at once: give the
+                                        executor's width */
   int low_memory;    /* 1: convolutions without Winograd's filtering, whose weights take more memory
                         than they are faster by; results differ within rounding */
   size_t max_states; /* the most that a caption's constraints may have, see
@@ -425,7 +427,8 @@ LIGHTCAP_API void lightcap_session_set_stage(lightcap_session* session,
 /* Called with every stage's result while captions run, on the thread that captions: fp32,
  * row-major, `dims` outermost first. `name`, `data` and `dims` are valid during the call. Names:
  * encoder_input, detector_input, image_features, detections, roi_features, concept_similarity,
- * gate, prefix, log_probabilities. */
+ * gate, prefix, and of captions with one beam log_probabilities of each step: a search has no one
+ * row of them. */
 typedef void (*lightcap_trace_function)(void* context, const char* name, const float* data,
                                         const size_t* dims, size_t ndim);
 /* Traces this session's captions, which then allocate and copy; NULL ends it. `context` must live

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -77,6 +78,13 @@ class Elements {
  public:
   class Iterator {
    public:
+    using iterator_category = std::forward_iterator_tag;
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const T*;
+    using reference = const T&;
+
+    Iterator() = default;
     Iterator(const lightcap_result* result, size_t index) : result_(result), index_(index) {}
     const T& operator*() const { return *At(result_, index_); }
     const T* operator->() const { return At(result_, index_); }
@@ -84,12 +92,19 @@ class Elements {
       ++index_;
       return *this;
     }
-    bool operator==(const Iterator& other) const { return index_ == other.index_; }
-    bool operator!=(const Iterator& other) const { return index_ != other.index_; }
+    Iterator operator++(int) {
+      const Iterator before = *this;
+      ++index_;
+      return before;
+    }
+    bool operator==(const Iterator& other) const {
+      return result_ == other.result_ && index_ == other.index_;
+    }
+    bool operator!=(const Iterator& other) const { return !(*this == other); }
 
    private:
-    const lightcap_result* result_;
-    size_t index_;
+    const lightcap_result* result_ = nullptr;
+    size_t index_ = 0;
   };
 
   Elements(const lightcap_result& result, size_t count) : result_(&result), count_(count) {}
@@ -216,7 +231,7 @@ class Session {
     check(lightcap_caption_frame(get(), &frame, options, &result));
     return result;
   }
-  // Those of the last picture, until the next caption.
+  // The features of the last picture, until the next caption.
   lightcap_features features() {
     lightcap_features features = LIGHTCAP_FEATURES_INIT;
     check(lightcap_session_features(get(), &features));

@@ -135,7 +135,7 @@ void draw_labels(Canvas& canvas, const lightcap_result& result, const Scaling& s
   };
   std::vector<Taken> taken;
   for (size_t i = 0; i < count; ++i) {
-    const lightcap_concept& found = result.concepts[i];
+    const lightcap_concept& found = *lightcap_concept_at(&result, i);
     const int64_t pad = 2 * text_scale;
     const std::string line = label_text(found, (canvas.width() - 2 * pad) / text_scale);
     const int64_t width = text_width(line) * text_scale + 2 * pad;
@@ -160,7 +160,7 @@ void draw_boxes(Canvas& canvas, const lightcap_result& result, const Scaling& sc
                 size_t count) {
   const int64_t thickness = std::max<int64_t>(2, canvas.width() / 320);
   for (size_t i = count; i-- > 0;) {  // the best proposal last, on top
-    const float* box = result.concepts[i].box;
+    const float* box = lightcap_concept_at(&result, i)->box;
     canvas.frame(scaling.x(box[0]), scaling.y(box[1]), scaling.x(box[2]), scaling.y(box[3]),
                  thickness, kBoxColors[i % std::size(kBoxColors)]);
   }

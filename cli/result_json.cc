@@ -42,7 +42,7 @@ ordered_json result_json(const std::string& image, const lightcap_result& result
                          const JsonExtras& extras) {
   ordered_json concepts = ordered_json::array();
   for (size_t i = 0; i < result.concept_count; ++i) {
-    const lightcap_concept& found = result.concepts[i];
+    const lightcap_concept& found = *lightcap_concept_at(&result, i);
     concepts.push_back(json_object("label", found.label, "similarity", found.similarity, "score",
                                    found.score, "box", found.box));
   }

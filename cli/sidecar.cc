@@ -39,7 +39,7 @@ std::string xml_text(std::string_view text) {
 std::vector<std::string_view> labels_once(const lightcap_result& result) {
   std::vector<std::string_view> labels;
   for (size_t i = 0; i < result.concept_count; ++i) {
-    const std::string_view label = result.concepts[i].label;
+    const std::string_view label = lightcap_concept_at(&result, i)->label;
     if (std::find(labels.begin(), labels.end(), label) == labels.end()) labels.push_back(label);
   }
   return labels;

@@ -2,7 +2,7 @@
 //
 // Each concept has a label, its similarity to the picture's part, the detector's score and a box in
 // pixels of the upright picture. lightcap.hpp closes handles by itself and throws
-// lightcap_api::Error.
+// lightcap::Error.
 #include <cstdio>
 #include <lightcap.hpp>
 
@@ -12,12 +12,11 @@ int main(int argc, char** argv) {
     return LIGHTCAP_ERROR_USAGE;
   }
   try {
-    const lightcap_api::Model model(argv[1]);
-    lightcap_api::Session session(model);
+    const lightcap::Model model(argv[1]);
+    lightcap::Session session(model);
     const lightcap_result result = session.caption_file(argv[2]);
     std::printf("%s\n", result.caption);
-    for (size_t i = 0; i < result.concept_count; ++i) {
-      const lightcap_concept& found = result.concepts[i];
+    for (const lightcap_concept& found : lightcap::concepts(result)) {
       const float* box = found.box;
       std::printf("%-20s similarity %.2f, score %.2f, box %.0f %.0f %.0f %.0f\n", found.label,
                   static_cast<double>(found.similarity), static_cast<double>(found.score),
@@ -25,7 +24,7 @@ int main(int argc, char** argv) {
                   static_cast<double>(box[2]), static_cast<double>(box[3]));
     }
     return 0;
-  } catch (const lightcap_api::Error& error) {
+  } catch (const lightcap::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return error.status();
   }

@@ -90,11 +90,12 @@ int main(int argc, char** argv) {
     };
     lightcap_session_options options = LIGHTCAP_SESSION_OPTIONS_INIT;
     options.executor = &executor;
-    const lightcap_api::Model model(argv[1]);
-    lightcap_api::Session session(model, &options);
+    options.threads = 2;
+    const lightcap::Model model(argv[1]);
+    lightcap::Session session(model, &options);
     std::printf("%s\n", session.caption_file(argv[2]).caption);
     return 0;
-  } catch (const lightcap_api::Error& error) {
+  } catch (const lightcap::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return error.status();
   }
