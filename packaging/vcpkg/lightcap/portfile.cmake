@@ -1,6 +1,13 @@
 # An overlay port, which builds the sources that it lies in, without a download:
-#   vcpkg install lightcap --overlay-ports=packaging/vcpkg
+#   vcpkg install lightcap --overlay-ports=packaging/vcpkg --editable
+# With --editable, since vcpkg's cache of binaries knows a package by the files beside this one, not by the sources:
+# it would give an older build for newer ones.
 get_filename_component(SOURCE_PATH "${CURRENT_PORT_DIR}/../../.." ABSOLUTE)
+if(NOT EXISTS "${SOURCE_PATH}/api/lightcap.map")
+  message(FATAL_ERROR
+    "This port builds the sources of LightCap that it lies in, and ${SOURCE_PATH} has none: give --overlay-ports the "
+    "folder packaging/vcpkg of LightCap's repository")
+endif()
 
 vcpkg_cmake_configure(
   SOURCE_PATH "${SOURCE_PATH}"
