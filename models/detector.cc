@@ -15,7 +15,8 @@ constexpr size_t kSppfWindow = 5;
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
-// Also where width and height run over, from the anchors of a damaged file.
+// The corners are looked at, since they are infinite also where width and height run over, from
+// the anchors of a damaged file.
 bool is_finite(const Box& box) {
   return std::isfinite(box.x1) && std::isfinite(box.y1) && std::isfinite(box.x2) &&
          std::isfinite(box.y2);

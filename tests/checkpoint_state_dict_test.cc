@@ -174,14 +174,13 @@ TEST(StateDict, MixedUpFilesAreNamed) {
   }
 }
 
-// BatchNorm's eps, class names and strides, which only whole modules know.
+// BatchNorm's eps and the strides, which only whole modules know.
 TEST(StateDict, ModulesKnowMore) {
   const std::string file = yolo_module();
   const Checkpoint checkpoint = read_checkpoint(as_bytes(file), "file.pt");
   const StateDict state = find_state_dict(checkpoint, Role::kDetector);
   EXPECT_EQ(state.found_at, "model");
   EXPECT_EQ(state.batch_norm_eps, (std::map<std::string, double>{{"detector.model.0.bn", 0.001}}));
-  EXPECT_EQ(state.class_names, (Names{"cat", "dog"}));
   EXPECT_EQ(state.strides, (std::vector<double>{8, 16, 32}));
   EXPECT_EQ(state.tensors.size(), 5u);
 }

@@ -103,6 +103,16 @@ TEST_F(Platform, ClosingAFileOnTheWayOutKeepsTheReasonOfAnError) {
   EXPECT_EQ(errno, ENOSPC);
 }
 
+TEST_F(Platform, ClosingSomebodyElsesFileOnlyLetsGoOfIt) {
+  put("a", "0123");
+  const File file = open_to_read(path("a"), Pipes::kDoNotWait);
+  File borrowed = File::borrowed(file.handle());
+  EXPECT_TRUE(borrowed.close());
+  EXPECT_FALSE(borrowed);
+  std::array<uint8_t, 4> all = {};
+  EXPECT_EQ(file.read(all), 4);
+}
+
 TEST_F(Platform, AMappingShowsTheFileAfterItIsClosedAndAfterItsPagesWereGivenBack) {
   const std::string text(3 * page_size() + 1, 'x');
   put("a", text);

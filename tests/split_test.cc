@@ -48,7 +48,11 @@ TEST(Split, NoPieceIsEmptyAndAllButTheLastAreWholeUnits) {
 
 TEST(Split, PiecesDifferByOneUnitAtMostAndNoneIsLargerThanLargest) {
   for_small_splits([](const Split& split) {
-    if (split.pieces == 0) return;
+    if (split.pieces == 0) {
+      EXPECT_EQ(split.total, 0u);
+      EXPECT_EQ(split.largest(), 0u);
+      return;
+    }
     size_t fewest = std::numeric_limits<size_t>::max(), most = 0, longest = 0;
     for (size_t i = 0; i < split.pieces; ++i) {
       const size_t units = ceil_div(split[i].count, split.unit);

@@ -157,7 +157,7 @@ void Conversion::check_texts(const ConversionOptions& options) {
     fail(printable(options.vocabulary) + ": " + std::to_string(vocabulary_.size()) +
          " tokens, the word embedding has " + std::to_string(tokens) + " rows");
   }
-  // Or the engine would refuse the file.
+  // The engine refuses files with longer texts.
   const auto check_lengths = [](const std::vector<std::string>& texts, const std::string& path,
                                 uint64_t longest) {
     for (size_t i = 0; i < texts.size(); ++i) {

@@ -9,22 +9,6 @@
 namespace lightcap::internal {
 namespace {
 
-// Wagner and Fischer's, with one row.
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 std::vector<std::string_view> parts(std::string_view name) {
   std::vector<std::string_view> result;
   for (size_t begin = 0; begin <= name.size();) {
@@ -57,7 +41,21 @@ bool spelled_alike(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-size_t edit_distance(std::string_view a, std::string_view b) { return distance(a, b); }
+// Wagner and Fischer's algorithm, with one row.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
 
 std::optional<size_t> spelling_difference(std::string_view a, std::string_view b) {
   const std::vector<std::string_view> left = parts(a), right = parts(b);

@@ -74,7 +74,8 @@ std::optional<std::string> bert_name(std::string_view name) {
 }
 
 std::optional<std::string> lightcap_name(std::string_view name) {
-  const size_t dot = std::min(name.find('.'), name.size() - 1);
+  const size_t dot = name.find('.');
+  if (dot == name.npos) return std::nullopt;
   const std::string_view block = name.substr(0, dot), rest = name.substr(dot + 1);
   if (block == "image_encoder") return encoder_name(rest);
   if (block == "detector") return detector_name(rest);
@@ -398,10 +399,8 @@ void add_batch_norms(const Attributes& attributes, Role role, const std::string&
   }
 }
 
-void add_detector_facts(const Checkpoint& checkpoint, const Unwrapper& unwrap,
-                        const Attributes& attributes, const std::string& root, StateDict& result) {
-  const auto names = attributes.find(root + "names");
-  if (names != attributes.end()) result.class_names = names->second->texts;
+void add_strides(const Checkpoint& checkpoint, const Unwrapper& unwrap, const std::string& root,
+                 StateDict& result) {
   for (const CheckpointTensor& tensor : checkpoint.attribute_tensors) {
     const std::string name = unwrap(tensor.name);
     if (name != root + "stride" && name != root + "model.24.stride") continue;
@@ -456,7 +455,7 @@ StateDict find_state_dict(const Checkpoint& checkpoint, const StateDictQuery& qu
   if (query.role == Role::kLightcap) detector += "detector.";
   if (query.role == Role::kDetector || query.role == Role::kLightcap) {
     check_detector_head(checkpoint, tensors, attributes, detector);
-    add_detector_facts(checkpoint, unwrap, attributes, detector, result);
+    add_strides(checkpoint, unwrap, detector, result);
   }
   return result;
 }

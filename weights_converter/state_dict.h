@@ -32,8 +32,7 @@ struct StateDict {
   // By the BatchNorm's schema name (`detector.model.0.bn`), where the file says it: whole pickled
   // modules do, state dicts don't.
   std::map<std::string, double> batch_norm_eps;
-  // Attributes of a detector that was pickled whole, else empty.
-  std::vector<std::string> class_names;
+  // An attribute of a detector that was pickled whole, else empty.
   std::vector<double> strides;
   // The path in the file at which they were found, for messages: "" (its root), "ema",
   // "state_dict.module".

@@ -250,7 +250,8 @@ int orientation_of_png(const Block& file, const Interruption* interruption) {
     if (type == "eXIf" && metadata.exif.data == nullptr) metadata.exif = content;
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") metadata.add_text(content, type);
     if (type == "IEND") break;
-    at += 12 + length;  // 32-bit length: cannot wrap around
+    if (length > file.size) break;  // would wrap around where sizes have 32 bits
+    at += 12 + length;
   }
   return metadata.orientation(interruption);
 }

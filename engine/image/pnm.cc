@@ -8,7 +8,7 @@
 namespace lightcap::internal {
 namespace {
 
-// The next decimal number of a PNM header, after white space and comments; at most 10^9.
+// The next decimal number of a PNM header, after white space and comments; at most 10^8.
 uint32_t pnm_number(const EncodedImage& file, size_t& at) {
   const uint8_t* data = file.data;
   const size_t size = file.size;

@@ -83,7 +83,8 @@ class File {
   // Tries to take the file's lock, which ends with the file or the process that has it open.
   // ENOLCK, EOPNOTSUPP and ENOSYS: the file system has no locks.
   bool lock() const;
-  // The file is closed in any case; false where something written before was lost.
+  // The file is closed in any case, but one that is somebody else's, which is only let go; false
+  // where something written before was lost.
   bool close();
 
  private:

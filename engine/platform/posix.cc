@@ -184,7 +184,10 @@ bool File::sync() const { return fsync(descriptor(handle_)) == 0; }
 
 bool File::lock() const { return flock(descriptor(handle_), LOCK_EX | LOCK_NB) == 0; }
 
-bool File::close() { return ::close(descriptor(std::exchange(handle_, kNoHandle))) == 0; }
+bool File::close() {
+  const Handle handle = std::exchange(handle_, kNoHandle);
+  return is_borrowed_ || ::close(descriptor(handle)) == 0;
+}
 
 File open_to_read(const std::string& path, Pipes pipes) {
   const int waiting = pipes == Pipes::kDoNotWait ? O_NONBLOCK : 0;

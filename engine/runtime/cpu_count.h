@@ -6,8 +6,8 @@
 
 namespace lightcap::internal {
 
-// Those of the calling thread's affinity (taskset, cpusets), or fewer where a cgroup's quota
-// (containers, systemd) grants less of them, rounded up; at least 1.
+// The processors of the calling thread's affinity (taskset, cpusets), or fewer where a cgroup's
+// quota (containers, systemd) grants less of them, rounded up; at least 1.
 int cpu_count();
 
 // The processors' worth of time that the cgroups of this process may take, of version 1 or 2 and of

@@ -67,7 +67,8 @@ inline Grid grid(const Runtime& runtime, size_t rows, const PackedMatrix& weight
       std::max<size_t>({rows * steps / kTaskMacs, steps * step_bytes / kTaskWeights, 1});
   const Split row_split =
       split(rows, runtime.kernels.tile_rows, std::min(tasks, ceil_div(rows, kRowsPerTask)));
-  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), row_split.pieces);
+  const size_t pieces = std::max<size_t>(row_split.pieces, 1);  // none where there are no rows
+  const size_t columns_wanted = ceil_div(std::min(tasks, kTasksWanted), pieces);
   return {row_split, split(columns, kColumnUnit, columns_wanted), weights};
 }
 

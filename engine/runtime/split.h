@@ -26,8 +26,11 @@ struct Split {
     const size_t first = begin(piece);
     return {first, begin(piece + 1) - first};
   }
-  // The most that a piece has.
-  size_t largest() const { return std::min(ceil_div(ceil_div(total, unit), pieces) * unit, total); }
+  // The most that a piece has, 0 where there is none.
+  size_t largest() const {
+    if (pieces == 0) return 0;
+    return std::min(ceil_div(ceil_div(total, unit), pieces) * unit, total);
+  }
 };
 
 // As many pieces as asked for, if there are enough units; none of nothing.

@@ -27,7 +27,7 @@ void copy_values(const std::vector<Number>& values, std::span<Number> out) {
   std::copy(values.begin(), values.end(), out.begin());
 }
 
-// Those of the file, but for the configuration.
+// The pairs of the file, but for the configuration.
 std::vector<PlannedKeyValue> key_values(const WeightsFile& file, const Config& config,
                                         const std::vector<std::string>& sources) {
   std::vector<PlannedKeyValue> result = config_key_values(config);
