@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "tests/api_session.h"
+#include "tests/temporary_folder.h"
 
 namespace lightcap::internal::testing {
 namespace {
@@ -325,9 +326,10 @@ class Descriptor {
 TEST_F(CaptionApi, AModelMayLieAnywhereInAFile) {
   std::ifstream file(small_model_path(), std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  const TemporaryFolder folder;
   for (const size_t offset : {size_t{0}, size_t{64}, size_t{4096}, size_t{4160}, size_t{1001}}) {
     for (const size_t behind : {size_t{0}, size_t{777}}) {
-      const std::string path = ::testing::TempDir() + "package";
+      const std::string path = folder / "package";
       std::ofstream(path, std::ios::binary)
           << std::string(offset, 'x') << bytes << std::string(behind, 'y');
       lightcap_model* opened = nullptr;

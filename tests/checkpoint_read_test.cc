@@ -10,6 +10,7 @@
 #include "engine/io/crc32.h"
 #include "engine/runtime/error.h"
 #include "tests/checkpoint_files.h"
+#include "tests/temporary_folder.h"
 #include "weights_converter/checkpoint/checkpoint.h"
 #include "weights_converter/checkpoint/inflate.h"
 #include "weights_converter/list.h"
@@ -293,14 +294,14 @@ TEST(CheckpointRead, ExportedProgramsAreNamed) {
 }
 
 TEST(CheckpointRead, ShardsAreMerged) {
-  const std::string folder = ::testing::TempDir();
-  std::ofstream(folder + "shard-1.safetensors", std::ios::binary)
+  const TemporaryFolder folder;
+  std::ofstream(folder / "shard-1.safetensors", std::ios::binary)
       << safetensors(R"({"a":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}})", kSix);
-  std::ofstream(folder + "shard-2.bin", std::ios::binary)
+  std::ofstream(folder / "shard-2.bin", std::ios::binary)
       << torch_zip(dict({{text("b"), tensor(kStorage, 3, {3}, {1})}}), {{"0", kSix}});
-  std::ofstream(folder + "model.index.json")
+  std::ofstream(folder / "model.index.json")
       << R"({"weight_map":{"a":"shard-1.safetensors","b":"shard-2.bin"}})";
-  const Checkpoint checkpoint = open_checkpoint(folder + "model.index.json");
+  const Checkpoint checkpoint = open_checkpoint(folder / "model.index.json");
   EXPECT_EQ(values_of(checkpoint, "a"), (Values{0, 1, 2, 3, 4, 5}));
   EXPECT_EQ(values_of(checkpoint, "b"), (Values{3, 4, 5}));
 }
@@ -355,8 +356,8 @@ TEST(CheckpointRead, FilesThatAreNoRegularFilesAreNamed) {
 
 // The classic: unpickling this in Python runs a command. Here it is a name and a text.
 TEST(CheckpointHostile, CommandsAreNotRun) {
-  const std::string marker = ::testing::TempDir() + "lightcap_was_here";
-  std::remove(marker.c_str());
+  const TemporaryFolder folder;
+  const std::string marker = folder / "was_here";
   for (const char* name : {"system", "popen"}) {
     const std::string attack = call(global("os", name), {text("touch " + marker)});
     const std::string file = torch_zip(

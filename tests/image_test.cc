@@ -12,6 +12,7 @@
 #include "engine/io/npy.h"
 #include "engine/runtime/error.h"
 #include "tests/pictures.h"
+#include "tests/temporary_folder.h"
 
 namespace lightcap::internal {
 namespace {
@@ -225,7 +226,8 @@ TEST(Image, PathsAreNamed) {
 }
 
 TEST(Npy, SurvivesTheRoundTrip) {
-  const std::string path = ::testing::TempDir() + "lightcap_test.npy";
+  const TemporaryFolder folder;
+  const std::string path = folder / "values.npy";
   const std::vector<float> data = {1.5f, -2, 3, 4, 5, 6};
   write_npy(path, data.data(), {2, 3, 1});
   const NpyArray array = read_npy(path);
@@ -234,7 +236,6 @@ TEST(Npy, SurvivesTheRoundTrip) {
   std::ifstream file(path, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(file), {}};
   EXPECT_EQ(bytes.size() % 64, 6 * sizeof(float));  // data aligned to 64 bytes
-  std::filesystem::remove(path);
   EXPECT_THROW(write_npy("/no/such/folder/x.npy", data.data(), {6}), Error);
 }
 

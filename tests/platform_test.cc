@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/temporary_folder.h"
+
 namespace lightcap::internal::platform {
 namespace {
 
@@ -22,16 +24,7 @@ std::span<const uint8_t> bytes_of(std::string_view text) {
 
 class Platform : public ::testing::Test {
  protected:
-  Platform() {
-    static std::atomic<int> number = 0;
-    folder_ =
-        fs::path(::testing::TempDir()) /
-        ("lightcap_platform_" + std::to_string(process_id()) + "_" + std::to_string(number++));
-    fs::create_directory(folder_);
-  }
-  ~Platform() override { fs::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_ / name; }
   void put(const std::string& name, const std::string& text) const {
     std::ofstream(path(name), std::ios::binary) << text;
   }
@@ -40,7 +33,7 @@ class Platform : public ::testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  fs::path folder_;
+  const testing::TemporaryFolder folder_;
 };
 
 TEST_F(Platform, AFileThatIsNotThereIsNoFileAndErrnoSaysWhy) {
@@ -79,7 +72,7 @@ TEST_F(Platform, StatusTellsFilesFromFoldersAndKnowsAFileUnderTwoNames) {
   EXPECT_EQ(a->id, link->id);
   EXPECT_FALSE(a->id == b->id);
   EXPECT_EQ(open_to_read(path("link"), Pipes::kWait).status()->id, a->id);
-  EXPECT_EQ(status(folder_.string())->kind, FileKind::kFolder);
+  EXPECT_EQ(status(path(""))->kind, FileKind::kFolder);
 }
 
 TEST_F(Platform, ReadsFromWhereItIsToldAndSaysWhenTheFileEnds) {
@@ -163,11 +156,11 @@ TEST_F(Platform, NamesOfAFolderOutliveItsPath) {
 }
 
 TEST_F(Platform, AFileWithoutANameGetsOneWhole) {
-  const Folder folder(folder_.string());
+  const Folder folder(path(""));
   const File file = folder.create_unnamed(0600);
   if (!file) GTEST_SKIP() << "there are none here";
   EXPECT_TRUE(file.write(bytes_of("abc")));
-  EXPECT_TRUE(fs::is_empty(folder_));
+  EXPECT_TRUE(folder_.files().empty());
   EXPECT_TRUE(folder.give_name(file, "name"));
   EXPECT_EQ(get("name"), "abc");
   EXPECT_FALSE(folder.give_name(file, "name"));
@@ -175,7 +168,7 @@ TEST_F(Platform, AFileWithoutANameGetsOneWhole) {
 }
 
 TEST_F(Platform, OneAtATimeHoldsAFilesLock) {
-  const Folder folder(folder_.string());
+  const Folder folder(path(""));
   const File first = folder.create("a", 0600);
   if (!first.lock()) GTEST_SKIP() << "the file system has no locks: " << std::strerror(errno);
   EXPECT_FALSE(folder.open_to_read("a").lock());

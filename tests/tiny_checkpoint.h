@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/config.h"
+#include "tests/temporary_folder.h"
 
 namespace lightcap::internal::testing {
 
@@ -33,21 +34,6 @@ std::string read_file(const std::filesystem::path& path);
 // A token a line: the special ones, then words; "thing0" and so on.
 std::string tiny_vocabulary(uint64_t count);
 std::string tiny_labels(uint64_t count);
-
-// An empty folder, removed in the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::vector<std::string> files() const;
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace lightcap::internal::testing
 

@@ -14,6 +14,7 @@
 #include "kernels/dispatch.h"
 #include "tests/sanitized.h"
 #include "tests/small_model.h"
+#include "tests/temporary_folder.h"
 
 namespace lightcap::internal {
 namespace {
@@ -227,11 +228,10 @@ TEST(WeightsFile, OddPathsAreNamed) {
   EXPECT_NE(open_error("/").find("not a regular file"), std::string::npos);
   EXPECT_NE(open_error("/dev/zero").find("not a regular file"), std::string::npos);
   EXPECT_NE(open_error("/dev/null").find("not a regular file"), std::string::npos);
-  const std::string fifo = ::testing::TempDir() + "lightcap_fifo";
-  unlink(fifo.c_str());
+  const testing::TemporaryFolder folder;
+  const std::string fifo = folder / "fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   EXPECT_NE(open_error(fifo).find("not a regular file"), std::string::npos);
-  unlink(fifo.c_str());
 }
 
 // A model whose tensors are not those of its configuration lists them all.
