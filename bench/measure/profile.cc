@@ -5,17 +5,12 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "bench/measure/median.h"
+
 namespace lightcap::internal::bench {
 namespace {
 
 using nlohmann::ordered_json;
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 // "112x112x64 -> 64 k3 s1", "69x312 -> 1200"
 std::string shape_text(const ordered_json& layer) {
