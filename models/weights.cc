@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 
 namespace lightcap::internal {
 namespace {

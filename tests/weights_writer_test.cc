@@ -15,6 +15,7 @@
 #include "engine/io/crc32.h"
 #include "engine/io/weights_file.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "kernels/pack.h"
 #include "tests/expect_error.h"
 #include "tests/tiny_checkpoint.h"

@@ -211,8 +211,7 @@ void Conversion::check_tensors() {
       if (!there.refusal.empty()) {
         wrong += where + " is " + there.refusal;
       } else if (there.shape != tensor.shape) {
-        wrong +=
-            where + " is " + shape_text(there.shape) + ", expected " + shape_text(tensor.shape);
+        wrong += where + " is " + dims_text(there.shape) + ", expected " + dims_text(tensor.shape);
       }
     }
   }
@@ -229,7 +228,7 @@ void Conversion::check_tensors() {
     for (const Wanted& tensor : missing) {
       const std::string block = block_of(tensor.name);
       if (block_missing[block] < block_sizes[block]) {
-        message += "\n  " + tensor.name + " " + shape_text(tensor.shape) + nearest(tensor);
+        message += "\n  " + tensor.name + " " + dims_text(tensor.shape) + nearest(tensor);
       }
     }
   }
@@ -281,7 +280,7 @@ std::string Conversion::nearest(const Wanted& tensor) const {
     }
   }
   if (best == nullptr) return "";
-  return ", the nearest is " + printable(best->name, kMostShown) + " " + shape_text(best->shape) +
+  return ", the nearest is " + printable(best->name, kMostShown) + " " + dims_text(best->shape) +
          " in " + printable(best_source->checkpoint.path);
 }
 

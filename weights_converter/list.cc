@@ -73,7 +73,7 @@ std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& li
   uint64_t elements = 0;
   for (const Line& line : lines) {
     name_width = std::max(name_width, printable(line.tensor->name).size());
-    shape_width = std::max(shape_width, shape_text(line.tensor->shape).size());
+    shape_width = std::max(shape_width, dims_text(line.tensor->shape).size());
     if (line.same_as == nullptr) elements += line.tensor->elements();
   }
   constexpr size_t kMaxNameWidth = 100, kMaxShapeWidth = 40;
@@ -90,7 +90,7 @@ std::string table_text(const Checkpoint& checkpoint, const std::vector<Line>& li
     std::snprintf(crc, sizeof(crc), "%08x", line.crc32);
     std::string row = pad(printable(line.tensor->name), name_width) + "  " +
                       pad(element_type_info(line.tensor->type).name, 5) + "  " +
-                      pad(shape_text(line.tensor->shape), shape_width) + "  " + crc;
+                      pad(dims_text(line.tensor->shape), shape_width) + "  " + crc;
     if (line.same_as != nullptr) row += "  " + printable(line.same_as->name);
     add_line(text, row + '\n', budget);
   }

@@ -3,6 +3,8 @@
 #include <array>
 #include <cmath>
 
+#include "engine/text/fnv1a.h"
+
 namespace lightcap::internal {
 namespace {
 
@@ -10,10 +12,8 @@ namespace {
 class Random {
  public:
   Random(uint64_t seed, std::string_view name) : counter_(seed) {
-    // FNV-1a, so that a tensor does not depend on which others are made.
-    uint64_t hash = 0xcbf29ce484222325;
-    for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-    counter_ = next() ^ hash;
+    // By its name, so that a tensor does not depend on which others are made.
+    counter_ = next() ^ fnv1a(name);
   }
   uint64_t next() {
     uint64_t z = counter_ += 0x9e3779b97f4a7c15;

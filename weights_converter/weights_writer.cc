@@ -9,6 +9,7 @@
 #include "engine/io/output_file.h"
 #include "engine/io/weights_file.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "kernels/pack.h"
 
 namespace lightcap::internal {

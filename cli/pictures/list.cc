@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/runtime/error.h"
+#include "engine/text/fnv1a.h"
 
 namespace lightcap::internal::cli {
 namespace {
@@ -20,10 +21,9 @@ void check_name(const std::string& list, std::string_view name, bool zeros) {
               name_of_input(list) + ": a name holds NUL; -0 is for lists in which NUL ends each");
 }
 
-// FNV-1a, with its bits mixed: its lowest is the parity of the bytes' lowest alone.
-uint64_t hash_of(std::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+// FNV-1a with its bits mixed, so that all of them depend on all bits of the text.
+uint64_t mixed_hash(std::string_view text) {
+  uint64_t hash = fnv1a(text);
   hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
   return hash ^ (hash >> 33);
 }
@@ -63,7 +63,7 @@ Shard parse_shard(const std::string& text) {
 void keep_shard(const Shard& shard, std::vector<Input>& pictures) {
   if (shard.count == 1) return;
   std::erase_if(pictures, [&](const Input& picture) {
-    return hash_of(picture.path) % shard.count != shard.index - 1;
+    return mixed_hash(picture.path) % shard.count != shard.index - 1;
   });
 }
 

@@ -16,6 +16,18 @@ namespace lightcap::internal {
 // which may be null, says so.
 int exif_orientation(const uint8_t* data, size_t size, const Interruption* interruption = nullptr);
 
+// How EXIF's orientation, 1 to 8, turns a picture: its upright pixel (x, y) is mirrored first, and
+// rows and columns are exchanged then.
+struct Turn {
+  bool transposes, mirrors_x, mirrors_y;
+};
+constexpr Turn turn_of(int orientation) {
+  const auto is = [orientation](int a, int b, int c, int d) {
+    return orientation == a || orientation == b || orientation == c || orientation == d;
+  };
+  return {orientation >= 5, is(2, 3, 6, 7), is(3, 4, 7, 8)};
+}
+
 }  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_ENGINE_IMAGE_EXIF_H_

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/image/exif.h"
+
 namespace lightcap::internal {
 namespace {
 
@@ -36,11 +38,9 @@ uint8_t from_fixed(int32_t x) { return static_cast<uint8_t>(std::clamp(x >> kYuv
 
 Frame::Frame(const FrameLayout& layout)
     : layout_(layout),
-      is_transposed_(layout.orientation >= 5),
-      mirrors_x_(layout.orientation == 2 || layout.orientation == 3 || layout.orientation == 6 ||
-                 layout.orientation == 7),
-      mirrors_y_(layout.orientation == 3 || layout.orientation == 4 || layout.orientation == 7 ||
-                 layout.orientation == 8) {
+      is_transposed_(turn_of(layout.orientation).transposes),
+      mirrors_x_(turn_of(layout.orientation).mirrors_x),
+      mirrors_y_(turn_of(layout.orientation).mirrors_y) {
   width_ = is_transposed_ ? layout.height : layout.width;
   height_ = is_transposed_ ? layout.width : layout.height;
   is_rgb_ =

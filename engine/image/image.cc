@@ -97,11 +97,7 @@ Image decode_as(ImageFormat format, const EncodedImage& file) {
 
 Image upright(Image image, int orientation, const Interruption* interruption) {
   if (orientation <= 1 || orientation > 8) return image;
-  const bool transpose = orientation >= 5;
-  const bool mirror_x =
-      orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
-  const bool mirror_y =
-      orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
+  const auto [transpose, mirror_x, mirror_y] = turn_of(orientation);
   Image turned =
       transpose ? blank_image(image.height, image.width) : blank_image(image.width, image.height);
   turned.full_width = transpose ? image.full_height : image.full_width;

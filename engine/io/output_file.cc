@@ -11,6 +11,7 @@
 
 #include "engine/runtime/block.h"
 #include "engine/runtime/error.h"
+#include "engine/text/fnv1a.h"
 #include "engine/text/printable.h"
 
 namespace lightcap::internal {
@@ -44,13 +45,6 @@ std::string follow_links(const std::string& path) {
   }
   errno = ELOOP;
   return "";
-}
-
-// FNV-1a: a name of a fixed length for each path's last part, however long that is.
-uint64_t hash_of(const std::string& text) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-  return hash;
 }
 
 // The folder of a path whose links have been followed.
@@ -122,7 +116,7 @@ void OutputFile::open_folder() {
 std::string OutputFile::temporary_name(int index) const {
   char name[64];
   std::snprintf(name, sizeof name, ".lightcap-%016llx-%d.tmp",
-                static_cast<unsigned long long>(hash_of(name_)), index);
+                static_cast<unsigned long long>(fnv1a(name_)), index);
   return name;
 }
 

@@ -12,6 +12,7 @@
 #include "engine/platform/platform.h"
 #include "engine/runtime/block.h"
 #include "engine/runtime/error.h"
+#include "engine/text/printable.h"
 #include "kernels/kernels.h"
 
 namespace lightcap::internal {
@@ -157,12 +158,6 @@ void check_header(const WeightsHeader& header, size_t size, const std::string& s
 }
 
 }  // namespace
-
-std::string dims_text(const std::vector<uint64_t>& dims) {
-  std::string text = "[";
-  for (size_t i = 0; i < dims.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(dims[i]);
-  return text + "]";
-}
 
 uint64_t tensor_bytes(DataType type, Layout layout, const std::vector<uint64_t>& dims) {
   constexpr uint64_t kMax = uint64_t{1} << 62;

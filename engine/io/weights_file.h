@@ -37,8 +37,6 @@ struct TensorEntry {
 
 // How many bytes a tensor of these dimensions takes, or 0 where that does not fit into 64 bits.
 uint64_t tensor_bytes(DataType type, Layout layout, const std::vector<uint64_t>& dims);
-// "[30522, 312]"
-std::string dims_text(const std::vector<uint64_t>& dims);
 
 enum class FileAccess { kMap, kRead };
 

@@ -67,4 +67,10 @@ std::string printable_lines(std::string_view text) {
   }
 }
 
+std::string dims_text(const std::vector<uint64_t>& dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(dims[i]);
+  return text + "]";
+}
+
 }  // namespace lightcap::internal

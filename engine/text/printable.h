@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace lightcap::internal {
 
@@ -17,6 +18,9 @@ std::string printable(std::string_view text, size_t most = SIZE_MAX);
 
 // The same line by line: newlines stay. For our own lists, and texts that are meant to have lines.
 std::string printable_lines(std::string_view text);
+
+// A tensor's dimensions: "[30522, 312]".
+std::string dims_text(const std::vector<uint64_t>& dims);
 
 }  // namespace lightcap::internal
 

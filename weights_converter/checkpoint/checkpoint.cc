@@ -4,6 +4,7 @@
 #include <set>
 #include <tuple>
 
+#include "engine/text/printable.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/checkpoint/readers.h"
@@ -32,7 +33,7 @@ void check_expansion(const Checkpoint& checkpoint) {
       const uint64_t bytes = tensor.elements() * element_bytes(tensor.type);
       if (bytes > left) {
         fail_checkpoint("tensor '" + excerpt(tensor.name) + "' of shape " +
-                        shape_text(tensor.shape) +
+                        dims_text(tensor.shape) +
                         " claims far more values than the file has bytes: refused");
       }
       left -= bytes;
@@ -97,15 +98,6 @@ void Checkpoint::release_pages() const {
 
 void Checkpoint::check_unchanged() const {
   for (const auto& owner : owners) owner->check_unchanged();
-}
-
-std::string shape_text(const std::vector<uint64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
-  }
-  return text + "]";
 }
 
 }  // namespace lightcap::internal

@@ -96,9 +96,6 @@ Checkpoint open_checkpoint(const std::string& path);
 Checkpoint read_checkpoint(std::span<const uint8_t> file, const std::string& path,
                            uint64_t budget_base = limits::kCheckpointBase);
 
-// "[64, 3, 7, 7]"
-std::string shape_text(const std::vector<uint64_t>& shape);
-
 }  // namespace lightcap::internal
 
 #endif  // LIGHTCAP_WEIGHTS_CONVERTER_CHECKPOINT_CHECKPOINT_H_

@@ -3,30 +3,9 @@
 #include <charconv>
 #include <cstdint>
 
+#include "engine/text/unicode.h"
+
 namespace lightcap::internal {
-namespace {
-
-void append_utf8(std::string& out, uint32_t code) {
-  const auto add = [&out](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (code < 0x80) {
-    add(code);
-  } else if (code < 0x800) {
-    add(0xC0 | code >> 6);
-    add(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    add(0xE0 | code >> 12);
-    add(0x80 | (code >> 6 & 0x3F));
-    add(0x80 | (code & 0x3F));
-  } else {
-    add(0xF0 | (code >> 18 & 0x7));
-    add(0x80 | (code >> 12 & 0x3F));
-    add(0x80 | (code >> 6 & 0x3F));
-    add(0x80 | (code & 0x3F));
-  }
-}
-
-}  // namespace
-
 std::string unescape(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -40,7 +19,7 @@ std::string unescape(std::string_view text) {
       uint32_t code = 0;
       const char* begin = text.data() + i + 1;
       if (std::from_chars(begin, begin + digits, code, 16).ptr == begin + digits) {
-        append_utf8(out, code);
+        append_utf8(code, out);
         i += digits;
         continue;
       }

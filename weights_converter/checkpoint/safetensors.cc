@@ -6,6 +6,7 @@
 #include <set>
 
 #include "engine/io/limits.h"
+#include "engine/text/printable.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/readers.h"
 
@@ -178,7 +179,7 @@ CheckpointTensor make_tensor(const Entry& entry) {
   }
   const auto bytes = bytes_of(entry, element_bytes(*type));
   if (!bytes || *bytes != entry.offsets[1] - entry.offsets[0]) {
-    fail_checkpoint("tensor '" + excerpt(entry.name) + "': its shape " + shape_text(entry.shape) +
+    fail_checkpoint("tensor '" + excerpt(entry.name) + "': its shape " + dims_text(entry.shape) +
                     " of " + element_type_info(*type).name + " does not fill its " +
                     std::to_string(entry.offsets[1] - entry.offsets[0]) + " bytes");
   }
