@@ -4,6 +4,7 @@ distillation, masks, CIDEr-D, batched decoding, the order of examples, results f
 Usage: training_parts_test.py    (exit code 77, skipped, without PyTorch, NumPy and Pillow)
 """
 
+import contextlib
 import gzip
 import io
 import json
@@ -12,6 +13,7 @@ import tarfile
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 try:
@@ -90,6 +92,28 @@ class Pictures(InFolder):
         train = self.open(source="coco", images="images", karpathy="k.json")
         self.assertEqual([train[i].captions for i in range(len(train))], [["A horse."]])
         self.assertEqual(train.pixels(0).shape, (30, 40, 3))
+
+    def test_karpathys_split_restricts_other_files(self):
+        """Beside captions or instances it adds no picture and leaves out those of other splits."""
+        (self.folder / "images").mkdir()
+        parts = {7: "restval", 9: "test", 12: "train"}
+        self.write("k.json", {"images": [
+            {"cocoid": i, "filename": f"{i}.png", "split": part, "sentences": [{"raw": f"Said of {i}."}]}
+            for i, part in parts.items()]})  # fmt: skip
+        self.write("captions.json", self.COCO)
+        boxes = [{"image_id": i, "category_id": 3, "bbox": [1, 2, 10, 20]} for i in (7, 9)]
+        self.write("instances.json", {"images": self.COCO["images"], "annotations": boxes,
+                                      "categories": [{"id": 3, "name": "zebra"}]})  # fmt: skip
+        common = {"source": "coco", "images": "images", "karpathy": "k.json"}
+        train = self.open(**common, captions="captions.json")
+        self.assertEqual([(p.name, p.captions) for p in map(train.__getitem__, range(len(train)))],
+                         [("a.png", ["a horse"])])  # fmt: skip
+        regions = self.open(**common, instances="instances.json")
+        self.assertEqual(len(regions), 1)
+        self.assertEqual((regions[0].captions, len(regions[0].objects)), (["Said of 7."], 1))
+        test = self.open(**common, captions="captions.json", split="test")
+        self.assertEqual([test[i].name for i in range(len(test))], ["b.png"])
+        self.refused("has no picture", **common, captions="captions.json", split="val")
 
     def test_coco_malformed(self):
         (self.folder / "images").mkdir()
@@ -482,6 +506,56 @@ class Scores(unittest.TestCase):
                          [{"image_id": 3, "caption": "two"}, {"image_id": 1, "caption": "one"}])  # fmt: skip
         with self.assertRaisesRegex(SystemExit, "1 images have no caption, a.jpg among them"):
             evaluate.nocaps(coco, {"b.jpg": {"caption": "two"}})
+
+
+class Evaluation(InFolder):
+    """The command line of models/training/evaluate.py."""
+
+    KARPATHY = {"images": [
+        {"cocoid": 7, "filepath": "val2014", "filename": "a.jpg", "split": "test",
+         "sentences": [{"raw": "A horse."}, {"raw": "A pony."}]},
+        {"cocoid": 9, "filename": "b.jpg", "split": "train", "sentences": [{"raw": "A zebra."}]}]}  # fmt: skip
+
+    def run_main(self, *arguments):
+        """The command's status, and its standard error."""
+        said = io.StringIO()
+        with mock.patch.object(sys, "argv", ["evaluate", *map(str, arguments)]), \
+                contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):  # fmt: skip
+            try:
+                status = evaluate.main()
+            except SystemExit as error:
+                status = error.code
+        return status, said.getvalue()
+
+    def test_karpathys_split(self):
+        path = self.write("dataset_coco.json", self.KARPATHY)
+        coco = evaluate.read_coco(path, "test")
+        self.assertEqual(coco["images"], [{"id": 7, "file_name": "val2014/a.jpg"}])
+        self.assertEqual(evaluate.references_of(coco), {7: ["A horse.", "A pony."]})
+        said = self.write("p.jsonl", json.dumps({"image": "/x/a.jpg", "caption": "a horse"}) + "\n")
+        out = self.folder / "results"
+        common = (path, "--predictions", said, "--out", out)
+        self.assertEqual(self.run_main(*common, "--split", "test")[0], 0)
+        results = json.loads((self.folder / "results.json").read_text())
+        self.assertEqual((results["images"], results["captioned"]), (1, 1))
+        for more, pattern in (((), "is Karpathy's: --split is wanted"),
+                              (("--split", "tset"), "no picture of the split 'tset'")):  # fmt: skip
+            status, error = self.run_main(*common, *more)
+            self.assertEqual(status, 2)
+            self.assertIn(pattern, error)
+        plain = self.write("captions.json", Pictures.COCO)
+        status, error = self.run_main(plain, *common[1:], "--split", "test")
+        self.assertEqual(status, 2)
+        self.assertIn("is no dataset_coco.json of Karpathy's", error)
+        instances = self.write("instances.json", {"images": Pictures.COCO["images"],
+                                                  "annotations": [{"image_id": 7}]})  # fmt: skip
+        self.assertIn("an annotation has no 'caption'", self.run_main(instances, *common[1:])[1])
+
+    def test_pictures_lie_in_folders_or_beside_each_other(self):
+        (self.folder / "val2014").mkdir()
+        (self.folder / "val2014/a.jpg").touch()
+        self.assertEqual(evaluate.picture_of(self.folder, "val2014/a.jpg"), self.folder / "val2014/a.jpg")
+        self.assertEqual(evaluate.picture_of(self.folder, "val2014/b.jpg"), self.folder / "b.jpg")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Scores captions of any COCO-format set: python -m models.training.evaluate CAPTIONS.json ...
 
+CAPTIONS.json is a COCO captions file, or Karpathy's dataset_coco.json with the --split that is wanted of it.
+
 Captions come from --predictions P.jsonl (what `lightcap caption --json` or models.reference.caption
 printed: the order is free), or are made here of the pictures in --images: by the engine (--lightcap
 PROGRAM --model M.lcw, on any --isa; fp32 and int8 models alike), or by PyTorch (--run FOLDER, a stage's).
@@ -24,6 +26,9 @@ from typing import Any
 import numpy as np
 
 from models.reference.text import words
+
+from .config import ConfigError
+from .sources.coco import fields, karpathys, read_json
 
 Record = dict[str, Any]
 Results = dict[str, "float | str"]
@@ -190,7 +195,8 @@ def caption_by_torch(args: argparse.Namespace, pictures: list[Path], out: Path) 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="models.training.evaluate", description=__doc__)
-    parser.add_argument("captions", type=Path, help="a COCO captions file")
+    parser.add_argument("captions", type=Path, help="a COCO captions file, or Karpathy's dataset_coco.json")
+    parser.add_argument("--split", default="", help="of Karpathy's file: test, val, restval or train")
     parser.add_argument("--predictions", type=Path, help="captions that are there already")
     parser.add_argument("--images", type=Path, help="the pictures' folder")
     parser.add_argument("--lightcap", type=Path, help="the engine's program")
@@ -204,12 +210,15 @@ def main() -> int:
     args = parser.parse_args()
     if sum(x is not None for x in (args.predictions, args.lightcap, args.run)) != 1:
         parser.error("one of --predictions, --lightcap and --run is wanted")
-    coco = read_coco(args.captions)
+    try:
+        coco = read_coco(args.captions, args.split)
+    except ConfigError as error:
+        parser.error(str(error))
     made = args.predictions
     if made is None:
         if args.images is None:
             parser.error("--images, the pictures' folder, is wanted")
-        pictures = [args.images / Path(image["file_name"]).name for image in coco["images"]]
+        pictures = [picture_of(args.images, image["file_name"]) for image in coco["images"]]
         made = args.out.with_suffix(".jsonl")
         made.parent.mkdir(parents=True, exist_ok=True)
         (caption_by_engine if args.lightcap else caption_by_torch)(args, pictures, made)
@@ -226,11 +235,36 @@ def main() -> int:
     return 0
 
 
-def read_coco(path: Path) -> Record:
-    from .sources.coco import read_json
-
+def read_coco(path: Path, split: str = "") -> Record:
+    """A captions file; of Karpathy's, the pictures of one split in COCO's format."""
     coco = read_json(path, "a COCO captions file", ("images",))
+    images = coco["images"]
+    if images and isinstance(images[0], dict) and "cocoid" in images[0]:
+        return _karpathys_split(path, split)
+    if split:
+        raise ConfigError(f"{path} is no dataset_coco.json of Karpathy's, which --split {split} is of")
+    for image in images:
+        fields(image, ("id", "file_name"), path, "an image")
+    for annotation in coco.get("annotations", []):
+        fields(annotation, ("image_id", "caption"), path, "an annotation")
     return {"annotations": []} | coco
+
+
+def _karpathys_split(path: Path, split: str) -> Record:
+    if not split:
+        raise ConfigError(f"{path} is Karpathy's: --split is wanted, as --split test")
+    chosen = [(i, name, texts) for i, name, part, texts in karpathys(path) if part == split]
+    if not chosen:
+        raise ConfigError(f"{path} has no picture of the split {split!r}: train, restval, val or test is wanted")
+    return {"images": [{"id": i, "file_name": name} for i, name, _ in chosen],
+            "annotations": [{"image_id": i, "caption": text} for i, _, texts in chosen
+                            for text in texts]}  # fmt: skip
+
+
+def picture_of(folder: Path, name: str) -> Path:
+    """The picture's file, with the folders in its name or without them."""
+    whole = folder / name
+    return whole if whole.exists() else folder / Path(name).name
 
 
 if __name__ == "__main__":

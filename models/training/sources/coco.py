@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,13 @@ def fields(entry: Any, names: tuple[str, ...], path: Path, what: str) -> tuple[A
 
 
 class Coco:
-    """images: folder. captions: captions_*.json. instances: instances_*.json. split: of Karpathy's
-    dataset_coco.json, given as `karpathy`, whose names of splits are train, restval, val and test."""
+    """images: folder. captions: captions_*.json. instances: instances_*.json. karpathy: dataset_coco.json,
+    whose pictures of these splits (train, restval, val, test) count: alone they are the pictures, beside
+    captions or instances it leaves those of their pictures alone."""
 
     def __init__(self, base: Path, images: str, captions: str = "", instances: str = "",
                  karpathy: str = "",
-                 split: tuple[str, ...] | list[str] = ("train", "restval")) -> None:  # fmt: skip
+                 split: str | tuple[str, ...] | list[str] = ("train", "restval")) -> None:  # fmt: skip
         self.folder = base / images
         if not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is no folder: COCO's pictures are wanted")
@@ -56,7 +58,8 @@ class Coco:
         if instances:
             self._instances(base / instances)
         if karpathy:
-            self._karpathy(base / karpathy, tuple(split))
+            splits = (split,) if isinstance(split, str) else tuple(split)
+            self._karpathy(base / karpathy, splits, alone=not (captions or instances))
         # Pictures of which nothing is said have no part.
         self.ids = [i for i in self.names if i in self.captions or i in self.objects]
 
@@ -88,14 +91,13 @@ class Coco:
                 raise ConfigError(f"{path}: an annotation has category {kind}, which the file does not list")
             self.objects.setdefault(image, []).append((kinds[kind], corners(box, path)))
 
-    def _karpathy(self, path: Path, split: tuple[str, ...]) -> None:
-        karpathy = read_json(path, "Karpathy's dataset_coco.json", ("images",))
-        for image in karpathy["images"]:
-            i, name, part, texts = fields(image, ("cocoid", "filename", "split", "sentences"), path,
-                                          "an image")  # fmt: skip
-            if part in split:
-                self.names[i] = str(Path(image.get("filepath", ""), name))
-                self.captions[i] = [fields(text, ("raw",), path, "a sentence")[0] for text in texts]
+    def _karpathy(self, path: Path, splits: tuple[str, ...], alone: bool) -> None:
+        chosen = {i: (name, texts) for i, name, part, texts in karpathys(path) if part in splits}
+        if alone:
+            self.names = {i: name for i, (name, _) in chosen.items()}
+        self.names = {i: name for i, name in self.names.items() if i in chosen}
+        if not self.captions:
+            self.captions = {i: texts for i, (_, texts) in chosen.items()}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,6 +108,16 @@ class Coco:
 
     def pixels(self, i: int) -> np.ndarray:
         return read_picture(self.folder / self.names[self.ids[i]])
+
+
+def karpathys(path: Path) -> Iterator[tuple[int, str, str, list[str]]]:
+    """COCO's id, file name, split and captions of each picture of Karpathy's dataset_coco.json."""
+    karpathy = read_json(path, "Karpathy's dataset_coco.json", ("images",))
+    for image in karpathy["images"]:
+        i, name, part, texts = fields(image, ("cocoid", "filename", "split", "sentences"), path,
+                                      "an image")  # fmt: skip
+        captions = [fields(text, ("raw",), path, "a sentence")[0] for text in texts]
+        yield i, str(Path(image.get("filepath", ""), name)), part, captions
 
 
 def corners(box: Any, path: Path) -> tuple[float, float, float, float]:
