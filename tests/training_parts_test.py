@@ -259,6 +259,79 @@ class Checkpoints(InFolder):
                           "!</w>", "<|endoftext|>"])  # fmt: skip
         self.assertEqual(ids.shape, (77,))
 
+    def test_a_text_tower_is_whole(self):
+        path, state = self.folder / "RN50.pt", tiny_tower().state_dict()
+        del state["transformer.resblocks.0.mlp.c_fc.bias"]
+        torch.save(state, path)
+        with self.assertRaisesRegex(ConfigError, "lacks transformer.resblocks.0.mlp.c_fc.bias of its text tower"):
+            clip.load_text_tower(path)
+
+    def whole(self, **settings):
+        """A configuration whose inputs.model is the demo model's state dict, and that."""
+        state, config, vocabulary, _ = lcw.load_lcw(DEMO)
+        self.write("vocab.txt", "\n".join(vocabulary) + "\n")
+        blocks = {name: vars(getattr(config, name)) for name in ("image_encoder", "fusion", "concept_extractor",
+                                                                 "modulator")}  # fmt: skip
+        training = TrainingConfig(folder=str(self.folder), model=blocks)
+        training.inputs.model, training.inputs.vocabulary = "model.pt", "vocab.txt"
+        return training, state
+
+    def test_a_block_is_whole_or_not_there(self):
+        config, state = self.whole()
+        torch.save(state, self.folder / "model.pt")
+        assembly.assemble(assembly.start(config), 0.02, 1)
+        counts = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        torch.save(counts, self.folder / "model.pt")
+        assembly.assemble(assembly.start(config), 0.02, 1)
+        for name in ("image_encoder.conv1.weight", "image_encoder.conv3.weight", "detector.model.1.conv.weight",
+                     "image_encoder.layer3.0.bn2.running_var", "detector.model.24.anchors",
+                     "detector.model.13.cv3.bn.bias", "concept_extractor.proj.0.bias",
+                     "bert.embeddings.position_embeddings.weight",
+                     "bert.encoder.layer.1.output.dense.weight", "head.branches.2.dense.bias",
+                     "modulator.fc1.weight"):  # fmt: skip
+            torch.save({n: v for n, v in state.items() if n != name}, self.folder / "model.pt")
+            with self.subTest(name=name), self.assertRaisesRegex(ConfigError, f"the inputs lack .*{name}"):
+                assembly.assemble(assembly.start(config), 0.02, 1)
+        for name in ("image_encoder.conv3.weight", "bert.embeddings.word_embeddings.weight"):
+            torch.save(state | {name: torch.tensor(1.0)}, self.folder / "model.pt")
+            with self.subTest(name=name), self.assertRaisesRegex(ConfigError, "of fewer dimensions"):
+                assembly.start(config)
+        rest = {n: v for n, v in state.items() if not n.startswith(("detector.", "bert."))}
+        torch.save(rest, self.folder / "model.pt")
+        assembly.assemble(assembly.start(config), 0.02, 1)
+
+    def test_a_block_is_of_one_file(self):
+        """The encoder of inputs.clip replaces that of inputs.model, which fills none of its gaps."""
+        config, state = self.whole()
+        torch.save(state, self.folder / "model.pt")
+        visual = {n.replace("image_encoder.", "visual."): v for n, v in state.items()
+                  if n.startswith("image_encoder.")}  # fmt: skip
+        del visual["visual.bn2.weight"]
+        torch.save(visual, self.folder / "RN50.pt")
+        config.inputs.clip = "RN50.pt"
+        with self.assertRaisesRegex(ConfigError, "the inputs lack 1 of .*: image_encoder.bn2.weight"):
+            assembly.assemble(assembly.start(config), 0.02, 1)
+
+    def test_a_malformed_model(self):
+        config, state = self.whole()
+        path = self.folder / "model.pt"
+        for write, pattern in (
+            (lambda: path.unlink(missing_ok=True), "No such file"),
+            (lambda: path.write_bytes(b"<html>not found</html>"), "is no file of tensors"),
+            (lambda: path.write_bytes(b""), "is no file of tensors"),
+            (lambda: torch.save([1, 2], path), "is no dictionary of tensors"),
+            (lambda: torch.save({"state_dict": state}, path), "is no dictionary of tensors"),
+            (lambda: torch.save(nn.Linear(2, 2), path), "is no file of tensors"),
+        ):
+            write()
+            with self.assertRaisesRegex(ConfigError, f"inputs.model .*model.pt.*{pattern}.*a .lcw model or a"
+                                                     " LightCap state dict is wanted"):  # fmt: skip
+                assembly.start(config)
+        torch.save(state, path)
+        config.inputs.model_blocks = ["encoder"]
+        with self.assertRaisesRegex(ConfigError, "has no tensor of encoder, which inputs.model_blocks names"):
+            assembly.start(config)
+
     def test_clip_malformed(self):
         path = self.folder / "RN50.pt"
         with self.assertRaisesRegex(ConfigError, "is not there: OpenAI's RN50.pt is wanted"):
@@ -293,6 +366,8 @@ class Checkpoints(InFolder):
 
     def test_bert(self):
         state = self.bert()
+        self.assertEqual(bert.load_bert(self.folder / "bert").layer_norm_eps, 1e-12)
+        self.bert(layer_norm_eps=1e-7)
         read = bert.load_bert(self.folder / "bert")
         self.assertEqual((read.heads, len(read.vocabulary)), (2, 8))
         kept = [n for n in state if "pooler" not in n and "cls" not in n]
@@ -304,19 +379,33 @@ class Checkpoints(InFolder):
         config.inputs.bert = "bert"
         begin = assembly.start(config)
         model = assembly.assemble(begin, 0.02, 1)
-        self.assertEqual(model.config.fusion.layers, 2)
+        self.assertEqual((model.config.fusion.layers, model.config.fusion.layer_norm_eps), (2, 1e-7))
         self.assertTrue(torch.equal(model.word_embeddings, state["bert.embeddings.word_embeddings.weight"]))
 
     def test_bert_malformed(self):
         folder = self.folder / "bert"
         for changed, pattern in (
             ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
-            ({"num_hidden_layers": 3}, "lack bert.encoder.layer.2.output.dense.weight"),
+            ({"num_hidden_layers": 3}, "lack bert.encoder.layer.2.attention.self.query.weight, .* and 11 more"),
+            ({"num_hidden_layers": 1}, "have bert.encoder.layer.1.* of config.json's 1 layers has not"),
+            ({"num_hidden_layers": "2"}, "numbers from 1 are wanted"),
+            ({"layer_norm_eps": "small"}, "layer_norm_eps is 'small'"),
             ({"num_attention_heads": 3}, "3 heads"),
         ):
             self.bert(**changed)
             with self.assertRaisesRegex(ConfigError, pattern):
                 bert.load_bert(folder)
+        for name in ("bert.embeddings.position_embeddings.weight", "bert.embeddings.LayerNorm.gamma",
+                     "bert.encoder.layer.0.attention.self.key.bias"):  # fmt: skip
+            state = self.bert()
+            del state[name]
+            torch.save(state, folder / "pytorch_model.bin")
+            with self.assertRaisesRegex(ConfigError, f"lack {name.replace('gamma', 'weight')}, by config"):
+                bert.load_bert(folder)
+        self.bert()
+        self.write("bert/vocab.txt", "\n".join([*SPECIAL, "a", "Cat", "##s"]) + "\n")
+        with self.assertRaisesRegex(ConfigError, "1 tokens with capitals, Cat among them: an uncased BERT"):
+            bert.load_bert(folder)
         self.bert()
         self.write("bert/vocab.txt", "a\n")
         with self.assertRaisesRegex(ConfigError, "has 1 tokens, the word embedding 8"):
@@ -336,6 +425,11 @@ class Checkpoints(InFolder):
         torch.save({"weights": torch.zeros(3)}, self.folder / "yolov5n.pt")
         with self.assertRaisesRegex(ConfigError, "is no YOLOv5 checkpoint"):
             yolo.load_detector(self.folder / "yolov5n.pt")
+        state = {n: v for n, v in lcw.load_lcw(DEMO)[0].items() if n.startswith("detector.")}
+        del state["detector.model.24.m.1.bias"]
+        with mock.patch.object(yolo, "load_yolo", lambda _: dict(state)), \
+                self.assertRaisesRegex(ConfigError, "has no detector.model.24.m.1.bias: a YOLOv5"):  # fmt: skip
+            yolo.load_detector(self.folder / "yolov5n.pt")
 
     def test_a_lcw_model_comes_back_whole(self):
         state, config, vocabulary, labels = lcw.load_lcw(DEMO)
@@ -347,6 +441,11 @@ class Checkpoints(InFolder):
                          "a small purple flower under a yellow balloon in a meadow")  # fmt: skip
         with self.assertRaisesRegex(ConfigError, "a .lcw model is wanted"):
             lcw.load_lcw(self.write("x.lcw", "nothing" * 30))
+        data = DEMO.read_bytes()
+        for cut in (0, 10, 100, 1000, len(data) // 2):
+            (self.folder / "cut.lcw").write_bytes(data[:cut])
+            with self.assertRaisesRegex(ConfigError, "cut.lcw.*a .lcw model is wanted"):
+                lcw.load_lcw(self.folder / "cut.lcw")
 
 
 class Settings(InFolder):

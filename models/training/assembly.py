@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from models.reference.config import Config, count
 from models.reference.lightcap import LightCap
 from models.reference.text import SPECIAL, WordPiece, read_lines
 
-from .config import ConfigError, TrainingConfig
+from .config import ConfigError, TrainingConfig, listed
 from .fusion import TRAINED, initialise
 from .sources import named
 from .sources.lcw import load_lcw
@@ -48,22 +49,21 @@ def start(config: TrainingConfig) -> Start:
     labels: list[str] = []
     if inputs.model:
         state, model, vocabulary, labels = _whole(config, config.path(inputs.model))
-        blocks = tuple(f"{block}." for block in inputs.model_blocks)
-        state = {name: value for name, value in state.items() if not blocks or name.startswith(blocks)}
+        state = _blocks_of(config.path(inputs.model), state, inputs.model_blocks)
     if inputs.clip:
         from .sources.clip import load_visual
 
-        state |= load_visual(config.path(inputs.clip))
+        state = _with_block(state, "image_encoder", load_visual(config.path(inputs.clip)))
     if inputs.detector:
         from .sources.yolo import load_detector
 
-        state |= load_detector(config.path(inputs.detector))
+        state = _with_block(state, "detector", load_detector(config.path(inputs.detector)))
     if inputs.bert:
         from .sources.bert import load_bert
 
         bert = load_bert(config.path(inputs.bert))
-        state |= bert.state
-        model.fusion.heads = bert.heads
+        state = _with_block(state, "bert", bert.state)
+        model.fusion.heads, model.fusion.layer_norm_eps = bert.heads, bert.layer_norm_eps
         vocabulary = bert.vocabulary
     if inputs.vocabulary:
         vocabulary = lines_of(config, inputs.vocabulary, "vocabulary")
@@ -85,15 +85,42 @@ def _whole(config: TrainingConfig, path: Path) -> tuple[dict[str, Tensor], Confi
     if path.suffix == ".lcw":
         state, given, vocabulary, labels = load_lcw(path)
         return state, given.update(config.model), vocabulary, labels
+    wanted = "a .lcw model or a LightCap state dict is wanted"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ConfigError(f"inputs.model {path}: {error.strerror}; a .lcw model or a LightCap state dict"
-                          " is wanted") from None  # fmt: skip
+        raise ConfigError(f"inputs.model {path}: {error.strerror}; {wanted}") from None
+    except Exception:  # whatever pickle finds wrong
+        raise ConfigError(f"inputs.model {path} is no file of tensors that torch.save wrote; {wanted}") from None
+    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+        raise ConfigError(f"inputs.model {path} is no dictionary of tensors; {wanted}")
     return state, config.model_config(), [], []
 
 
+def _blocks_of(path: Path, state: dict[str, Tensor], blocks: list[str]) -> dict[str, Tensor]:
+    """The tensors of these blocks, or of all if none is named."""
+    for block in blocks:
+        if not any(name.startswith(f"{block}.") for name in state):
+            raise ConfigError(f"inputs.model {path} has no tensor of {block}, which inputs.model_blocks names")
+    starts = tuple(f"{block}." for block in blocks)
+    return {name: value for name, value in state.items() if not starts or name.startswith(starts)}
+
+
+def _with_block(state: dict[str, Tensor], block: str, given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with a block of another file, none of whose gaps is filled from the first one."""
+    return {name: value for name, value in state.items() if not name.startswith(f"{block}.")} | given
+
+
 def _sizes(model: Config, state: dict[str, Tensor]) -> None:
+    try:
+        _read_sizes(model, state)
+    except KeyError as error:
+        raise ConfigError(f"the inputs lack {error.args[0]}, though they have others of its block") from None
+    except (IndexError, ValueError):
+        raise ConfigError("the inputs have a tensor of fewer dimensions than a LightCap's of its name") from None
+
+
+def _read_sizes(model: Config, state: dict[str, Tensor]) -> None:
     """Sets every size that a given tensor shows."""
 
     def shape(name: str) -> tuple[int, ...]:
@@ -124,14 +151,28 @@ def assemble(begin: Start, std: float, seed: int) -> LightCap:
     for block in TRAINED:
         initialise(getattr(model, block), std)
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    _whole_blocks(shapes, begin.state)
     for name, value in begin.state.items():
         if name not in shapes:
-            raise ConfigError(f"the inputs have {name}, which a LightCap of these sizes has not")
+            raise ConfigError(f"the inputs have {name}, which a LightCap of the sizes that their tensors show"
+                              " has not: is a tensor before it missing?")  # fmt: skip
         if tuple(value.shape) != shapes[name]:
             raise ConfigError(f"{name} is {list(value.shape)} in the inputs, {list(shapes[name])} by the"
                               " other sizes")  # fmt: skip
     model.load_state_dict(begin.state, strict=False)
     return model
+
+
+def _whole_blocks(names: Iterable[str], state: dict[str, Tensor]) -> None:
+    """Refuses a part of a block: what it lacks would be random."""
+    blocks = dict.fromkeys(name.partition(".")[0] for name in state)
+    for block in blocks:
+        wanted = [name for name in names
+                  if name.startswith(f"{block}.") and not name.endswith(".num_batches_tracked")]  # fmt: skip
+        missing = [name for name in wanted if name not in state]
+        if missing:
+            raise ConfigError(f"the inputs lack {len(missing)} of the {len(wanted)} tensors of {block}:"
+                              f" {listed(missing)}")  # fmt: skip
 
 
 def of_teacher(config: TrainingConfig, begin: Start, index: int) -> Start:
@@ -151,7 +192,7 @@ def of_teacher(config: TrainingConfig, begin: Start, index: int) -> Start:
         if bert.vocabulary != begin.vocabulary:
             raise ConfigError(f"{folders[index % len(folders)]} has another vocabulary than the student")
         state |= bert.state
-        model.fusion.heads = bert.heads
+        model.fusion.heads, model.fusion.layer_norm_eps = bert.heads, bert.layer_norm_eps
         _sizes(model, bert.state)
     return Start(state, model, begin.vocabulary, begin.labels)
 

@@ -17,6 +17,12 @@ class ConfigError(ValueError):
     """A setting or an input that is missing or malformed; says what it should be."""
 
 
+def listed(names: list[str], most: int = 5) -> str:
+    """The names with commas between, the first ones alone if they are many."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 @dataclass
 class Inputs:
     """Files that others made. A path is relative to the configuration's folder."""

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.reference import fusion
 from models.reference.text import read_lines
 
-from ..config import ConfigError
+from ..config import ConfigError, listed
 from .coco import fields, read_json
 
 KEPT = ("embeddings.word_embeddings.", "embeddings.position_embeddings.",
@@ -21,6 +22,7 @@ KEPT = ("embeddings.word_embeddings.", "embeddings.position_embeddings.",
 class Bert:
     state: dict[str, Tensor]  # LightCap's names
     heads: int
+    layer_norm_eps: float
     vocabulary: list[str]
 
 
@@ -30,7 +32,12 @@ def load_bert(folder: Path) -> Bert:
                           " wanted in one")  # fmt: skip
     about = read_json(folder / "config.json", "BERT's config.json")
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads")
-    width, layers, heads = fields(about, names, folder / "config.json", "it")
+    width, layers, heads = sizes = fields(about, names, folder / "config.json", "it")
+    eps = about.get("layer_norm_eps", 1e-12)
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ConfigError(f"{folder / 'config.json'}: {', '.join(names)} are {sizes}: numbers from 1 are wanted")
+    if not isinstance(eps, float) or not 0 < eps < 1:
+        raise ConfigError(f"{folder / 'config.json'}: layer_norm_eps is {eps!r}: a small number is wanted")
     for key, wanted in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
         if about.get(key, wanted) != wanted:
             raise ConfigError(f"{folder / 'config.json'}: {key} is {about[key]!r}: the graph has {wanted!r}")
@@ -44,10 +51,14 @@ def load_bert(folder: Path) -> Bert:
         vocabulary = read_lines(folder / "vocab.txt")
     except OSError as error:
         raise ConfigError(f"{folder / 'vocab.txt'}: {error.strerror}; a token a line is wanted") from None
+    capitals = [token for token in vocabulary if token != token.lower() and not token.startswith("[")]
+    if capitals:
+        raise ConfigError(f"{folder / 'vocab.txt'} has {len(capitals)} tokens with capitals, {capitals[0]} among"
+                          " them: an uncased BERT is wanted, as captions are in lower case")  # fmt: skip
     words = len(state["bert.embeddings.word_embeddings.weight"])
     if len(vocabulary) != words:
         raise ConfigError(f"{folder / 'vocab.txt'} has {len(vocabulary)} tokens, the word embedding {words}")
-    return Bert(state, heads, vocabulary)
+    return Bert(state, heads, eps, vocabulary)
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
@@ -66,12 +77,22 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{path} is damaged: {error}") from None
 
 
+def _names(layers: int) -> list[str]:
+    """The tensors of a BERT of so many layers."""
+    with torch.device("meta"):
+        return [f"bert.{name}" for name in fusion.Bert(1, 1, 1, 1, layers, 1, 1, 1, 1e-12).state_dict()]
+
+
 def _check(folder: Path, state: dict[str, Tensor], width: int, layers: int, heads: int) -> None:
-    last = f"bert.encoder.layer.{layers - 1}.output.dense.weight"
-    for name in ("bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight",
-                 "bert.embeddings.token_type_embeddings.weight", last):  # fmt: skip
-        if name not in state:
-            raise ConfigError(f"{folder}: its tensors lack {name}, by config.json's {layers} layers")
-    if state[last].shape[0] != width or width % heads:
+    wanted = _names(layers)
+    missing = [name for name in wanted if name not in state]
+    if missing:
+        raise ConfigError(f"{folder}: its tensors lack {listed(missing)}, by config.json's {layers} layers")
+    surplus = sorted(state.keys() - set(wanted))
+    if surplus:
+        raise ConfigError(f"{folder}: its tensors have {listed(surplus)}, which a BERT of config.json's"
+                          f" {layers} layers has not")  # fmt: skip
+    last = state[f"bert.encoder.layer.{layers - 1}.output.dense.weight"]
+    if last.shape[0] != width or width % heads:
         raise ConfigError(f"{folder}: config.json says hidden_size {width} and {heads} heads, the tensors are"
-                          f" {state[last].shape[0]} wide")  # fmt: skip
+                          f" {last.shape[0]} wide")  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.reference.config import count
 
-from ..config import ConfigError
+from ..config import ConfigError, listed
 
 CONTEXT = 77
 MERGES = 49152 - 256 - 2  # of bpe_simple_vocab_16e6.txt that CLIP has
@@ -33,7 +33,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever pickle finds wrong
             raise ConfigError(f"{path} is neither TorchScript nor a state dict: {error}") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict):
+        raise ConfigError(f"{path} holds a {type(state).__name__}: a state dict, as RN50.pt has, is wanted")
+    state = state.get("state_dict", state)
     return {name: value.float() for name, value in state.items() if torch.is_tensor(value)}
 
 
@@ -96,8 +98,10 @@ def load_text_tower(path: Path) -> TextTower:
     if missing:
         raise ConfigError(f"{path} has no {', '.join(missing)}: a whole CLIP, with its text tower, is wanted")
     tower = TextTower(state)
-    known = {name: value for name, value in state.items() if name in tower.state_dict()}
-    tower.load_state_dict(known)
+    missing = [name for name in tower.state_dict() if name not in state]
+    if missing:
+        raise ConfigError(f"{path} lacks {listed(missing)} of its text tower: a whole CLIP is wanted")
+    tower.load_state_dict({name: state[name] for name in tower.state_dict()})
     return tower.eval().requires_grad_(False)
 
 

@@ -19,23 +19,29 @@ def load_lcw(path: Path) -> tuple[dict[str, Tensor], Config, list[str], list[str
     convolution comes back as one that only adds the convolution's bias."""
     try:
         model = read_lcw(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}; a .lcw model is wanted") from None
+        config = model.config()
+        vocabulary, labels = model.keys["vocabulary"], model.keys["labels"]
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; a .lcw model is wanted") from None
+    except Exception as error:  # whatever the reader finds wrong
+        raise ConfigError(f"{path}: {error!r}; a .lcw model is wanted") from None
     if model.is_int8:
         raise ConfigError(f"{path} is quantised; the model that it was made of is wanted")
-    config = model.config()
     given = {name: torch.tensor(value, dtype=torch.float32) for name, value in model.tensors.items()}
     state = {}
     for name, shape in ((n, t.shape) for n, t in LightCap(config).state_dict().items()):
-        state[name] = given[name] if name in given else _of_norm(name, shape, given)
-    return state, config, model.keys["vocabulary"], model.keys["labels"]
+        bias = _convolution(name.rpartition(".")[0]) + ".bias"
+        if name not in given and bias not in given:
+            raise ConfigError(f"{path} has no {name}: a whole .lcw model is wanted")
+        state[name] = given[name] if name in given else _of_norm(name, shape, given[bias])
+    return state, config, vocabulary, labels
 
 
-def _of_norm(name: str, shape: torch.Size, given: dict[str, Tensor]) -> Tensor:
-    """A tensor of a folded norm, or one that the file holds under no name."""
+def _of_norm(name: str, shape: torch.Size, bias: Tensor) -> Tensor:
+    """A tensor of a folded norm; the bias is its convolution's."""
     owner, _, kind = name.rpartition(".")
     if kind == "bias":
-        return given[_convolution(owner) + ".bias"]
+        return bias
     if kind == "running_var":  # with the norm's eps, one
         eps = 1e-3 if owner.startswith("detector.") else 1e-5
         return torch.full(shape, 1 - eps)

@@ -23,8 +23,10 @@ def load_detector(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever pickle finds wrong
         raise ConfigError(f"{path} is no YOLOv5 checkpoint of Ultralytics: {error}") from None
     head = "detector.model.24."
-    if head + "anchors" not in state or head + "m.0.weight" not in state:
-        raise ConfigError(f"{path} has no {head}anchors, {head}m.0.weight: a YOLOv5 detector is wanted")
+    scales = [f"m.{scale}.{name}" for scale in range(3) for name in ("weight", "bias")]
+    missing = [name for name in ("anchors", *scales) if head + name not in state]
+    if missing:
+        raise ConfigError(f"{path} has no {', '.join(head + name for name in missing)}: a YOLOv5 detector is wanted")
     state.pop(head + "anchor_grid", None)
     anchors = state[head + "anchors"].shape[1]
     for scale in range(3):
