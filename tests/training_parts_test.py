@@ -30,7 +30,8 @@ try:
     from models.training.cider import CiderD, Frequencies, spoken
     from models.training.config import ConfigError, Masking, Schedule, TrainingConfig, load, updated
     from models.training.examples import hide
-    from models.training.sources import bert, clip, lcw, open_pictures, yolo
+    from models.training.run import Run
+    from models.training.sources import Picture, bert, clip, lcw, open_pictures, yolo
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -148,6 +149,9 @@ class Pictures(InFolder):
         self.assertEqual(len(regions), 1)
         self.assertEqual(regions[0].objects, [("tree", (1.0, 2.0, 4.0, 6.0))])
         self.assertEqual(regions.pixels(0).shape, (30, 40, 3))
+        names = (["  "], ["Tree, bush", "x"], [", bush"])
+        self.write("odd.json", [{"image_id": 5, "objects": [thing | {"names": n} for n in names]}])
+        self.assertEqual([name for name, _ in self.open(**spec, objects="odd.json")[0].objects], ["tree"])
         self.write("dict.json", {})
         self.refused("is no list of pictures", **spec, objects="dict.json")
         self.write("bare.json", [{"image_id": 5, "objects": [{"names": ["x"]}]}])
@@ -418,6 +422,26 @@ class Checkpoints(InFolder):
             bert.load_bert(folder)
         with self.assertRaisesRegex(ConfigError, "is no folder"):
             bert.load_bert(self.folder / "nowhere")
+
+    def test_labels(self):
+        config, state = self.whole()
+        torch.save(state, self.folder / "model.pt")
+        config.inputs.labels = "labels.txt"
+        for text, pattern in (("a\n\nb\n", "line 2 has no label"), ("a\n, b\n", "line 2 has no label"),
+                              ("tree, bush\nb\ntree\n", "line 3 is 'tree', as line 1 is")):  # fmt: skip
+            self.write("labels.txt", text)
+            with self.assertRaisesRegex(ConfigError, f"inputs.labels labels.txt: {pattern}"):
+                assembly.start(config)
+        self.write("labels.txt", "tree, bush\nb \n")
+        self.assertEqual(assembly.start(config).labels, ["tree", "b"])
+
+    def test_the_commonest_names(self):
+        """Cut at their comma, as the labels that they become are; no name without a word in it."""
+        names = ["tree, bush", "tree", "cat", " ", ", x", "cat", "tree"]
+        pictures = [Picture("p", [], [(name, (0, 0, 9, 9)) for name in names])]
+        config = TrainingConfig(concept_count=5)
+        with mock.patch.object(Run, "pictures", lambda *_: pictures):
+            self.assertEqual(Run(config, self.folder, None)._commonest(), ["tree", "cat"])
 
     def test_yolo_malformed(self):
         with self.assertRaisesRegex(ConfigError, "is not there: Ultralytics' yolov5n.pt is wanted"):

@@ -16,7 +16,7 @@ from models.reference.text import SPECIAL, WordPiece, read_lines
 
 from .config import ConfigError, TrainingConfig, listed
 from .fusion import TRAINED, initialise
-from .sources import named
+from .sources import before_comma, named
 from .sources.lcw import load_lcw
 
 FROZEN = ("image_encoder.", "detector.", "concept_extractor.")
@@ -41,6 +41,18 @@ def lines_of(config: TrainingConfig, spec: str, what: str) -> list[str]:
         return read_lines(path)
     except OSError as error:
         raise ConfigError(f"inputs.{what} {path}: {error.strerror}; a text file is wanted") from None
+
+
+def _labels(spec: str, lines: list[str]) -> list[str]:
+    """A label a line; of synonyms with commas the first, as lightcap-convert has it."""
+    first: dict[str, int] = {}
+    for number, label in enumerate(map(before_comma, lines), 1):
+        if not label:
+            raise ConfigError(f"inputs.labels {spec}: line {number} has no label before its comma")
+        if label in first:
+            raise ConfigError(f"inputs.labels {spec}: line {number} is {label!r}, as line {first[label]} is")
+        first[label] = number
+    return list(first)
 
 
 def start(config: TrainingConfig) -> Start:
@@ -68,8 +80,7 @@ def start(config: TrainingConfig) -> Start:
     if inputs.vocabulary:
         vocabulary = lines_of(config, inputs.vocabulary, "vocabulary")
     if inputs.labels:
-        # A line may have synonyms with commas: the first counts, as it does to lightcap-convert.
-        labels = [line.split(",")[0].strip() for line in lines_of(config, inputs.labels, "labels")]
+        labels = _labels(inputs.labels, lines_of(config, inputs.labels, "labels"))
     if not vocabulary:
         raise ConfigError("inputs.vocabulary is not given, nor inputs.bert: a vocab.txt is wanted")
     missing = [token for token in SPECIAL if token not in vocabulary]

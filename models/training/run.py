@@ -21,7 +21,7 @@ from .config import ConfigError, TrainingConfig
 from .examples import Examples
 from .features import Extraction, Features, fill, fingerprint, open_features
 from .loop import World, wait_for_all
-from .sources import Pictures, open_pictures
+from .sources import Pictures, before_comma, open_pictures
 
 BATCH = 256  # pictures whose concepts are looked for at once
 
@@ -74,7 +74,8 @@ class Run:
     def _commonest(self) -> list[str]:
         """The names that regions have most often."""
         pictures = self.pictures("regions")
-        counts = Counter(name for i in range(len(pictures)) for name, _ in pictures[i].objects)
+        objects = (name for i in range(len(pictures)) for name, _ in pictures[i].objects)
+        counts = Counter(name for name in map(before_comma, objects) if name)
         # Equally common ones are in the order of the alphabet, so that a run repeats.
         names = sorted(counts, key=lambda name: (-counts[name], name))[: self.config.concept_count]
         if not names:

@@ -18,9 +18,14 @@ READERS = 8  # threads that decode pictures
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in the picture's pixels
 
 
+def before_comma(name: str) -> str:
+    """The name as a label: lightcap-convert cuts one at its first comma, behind which synonyms are."""
+    return name.split(",")[0].strip()
+
+
 @dataclass
 class Picture:
-    """A picture's captions and objects."""
+    """A picture's captions and objects, whose names have no comma."""
 
     name: str
     captions: list[str] = field(default_factory=list)

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.reference.preprocess import read_image
 
-from . import Picture
+from . import Picture, before_comma
 from ..config import ConfigError
 
 
@@ -83,7 +83,8 @@ class Coco:
     def _instances(self, path: Path) -> None:
         coco = read_json(path, "COCO's instances_*.json", ("images", "annotations", "categories"))
         self._images(coco, path)
-        kinds = dict(fields(c, ("id", "name"), path, "a category") for c in coco["categories"])
+        about = (fields(c, ("id", "name"), path, "a category") for c in coco["categories"])
+        kinds = {i: before_comma(str(name)) for i, name in about}
         for entry in coco["annotations"]:
             image, kind, box = fields(entry, ("image_id", "category_id", "bbox"), path, "an annotation")
             self._named(image, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import Picture
+from . import Picture, before_comma
 from ..config import ConfigError
 from .coco import corners, fields, read_json, read_picture
 
@@ -29,8 +29,10 @@ class VisualGenome:
             found = []
             for thing in things:
                 names, *box = fields(thing, ("names", "x", "y", "w", "h"), path, "an object")
-                if names:
-                    found.append((str(names[0]).strip().lower(), corners(box, path)))
+                # Its first name counts; a comma would end a label.
+                name = before_comma(str(names[0])).lower() if names else ""
+                if name:
+                    found.append((name, corners(box, path)))
             if found:
                 self.pictures.append(Picture(f"{image}.jpg", [], found))
 
