@@ -157,6 +157,23 @@ class Pictures(InFolder):
         self.write("bare.json", [{"image_id": 5, "objects": [{"names": ["x"]}]}])
         self.refused("an object has no 'x', 'y', 'w', 'h'", **spec, objects="bare.json")
 
+    def test_visual_genome_without_what_is_evaluated(self):
+        (self.folder / "VG").mkdir()
+        thing = {"names": ["tree"], "x": 1, "y": 2, "w": 3, "h": 4}
+        self.write("objects.json", [{"image_id": i, "objects": [thing]} for i in (1, 2, 3, 4)])
+        self.write("k.json", {"images": [
+            {"cocoid": i, "filename": f"{i}.jpg", "split": part, "sentences": []}
+            for i, part in ((70, "val"), (80, "test"), (90, "restval"))]})  # fmt: skip
+        pairs = ((1, 70), (2, None), (3, 80), (4, 90))
+        self.write("image_data.json", [{"image_id": i, "coco_id": coco} for i, coco in pairs])
+        spec = {"source": "visual_genome", "images": "VG", "objects": "objects.json"}
+        kept = self.open(**spec, karpathy="k.json", image_data="image_data.json")
+        self.assertEqual([kept[i].name for i in range(len(kept))], ["2.jpg", "4.jpg"])
+        self.assertEqual(len(self.open(**spec)), 4)
+        self.refused("karpathy and image_data are wanted together", **spec, karpathy="k.json")
+        self.write("image_data.json", [{"image_id": 1}])
+        self.refused("a picture has no 'coco_id'", **spec, karpathy="k.json", image_data="image_data.json")
+
     def test_folder(self):
         self.picture("p/a.png")
         self.refused("no picture with a .txt", source="folder", images="p")
