@@ -77,7 +77,8 @@ class Pictures(InFolder):
         self.picture("images/b.png", (1, 2, 3))
         self.write("captions.json", self.COCO)
         kinds = [{"id": 3, "name": "zebra"}]
-        boxes = [{"image_id": 9, "category_id": 3, "bbox": [1, 2, 10, 20]}]
+        boxes = [{"image_id": 9, "category_id": 3, "bbox": [1, 2, 10, 20], "iscrowd": 0},
+                 {"image_id": 9, "category_id": 3, "bbox": [0, 0, 40, 30], "iscrowd": 1}]  # fmt: skip
         self.write("instances.json", {"images": self.COCO["images"], "annotations": boxes, "categories": kinds})
         both = self.open(source="coco", images="images", captions="captions.json", instances="instances.json")
         self.assertEqual(len(both), 2)  # of silent.png nothing is said

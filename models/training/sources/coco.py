@@ -88,6 +88,8 @@ class Coco:
         for entry in coco["annotations"]:
             image, kind, box = fields(entry, ("image_id", "category_id", "bbox"), path, "an annotation")
             self._named(image, path)
+            if entry.get("iscrowd"):  # a box around many things is no thing
+                continue
             if kind not in kinds:
                 raise ConfigError(f"{path}: an annotation has category {kind}, which the file does not list")
             self.objects.setdefault(image, []).append((kinds[kind], corners(box, path)))
