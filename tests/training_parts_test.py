@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -32,6 +33,7 @@ try:
     from models.training.examples import hide
     from models.training.run import Run
     from models.training.sources import Picture, bert, clip, lcw, open_pictures, yolo
+    from models.training.stages import in_captions
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -515,6 +517,15 @@ class Settings(InFolder):
         self.assertEqual(Schedule(epochs=2, batch=10).length(25), 5)
         with self.assertRaisesRegex(ConfigError, "make no step"):
             Schedule().length(100)
+
+    def test_an_epoch_is_all_captions(self):
+        """Two pictures, one of three captions and one of one, behind stage 1."""
+        text = WordPiece([*SPECIAL, "a"])
+        said, none = [text.special.cls, 5, text.special.sep], [text.special.pad] * 3
+        captions = np.array([[said, said, said], [said, none, none]])
+        examples = SimpleNamespace(features=SimpleNamespace(captions=captions), text=text)
+        self.assertEqual(in_captions(Schedule(epochs=6, batch=2), examples).steps, 12)
+        self.assertEqual(in_captions(Schedule(steps=5, batch=2), examples).steps, 5)
 
 
 class Losses(unittest.TestCase):

@@ -43,7 +43,7 @@ class Schedule:
     """One run of the loop."""
 
     steps: int = 0  # 0: so many as `epochs` make
-    epochs: float = 0
+    epochs: float = 0  # of pictures in stage 1; of captions in those behind it, as VinVL counts them
     batch: int = 512  # over all processes
     rate: float = 5e-5
     warmup: int = 0  # steps
@@ -59,7 +59,7 @@ class Schedule:
         """Steps in all."""
         steps = self.steps or round(self.epochs * examples / self.batch)
         if steps < 1:
-            raise ConfigError(f"steps {self.steps} and epochs {self.epochs} of {examples} pictures in"
+            raise ConfigError(f"steps {self.steps} and epochs {self.epochs} of {examples} examples in"
                               f" batches of {self.batch} make no step")  # fmt: skip
         return steps
 

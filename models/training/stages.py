@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+import numpy as np
+
 from models.reference.lightcap import LightCap
 
 from . import assembly, checkpoints, loop
-from .config import Captioning, ConfigError, Distilled, Pretraining
+from .config import Captioning, ConfigError, Distilled, Pretraining, Schedule
 from .cider import CiderD, Frequencies
 from .cider_task import CiderTask
 from .distillation import Teaching
@@ -97,8 +99,17 @@ def _fit(run: Run, task: PretrainingTask | CaptioningTask, settings: Pretraining
     trained = sum(p.numel() for p in task.module.parameters() if p.requires_grad)
     if run.world.first:
         print(f"{stage}: {trained:,} parameters", file=sys.stderr)
-    return loop.run(task, settings.schedule, folder, run.world, run.stop_after,
+    return loop.run(task, in_captions(settings.schedule, task.examples), folder, run.world, run.stop_after,
                     lambda _: run.export(folder, task.model, begin))  # fmt: skip
+
+
+def in_captions(schedule: Schedule, examples: Examples) -> Schedule:
+    """The schedule in steps, an epoch being as many examples as there are captions. A step draws pictures, and
+    one of each picture's captions."""
+    if schedule.steps:
+        return schedule
+    captions = np.count_nonzero(examples.features.captions[:, :, 0] != examples.text.special.pad)
+    return replace(schedule, steps=schedule.length(captions))
 
 
 def teachers(run: Run) -> bool:
