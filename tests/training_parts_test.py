@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import sys
 import tarfile
 import tempfile
@@ -27,7 +28,7 @@ try:
     from models.reference.image_encoder import ImageEncoder
     from models.reference.lightcap import Captioner, LightCap
     from models.reference.text import SPECIAL, WordPiece
-    from models.training import assembly, distillation, evaluate, fusion, loop, sampling
+    from models.training import assembly, checkpoints, distillation, evaluate, fusion, loop, sampling
     from models.training.cider import CiderD, Frequencies, spoken
     from models.training.config import ConfigError, Masking, Schedule, TrainingConfig, load, updated
     from models.training.examples import hide
@@ -690,6 +691,7 @@ class Evaluation(InFolder):
         self.assertEqual(self.run_main(*common, "--split", "test")[0], 0)
         results = json.loads((self.folder / "results.json").read_text())
         self.assertEqual((results["images"], results["captioned"]), (1, 1))
+        self.assertNotIn("beams", results)  # nobody knows with how many they were made
         for more, pattern in (((), "is Karpathy's: --split is wanted"),
                               (("--split", "tset"), "no picture of the split 'tset'")):  # fmt: skip
             status, error = self.run_main(*common, *more)
@@ -702,6 +704,42 @@ class Evaluation(InFolder):
         instances = self.write("instances.json", {"images": Pictures.COCO["images"],
                                                   "annotations": [{"image_id": 7}]})  # fmt: skip
         self.assertIn("an annotation has no 'caption'", self.run_main(instances, *common[1:])[1])
+
+    def test_results_of_versions_stay_apart(self):
+        for name in ("v0.1", "v0.1-int8"):
+            with contextlib.redirect_stdout(io.StringIO()):
+                evaluate.write_results(self.folder / "results" / name, {"images": 1})
+        self.assertEqual(sorted(path.name for path in (self.folder / "results").iterdir()),
+                         ["v0.1-int8.json", "v0.1-int8.md", "v0.1.json", "v0.1.md"])  # fmt: skip
+
+    def test_captions_by_pytorch(self):
+        state, config, vocabulary, labels = lcw.load_lcw(DEMO)
+        model = LightCap(config)
+        model.load_state_dict(state)
+        checkpoints.export(self.folder / "run", model, vocabulary, labels)
+        meadow = DEMO.parent / "pictures/meadow.png"
+        path = self.write("captions.json", {"images": [{"id": 1, "file_name": meadow.name}]})
+        out = self.folder / "v0.1"
+        status, error = self.run_main(path, "--images", meadow.parent, "--run", self.folder / "run", "--beams", 1,
+                                      "--out", out)  # fmt: skip
+        self.assertEqual(status, 0, error)
+        said = json.loads((self.folder / "v0.1.jsonl").read_text())
+        self.assertEqual(said["caption"], "a small purple flower under a yellow balloon in a meadow")
+        self.assertEqual(json.loads((self.folder / "v0.1.json").read_text())["beams"], 1)
+
+    def test_options_of_java_are_none_of_java_8s(self):
+        """JAVA_TOOL_OPTIONS would end Java 8, which reads that one and does not know --add-opens."""
+        seen = {}
+        scorer = mock.Mock()
+        scorer.Spice().compute_score = lambda *_: (seen.update(os.environ), (0.5, []))[1]
+        packages = {"pycocoevalcap": mock.Mock(), "pycocoevalcap.spice": mock.Mock(),
+                    "pycocoevalcap.spice.spice": scorer}  # fmt: skip
+        with mock.patch.dict(sys.modules, packages), mock.patch.dict(os.environ):
+            os.environ.pop("JAVA_TOOL_OPTIONS", None)
+            os.environ.pop("JDK_JAVA_OPTIONS", None)
+            self.assertEqual(evaluate.MORE["SPICE"]({}, {}), 0.5)
+        self.assertIn("--add-opens", seen["JDK_JAVA_OPTIONS"])
+        self.assertNotIn("JAVA_TOOL_OPTIONS", seen)
 
     def test_pictures_lie_in_folders_or_beside_each_other(self):
         (self.folder / "val2014").mkdir()

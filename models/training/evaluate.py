@@ -4,12 +4,13 @@ CAPTIONS.json is a COCO captions file, or Karpathy's dataset_coco.json with the 
 
 Captions come from --predictions P.jsonl (what `lightcap caption --json` or models.reference.caption
 printed: the order is free), or are made here of the pictures in --images: by the engine (--lightcap
-PROGRAM --model M.lcw, on any --isa; fp32 and int8 models alike), or by PyTorch (--run FOLDER, a stage's).
+PROGRAM --model M.lcw, on any --isa; fp32 and int8 models alike), or by PyTorch (--run FOLDER, a stage's), on a GPU
+where there is one.
 BLEU-4, METEOR, ROUGE-L and CIDEr are pycocoevalcap's, on words as COCO's PTBTokenizer splits them, which
 needs `java`; without it, the reference model's own splitter takes its place, METEOR, which needs java
 too, is left out, and the figures do not compare with published ones: the results name the `tokenizer`.
 --spice adds SPICE. Images without a reference have no part in it. --nocaps R.json writes the captions as
-nocaps' server takes them; its images have no public references.
+nocaps' server takes them, which scores its test set; the references of its val are public, and scored here.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ def _meteor(truth: dict[int, list[str]], tried: dict[int, list[str]]) -> float:
 def _spice(truth: dict[int, list[str]], tried: dict[int, list[str]]) -> float:
     from pycocoevalcap.spice.spice import Spice
 
-    # Java 9 and later keep to themselves what SPICE's parser reaches into.
-    os.environ.setdefault("JAVA_TOOL_OPTIONS", "--add-opens=java.base/java.lang=ALL-UNNAMED")
+    # Java 9 and later keep to themselves what SPICE's parser reaches into. Java 8, which knows no such option,
+    # does not read this variable either.
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "--add-opens=java.base/java.lang=ALL-UNNAMED")
     return float(Spice().compute_score(truth, tried)[0])
 
 
@@ -156,16 +158,21 @@ def table(results: Results) -> str:
     return "\n".join(["| measure | value |", "|---|---|", *rows])
 
 
+def behind(out: Path, suffix: str) -> Path:
+    """OUT with a suffix behind its name, in which a dot is no suffix: v0.1-int8 is a name."""
+    return out.with_name(out.name + suffix)
+
+
 def write_results(out: Path, results: Results) -> None:
     """OUT.json and OUT.md."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
-    out.with_suffix(".md").write_text(table(results) + "\n")
+    behind(out, ".json").write_text(json.dumps(results, indent=2) + "\n")
+    behind(out, ".md").write_text(table(results) + "\n")
     print(table(results))
 
 
 def caption_by_engine(args: argparse.Namespace, pictures: list[Path], out: Path) -> None:
-    listed = out.with_suffix(".list")
+    listed = behind(out, ".list")
     listed.write_text("".join(f"{path}\n" for path in pictures))
     command = [args.lightcap, "caption", "--json", "--beams", str(args.beams), "--files-from", listed,
                "--output", out, *(("--model", args.model) if args.model else ())]  # fmt: skip
@@ -178,12 +185,15 @@ def caption_by_engine(args: argparse.Namespace, pictures: list[Path], out: Path)
 
 
 def caption_by_torch(args: argparse.Namespace, pictures: list[Path], out: Path) -> None:
+    import torch
+
     from models.reference.caption import to_json
     from models.reference.lightcap import load_captioner
     from models.reference.preprocess import read_image
 
     names = ("model.pt", "vocab.txt", "labels.txt", "config.json")
     captioner = load_captioner(*(str(args.run / name) for name in names))
+    captioner.model.to("cuda" if torch.cuda.is_available() else "cpu")
     with out.open("w") as file:
         for path in pictures:
             try:
@@ -219,14 +229,16 @@ def main() -> int:
         if args.images is None:
             parser.error("--images, the pictures' folder, is wanted")
         pictures = [picture_of(args.images, image["file_name"]) for image in coco["images"]]
-        made = args.out.with_suffix(".jsonl")
+        made = behind(args.out, ".jsonl")
         made.parent.mkdir(parents=True, exist_ok=True)
         (caption_by_engine if args.lightcap else caption_by_torch)(args, pictures, made)
     predictions = read_predictions(made)
     if args.nocaps:
         args.nocaps.write_text(json.dumps(nocaps(coco, predictions)) + "\n")
     said = {i: record["caption"] for i, record in said_of(coco, predictions).items()}
-    results: Results = {"images": len(coco["images"]), "captioned": len(said), "beams": args.beams}
+    results: Results = {"images": len(coco["images"]), "captioned": len(said)}
+    if args.predictions is None:
+        results["beams"] = args.beams
     references = references_of(coco)
     if references:
         more = ("METEOR", "ROUGE-L", "SPICE") if args.spice else ("METEOR", "ROUGE-L")
