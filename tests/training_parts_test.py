@@ -498,6 +498,18 @@ class Settings(InFolder):
         for text, pattern in (
             ('{"caption": {"schedule": {"step": 3}}}', "caption.schedule.step is unknown; known are batch"),
             ('{"caption": {"schedule": {"steps": "3"}}}', "caption.schedule.steps is '3': a int is wanted"),
+            ('{"caption": {"schedule": {"batch": 0}}}', "caption.schedule: batch is 0: 1 or more is wanted"),
+            ('{"cider": {"schedule": {"save_every": 0}}}', "cider.schedule: save_every is 0"),
+            ('{"caption": {"schedule": {"log_every": 0}}}', "caption.schedule: log_every is 0"),
+            ('{"encoder": {"schedule": {"steps": -5}}}', "encoder.schedule: steps is -5: 0 or more"),
+            ('{"caption": {"distilled": {"teachers": [0, 1, 7]}}}',
+             r"caption.distilled.teachers is \[0, 1, 7\]: teachers.count is 3"),
+            ('{"teachers": {"count": 2}}', r"pretrain.distilled.teachers is \[0, 1, 2\]: teachers.count is 2"),
+            ('{"pretrain": {"distilled": {"teachers": [0, 1, -1]}}}',
+             r"pretrain.distilled: teachers is \[0, 1, -1\]: they are counted from 0"),
+            ('{"pretrain": {"distilled": {"teachers": [0, 1, "2"]}}}', r"teachers\[2\] is '2': a int is wanted"),
+            ('{"captions": ["coco"]}', r"captions\[0\] is 'coco': a dict is wanted"),
+            ('{"concept_count": 0}', "concept_count is 0: 1 or more is wanted"),
             ('{"caption": 3}', "caption is 3: an object of settings is wanted"),
             ("{", "is not JSON"),
         ):
@@ -505,6 +517,15 @@ class Settings(InFolder):
                 load(self.write("c.json", text))
         with self.assertRaisesRegex(ConfigError, "c.json: No such file"):
             load(self.folder / "gone/c.json")
+
+    def test_one_setting_of_a_list(self):
+        path = self.write("c.json", {"captions": [{"source": "coco", "images": "y"}]})
+        for override in ("captions.0.images=x", "captions.images=x", "captions.0.images.y=x"):
+            with self.assertRaisesRegex(ConfigError, f"--set {override}: captions.* is no object of settings"):
+                load(path, [override])
+        with self.assertRaisesRegex(ConfigError, "no object of settings"):
+            load(self.write("list.json", []), ["initial_std=0.1"])
+        self.assertEqual(load(path, ['captions=[{"source": "folder"}]']).captions, [{"source": "folder"}])
 
     def test_defaults_of_a_part_stay(self):
         config = load(self.write("c.json", {"cider": {"schedule": {"batch": 8}}}), ["caption.smoothing=0.2"])

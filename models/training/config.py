@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from models.reference.config import Config as ModelConfig
 
@@ -21,6 +21,13 @@ def listed(names: list[str], most: int = 5) -> str:
     """The names with commas between, the first ones alone if they are many."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def at_least(part: Any, least: int, *names: str) -> None:
+    """Refuses a lower value of these settings."""
+    for name in names:
+        if getattr(part, name) < least:
+            raise ConfigError(f"{name} is {getattr(part, name)}: {least} or more is wanted")
 
 
 @dataclass
@@ -55,6 +62,10 @@ class Schedule:
     save_every: int = 500
     log_every: int = 20
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "batch", "save_every", "log_every")
+        at_least(self, 0, "steps", "epochs", "warmup")
+
     def length(self, examples: int) -> int:
         """Steps in all."""
         steps = self.steps or round(self.epochs * examples / self.batch)
@@ -82,6 +93,10 @@ class Distilled:
     attention: float = 1.0
     hidden: float = 1.0
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if any(k < 0 for k in self.teachers):
+            raise ConfigError(f"teachers is {self.teachers}: they are counted from 0")
 
 
 @dataclass
@@ -171,6 +186,15 @@ class TrainingConfig:
     cider: CiderTraining = field(default_factory=CiderTraining)
     folder: str = "."  # of the configuration's file
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "concept_count", "captions_each")
+        at_least(self.teachers, 0, "count")
+        for name in ("pretrain", "caption"):
+            wanted, count = getattr(self, name).distilled.teachers, self.teachers.count
+            if any(k >= count for k in wanted):
+                raise ConfigError(f"{name}.distilled.teachers is {wanted}: teachers.count is {count}, and they are"
+                                  " counted from 0")  # fmt: skip
+
     def path(self, name: str) -> Path:
         return Path(self.folder) / name
 
@@ -197,7 +221,19 @@ def updated(part: T, values: Any, where: str) -> T:
         if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(old, bool):
             raise ConfigError(f"{where}.{key} is {value!r}: a {type(old).__name__} is wanted")
         made[key] = value
-    return dataclasses.replace(part, **made)
+        if isinstance(value, list):
+            _check_items(value, get_args(get_type_hints(type(part))[key])[0], f"{where}.{key}")
+    try:
+        return dataclasses.replace(part, **made)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _check_items(values: list[Any], item: Any, where: str) -> None:
+    kind = get_origin(item) or item
+    for i, value in enumerate(values):
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(f"{where}[{i}] is {value!r}: a {kind.__name__} is wanted")
 
 
 def load(path: Path, overrides: list[str] = ()) -> TrainingConfig:
@@ -213,7 +249,10 @@ def load(path: Path, overrides: list[str] = ()) -> TrainingConfig:
         at = values
         *parents, last = name.split(".")
         for parent in parents:
-            at = at.setdefault(parent, {})
+            at = at.setdefault(parent, {}) if isinstance(at, dict) else None
+        if not isinstance(at, dict):
+            raise ConfigError(f"--set {override}: {'.'.join(parents) or path} is no object of settings; a list is replaced"
+                              " as a whole, as captions=[...]")  # fmt: skip
         try:
             at[last] = json.loads(text)
         except ValueError:
