@@ -28,9 +28,10 @@ try:
     from models.reference.image_encoder import ImageEncoder
     from models.reference.lightcap import Captioner, LightCap
     from models.reference.text import SPECIAL, WordPiece
-    from models.training import assembly, checkpoints, distillation, evaluate, fusion, loop, sampling
+    from models.training import assembly, checkpoints, cider, distillation, evaluate, fusion, loop, sampling
     from models.training.cider import CiderD, Frequencies, spoken
-    from models.training.config import ConfigError, Masking, Schedule, TrainingConfig, load, updated
+    from models.training.cider_task import CiderTask
+    from models.training.config import CiderTraining, ConfigError, Masking, Schedule, TrainingConfig, load, updated
     from models.training.examples import hide
     from models.training.run import Run
     from models.training.sources import Picture, bert, clip, lcw, open_pictures, yolo
@@ -617,6 +618,46 @@ class Losses(unittest.TestCase):
         with self.assertRaisesRegex(ConfigError, "one for each of the 3 branches"):
             distillation.Teaching(self.model, [teacher], distillation.Distilled(teachers=[0]))
 
+    def test_padding_attends_to_nothing_that_is_taught(self):
+        torch.manual_seed(4)
+        mine, theirs = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+        mine[:, :, :, 3], theirs[:, :, :, 3] = float("-inf"), float("-inf")  # nobody looks at the padded key
+        seen = torch.tensor([[True] * 3 + [False]] * 2)
+        loss = distillation.attention_loss(mine, theirs, seen)
+        self.assertAlmostEqual(float(loss), float((mine - theirs)[:, :, :3, :3].pow(2).mean()), places=6)
+        mine[:, :, 3, :3] = 100.0
+        self.assertEqual(float(distillation.attention_loss(mine, theirs, seen)), float(loss))
+
+    def test_captions_for_cider_are_made_without_dropout(self):
+        grid, concepts = torch.randn(2, 512, 5, 5).abs(), torch.tensor([[9, 8, 3], [9, 3, 0]])
+        examples = SimpleNamespace(text=self.text, features=SimpleNamespace(weights=np.ones(2)))
+        world = loop.World(0, 1, torch.device("cpu"), False)
+        said = []
+        for dropout in (0.0, 0.9):
+            settings = CiderTraining(schedule=Schedule(dropout=dropout))
+            task = CiderTask(self.model, examples, world, settings, None)
+            torch.manual_seed(6)
+            said.append(task._captions(grid, concepts))
+            self.assertTrue(task.module.training)
+        for plain, dropped in zip(*said):
+            self.assertTrue(torch.equal(plain, dropped))
+
+    def test_both_baselines_teach_every_trained_block(self):
+        references = ["a red balloon", "two blue cars"]
+        features = SimpleNamespace(weights=np.ones(2), grid=lambda *_: torch.ones(2, 512, 5, 5))
+        examples = SimpleNamespace(text=self.text, features=features, references=lambda row: [references[row]],
+                                   concepts=lambda _: torch.tensor([[9, 8, 3], [9, 3, 0]]))  # fmt: skip
+        world = loop.World(0, 1, torch.device("cpu"), True)
+        for baseline in ("greedy", "others"):
+            settings = CiderTraining(schedule=Schedule(dropout=0.1), baseline=baseline)
+            scorer = CiderD(Frequencies.of([text] for text in references))
+            task = CiderTask(self.model, examples, world, settings, scorer)
+            self.model.zero_grad()
+            task.losses(np.arange(2), np.random.default_rng(1))["cider"].backward()
+            for name in ("modulator.fc1", "bert.encoder.layer.0.intermediate.dense", "head.branches.0.dense"):
+                gradient = self.model.get_submodule(name).weight.grad
+                self.assertGreater(float(gradient.abs().sum()), 0, f"{baseline} {name}")
+
     def test_masks(self):
         caption = torch.tensor([[2, *range(10, 29), 3, 0]] * 4000)
         changed, hidden = hide(caption, Masking(), self.text, np.random.default_rng(1))
@@ -664,6 +705,13 @@ class Scores(unittest.TestCase):
         for text, texts in zip(self.SAID, self.REFERENCES):
             scorer += (" ".join(spoken(text)), [" ".join(spoken(t)) for t in texts])
         self.assertTrue(np.allclose(scorer.compute_score()[1], self.scores(), atol=1e-12))
+
+    def test_vectors_are_kept_of_the_last_references_alone(self):
+        with mock.patch.object(cider, "KEPT", 2):
+            scorer = CiderD(Frequencies.of(self.REFERENCES))
+        scores = [scorer.score(text, texts) for text, texts in zip(self.SAID, self.REFERENCES)]
+        self.assertEqual(scores, self.scores())
+        self.assertEqual(scorer._reference.cache_info().currsize, 2)
 
     def test_frequencies_are_kept(self):
         made = Frequencies.of(self.REFERENCES)

@@ -11,6 +11,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from models.reference.text import is_punctuation, words
@@ -18,6 +19,7 @@ from models.reference.text import is_punctuation, words
 from . import checkpoints
 
 LONGEST, SIGMA = 4, 6.0
+KEPT = 1 << 14  # references' vectors, of some 6 KB each
 Gram = tuple[str, ...]
 
 
@@ -69,19 +71,18 @@ class _Vector:
 
 
 class CiderD:
-    """Scores of captions against references whose vectors are kept."""
+    """Scores of captions against references. The vectors of the last references are kept, as several captions in
+    a row are scored against the same ones."""
 
     def __init__(self, frequencies: Frequencies) -> None:
         self.frequencies = frequencies
-        self._kept: dict[str, _Vector] = {}
+        self._reference = lru_cache(KEPT)(self._vector)
 
-    def _reference(self, caption: str) -> _Vector:
-        if caption not in self._kept:
-            self._kept[caption] = _Vector(spoken(caption), self.frequencies)
-        return self._kept[caption]
+    def _vector(self, caption: str) -> _Vector:
+        return _Vector(spoken(caption), self.frequencies)
 
     def score(self, caption: str, references: list[str]) -> float:
-        mine = _Vector(spoken(caption), self.frequencies)
+        mine = self._vector(caption)
         total = 0.0
         for reference in map(self._reference, references):
             likeness = sum(_cosine(mine, reference, n) for n in range(LONGEST)) / LONGEST

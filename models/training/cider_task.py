@@ -40,13 +40,10 @@ class CiderTask:
         n, device = self.settings.samples, self.world.device
         references = [self.examples.references(int(row)) for row in rows]
         grid, concepts = self.examples.features.grid(rows, device), self.examples.concepts(rows)
+        said, plain = self._captions(grid, concepts)
         with torch.autocast(device.type, torch.bfloat16, self.world.half):
             prefix, seen = prefix_of(self.model, grid, concepts, self.special.pad, self.special.sep)
             several, seen_by = prefix.repeat_interleave(n, 0), seen.repeat_interleave(n, 0)
-            self.module.eval()  # captions are drawn as they will be: without dropout
-            said = generate(self.model, several, seen_by, self.special, drawn, self.settings.temperature)
-            plain = generate(self.model, prefix, seen, self.special, best)
-            self.module.train()
             chances = self._chances(several, seen_by, said)
         reward = self.rewards(said, [texts for texts in references for _ in range(n)]).view(-1, n)
         greedy = self.rewards(plain, references)
@@ -59,6 +56,21 @@ class CiderTask:
         # The loss itself is noise around zero: these say what is learnt.
         self.notes = {"reward": reward.mean(), "greedy": greedy.mean()}
         return {"cider": loss}
+
+    @torch.no_grad()
+    def _captions(self, grid: Tensor, concepts: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens of the samples [B * samples, n] and of the greedy captions [B, n], made as they will be:
+        without dropout, in the prefix neither."""
+        n = self.settings.samples
+        self.module.eval()
+        # An autocast of its own, whose copies of weights, which have no gradient, end with it.
+        with torch.autocast(self.world.device.type, torch.bfloat16, self.world.half):
+            prefix, seen = prefix_of(self.model, grid, concepts, self.special.pad, self.special.sep)
+            several, seen_by = prefix.repeat_interleave(n, 0), seen.repeat_interleave(n, 0)
+            said = generate(self.model, several, seen_by, self.special, drawn, self.settings.temperature)
+            plain = generate(self.model, prefix, seen, self.special, best)
+        self.module.train()
+        return said, plain
 
     def _chances(self, prefix: Tensor, seen: Tensor, said: Tensor) -> Tensor:
         """Log-probabilities [B, n] of the words said, in one pass."""

@@ -251,8 +251,8 @@ def load(path: Path, overrides: list[str] = ()) -> TrainingConfig:
         for parent in parents:
             at = at.setdefault(parent, {}) if isinstance(at, dict) else None
         if not isinstance(at, dict):
-            raise ConfigError(f"--set {override}: {'.'.join(parents) or path} is no object of settings; a list is replaced"
-                              " as a whole, as captions=[...]")  # fmt: skip
+            raise ConfigError(f"--set {override}: {'.'.join(parents) or path} is no object of settings; a list is"
+                              " replaced as a whole, as captions=[...]")  # fmt: skip
         try:
             at[last] = json.loads(text)
         except ValueError:

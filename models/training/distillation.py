@@ -18,12 +18,12 @@ def layer_map(student: int, teacher: int) -> list[int]:
     return [round(m * teacher / student) for m in range(1, student + 1)]
 
 
-def attention_loss(mine: Tensor, theirs: Tensor) -> Tensor:
-    """Mean squared error of attention's scores [B, H, n, n] where a row may look. Heads that are not as
-    many are compared in their mean."""
+def attention_loss(mine: Tensor, theirs: Tensor, seen: Tensor) -> Tensor:
+    """Mean squared error of attention's scores [B, H, n, n] where a row may look; padding's rows, where seen
+    [B, n] is false, have no part. Heads that are not as many are compared in their mean."""
     if mine.shape[1] != theirs.shape[1]:
         mine, theirs = mine.mean(1, keepdim=True), theirs.mean(1, keepdim=True)
-    looks = torch.isfinite(mine) & torch.isfinite(theirs)
+    looks = torch.isfinite(mine) & torch.isfinite(theirs) & seen[:, None, :, None]
     difference = torch.where(looks, mine, 0) - torch.where(looks, theirs, 0)
     return difference.pow(2).sum() / looks.sum()
 
@@ -79,7 +79,7 @@ class Teaching(nn.Module):
         for i, watch in enumerate(self.watches):
             map_ = layer_map(len(self.watch.scores), len(watch.scores))
             if self.settings.attention > 0:
-                attention += [attention_loss(self.watch.scores[m].float(), watch.scores[g - 1].float())
+                attention += [attention_loss(self.watch.scores[m].float(), watch.scores[g - 1].float(), seen)
                               for m, g in enumerate(map_)]  # fmt: skip
             if self.settings.hidden > 0:
                 pairs = zip(self.projections[i], self.watch.hidden, [0, *map_])
