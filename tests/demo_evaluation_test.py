@@ -20,9 +20,10 @@ try:
     import numpy as np
     import torch
 
-    from models.demo import ablations, evaluate, scenes, training_data, variants
+    from models.demo import ablations, evaluate, report, scenes, training_data, variants
     from models.reference.lightcap import load_captioner
     from models.reference.preprocess import read_image
+    from models.training.config import load
     from models.training.evaluate import tokenize
 except ImportError as error:
     print(f"skipped: {error}")
@@ -229,6 +230,10 @@ class Drawing(unittest.TestCase):
         self.assertEqual(fewest, [1, 2, 3])
         source = training_data.Scenes(Path(), 8, groups=3)
         self.assertEqual({source[i].weight for i in range(len(source))}, {2.0**3})
+
+    def test_the_report_compares_with_the_scenes_of_the_training(self):
+        config = load(Path(report.__file__).with_name("training.json"))
+        self.assertEqual(report.train_scenes(), config.captions[0]["count"])
 
 
 class Variants(unittest.TestCase):

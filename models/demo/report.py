@@ -68,6 +68,12 @@ def convert(program: Path, run: Path, out: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def train_scenes() -> int:
+    """The number of scenes that training.json draws."""
+    settings = json.loads(Path(__file__).with_name("training.json").read_text())
+    return int(settings["captions"][0]["count"])
+
+
 def seen_in_training(drawn: list[scenes.Scene], count: int) -> float:
     """Share of scenes whose content (not the picture) one of the training scenes has too."""
 
@@ -232,7 +238,7 @@ def main() -> None:
     parser.add_argument("--convert", type=Path, help="lightcap-convert (default: beside lightcap)")
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--train-scenes", type=int, default=60000,
+    parser.add_argument("--train-scenes", type=int, default=train_scenes(),
                         help="drawn scenes of the training; 0 compares no contents")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
