@@ -546,7 +546,7 @@ class Settings(InFolder):
         text = WordPiece([*SPECIAL, "a"])
         said, none = [text.special.cls, 5, text.special.sep], [text.special.pad] * 3
         captions = np.array([[said, said, said], [said, none, none]])
-        examples = SimpleNamespace(features=SimpleNamespace(captions=captions), text=text)
+        examples = SimpleNamespace(features=SimpleNamespace(captions=captions), text=text, weights=np.ones(2))
         self.assertEqual(in_captions(Schedule(epochs=6, batch=2), examples).steps, 12)
         self.assertEqual(in_captions(Schedule(steps=5, batch=2), examples).steps, 5)
 
@@ -630,7 +630,7 @@ class Losses(unittest.TestCase):
 
     def test_captions_for_cider_are_made_without_dropout(self):
         grid, concepts = torch.randn(2, 512, 5, 5).abs(), torch.tensor([[9, 8, 3], [9, 3, 0]])
-        examples = SimpleNamespace(text=self.text, features=SimpleNamespace(weights=np.ones(2)))
+        examples = SimpleNamespace(text=self.text, weights=np.ones(2))
         world = loop.World(0, 1, torch.device("cpu"), False)
         said = []
         for dropout in (0.0, 0.9):
@@ -644,8 +644,9 @@ class Losses(unittest.TestCase):
 
     def test_both_baselines_teach_every_trained_block(self):
         references = ["a red balloon", "two blue cars"]
-        features = SimpleNamespace(weights=np.ones(2), grid=lambda *_: torch.ones(2, 512, 5, 5))
-        examples = SimpleNamespace(text=self.text, features=features, references=lambda row: [references[row]],
+        features = SimpleNamespace(grid=lambda *_: torch.ones(2, 512, 5, 5))
+        examples = SimpleNamespace(text=self.text, features=features, weights=np.ones(2),
+                                   references=lambda row: [references[row]],
                                    concepts=lambda _: torch.tensor([[9, 8, 3], [9, 3, 0]]))  # fmt: skip
         world = loop.World(0, 1, torch.device("cpu"), True)
         for baseline in ("greedy", "others"):
@@ -785,7 +786,7 @@ class Evaluation(InFolder):
         state, config, vocabulary, labels = lcw.load_lcw(DEMO)
         model = LightCap(config)
         model.load_state_dict(state)
-        checkpoints.export(self.folder / "run", model, vocabulary, labels)
+        checkpoints.export(self.folder / "run", model, vocabulary, labels, 1, 1)
         meadow = DEMO.parent / "pictures/meadow.png"
         path = self.write("captions.json", {"images": [{"id": 1, "file_name": meadow.name}]})
         out = self.folder / "v0.1"

@@ -16,6 +16,7 @@ from models.reference.lightcap import LightCap
 from .config import ConfigError
 
 MODEL = "model.pt"
+PROGRESS = "progress.json"
 # The hyper-parameters that lightcap-convert takes as --config: sizes are read off the tensors.
 HYPER = {
     "image_encoder": ("image_size", "resize", "mean", "std"),
@@ -42,8 +43,10 @@ def write_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def export(folder: Path, model: LightCap, vocabulary: list[str], labels: list[str]) -> None:
-    """The files that lightcap-convert takes as --lightcap, --vocab, --concepts and --config."""
+def export(folder: Path, model: LightCap, vocabulary: list[str], labels: list[str], step: int,
+           steps: int) -> None:  # fmt: skip
+    """The files that lightcap-convert takes as --lightcap, --vocab, --concepts and --config, and how far the
+    stage is."""
     folder.mkdir(parents=True, exist_ok=True)
     blocks = asdict(model.config)
     hyper = {block: {name: blocks[block][name] for name in names} for block, names in HYPER.items()}
@@ -51,12 +54,18 @@ def export(folder: Path, model: LightCap, vocabulary: list[str], labels: list[st
     write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in vocabulary))
     write_text(folder / "labels.txt", "".join(f"{label}\n" for label in labels))
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    save(folder / MODEL, state)  # the last: a folder with a model is whole
+    save(folder / MODEL, state)
+    write_text(folder / PROGRESS, json.dumps({"step": step, "steps": steps}))
 
 
-def exported(folder: Path, stage: str) -> LightCap:
-    """The model of an export; `stage` is what makes it."""
-    if not (folder / MODEL).exists():
+def exported(folder: Path, stage: str, unfinished: bool = False) -> LightCap:
+    """The model of an export; `stage` is what makes it. One that is not trained to its end is refused, unless
+    unfinished ones will do."""
+    if not (folder / MODEL).exists() or not (folder / PROGRESS).exists():
         raise ConfigError(f"{folder / MODEL} is not there: run the stage {stage} first")
+    progress = json.loads((folder / PROGRESS).read_text())
+    if progress["step"] < progress["steps"] and not unfinished:
+        raise ConfigError(f"{folder / MODEL} is at step {progress['step']} of {progress['steps']}: run the stage"
+                          f" {stage} to its end first")  # fmt: skip
     state = torch.load(folder / MODEL, map_location="cpu", weights_only=True)
     return LightCap.from_state_dict(state, Config.from_file(folder / "config.json"))

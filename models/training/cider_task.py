@@ -25,7 +25,7 @@ class CiderTask:
             raise ConfigError(f"samples is {settings.samples}: too few for the baseline")
         self.model, self.examples, self.world = model, examples, world
         self.settings, self.scorer = settings, scorer
-        self.weights = np.asarray(examples.features.weights)
+        self.weights = examples.weights
         self.special, self.notes = examples.text.special, {}
         add_dropout(model, settings.schedule.dropout)
         self.module = trained_part(model).to(world.device).train()

@@ -175,6 +175,7 @@ class TrainingConfig:
     captions: list[dict[str, Any]] = field(default_factory=list)  # stages 4 and 5
     concept_count: int = 1600  # labels kept of `regions`
     captions_each: int = 5  # of a picture, at most
+    bad_pictures: float = 0.01  # share that may be damaged, or lack a caption, and is left out
     initial_std: float = 0.02  # of what no checkpoint has
     autocast: str = "auto"  # bfloat16 where it is native; or off
     deterministic: bool = False  # sums in one order on GPUs too, which is slower; CPUs have no other

@@ -35,7 +35,7 @@ from .examples import Examples
 from .features import Extraction, Features, fill
 from .fusion import TRAINED, initialise
 from .regions import DetectorTask, ExtractorTask
-from .sources import Picture
+from .sources import Picture, Reader
 from .tasks import CaptioningTask, PretrainingTask
 
 BERT_BASE = {"fusion": {"width": 768, "layers": 12, "heads": 12, "feed_forward": 3072}}
@@ -67,7 +67,7 @@ def random_features(model: LightCap, seed: int) -> RandomFeatures:
     return RandomFeatures(
         grids.astype("<f2"), np.zeros((PICTURES, most, 4), "<f4"), np.full(PICTURES, most),
         words[repeat].astype("<i4"), np.ones(PICTURES, "<f4"), objects,
-        [], side)  # fmt: skip
+        [], side, "")  # fmt: skip
 
 
 class RandomPictures:
@@ -140,7 +140,9 @@ class Dry:
         features = random_features(model, 1)
         said = np.random.default_rng(2).integers(0, 1600, (PICTURES, model.config.detector.max_proposals))
         labels = [f"w{i} w{i + 1}" for i in range(1600)]
-        return Examples(features, said, labels, self.text, model, self.world.device)
+        said_of_them = [Picture("", [self.text.decode(ids.tolist()) for ids in features.captions[row]])
+                        for row in range(FEW)] * -(-PICTURES // FEW)  # fmt: skip
+        return Examples(features, said, labels, self.text, model, self.world.device, said_of_them)
 
     def teaching(self, model: LightCap, distilled: Any) -> Teaching:
         return Teaching(model, [self.model(teacher=True) for _ in range(self.config.teachers.count)], distilled)
@@ -152,7 +154,7 @@ class Dry:
                     "teacher, captioning": config.teachers.captioning, "cider": config.cider}[stage]  # fmt: skip
         schedule = self.schedule(config.concepts.detector if stage == "detector" else settings.schedule)
         if stage == "detector":
-            return DetectorTask(model, RandomPictures(), self.world), schedule
+            return DetectorTask(model, Reader(RandomPictures(), 0), self.world), schedule
         if stage == "concepts":
             return ExtractorTask(model, random_features(model, 1), self.world, settings), schedule
         examples = self.examples(model)
@@ -175,11 +177,11 @@ class Dry:
 
     def extracted(self, steps: int) -> tuple[int, int, float, float]:
         """The same for the features, a step being a batch of pictures from their files to the disk."""
-        batch, extraction = self.batch or 64, Extraction(self.model(), self.text, self.world.device, self.world.half)
+        batch, extraction = self.batch or 64, Extraction(self.model(), self.text, self.world.device)
         with tempfile.TemporaryDirectory() as folder:
-            fill(Path(folder) / "first", RandomPictures(batch), extraction, [], 5, "")
+            fill(Path(folder) / "first", Reader(RandomPictures(batch), 0), extraction, [], 5, "", self.world)
             begin, busy = time.perf_counter(), time.process_time()
-            fill(Path(folder) / "features", RandomPictures(batch * steps), extraction, [], 5, "")
+            fill(Path(folder) / "features", Reader(RandomPictures(batch * steps), 0), extraction, [], 5, "", self.world)
             return 0, batch, time.perf_counter() - begin, time.process_time() - busy
 
     def measure(self, stage: str, steps: int) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from models.reference.text import WordPiece
 
 from .config import ConfigError, Encoder
 from .examples import padded
-from .features import caption_ids
+from .features import SEEN, caption_ids, seen_share
 from .fusion import hidden_states, prefix_of, trained_part
 from .loop import World
 from .regions import jittered, region_features
-from .sources import Pictures, Reader
+from .sources import Reader
 
 OVERLOOKED, BLIND = 1 / 12, 1 / 20  # shares of boxes, and of pictures whose boxes all are
 
@@ -45,11 +45,11 @@ class BagTower(nn.Module):
 
 
 class EncoderTask:
-    def __init__(self, model: LightCap, pictures: Pictures, text: WordPiece, labels: list[str], prompt: str,
+    def __init__(self, model: LightCap, reader: Reader, text: WordPiece, labels: list[str], prompt: str,
                  world: World, settings: Encoder) -> None:  # fmt: skip
         if not labels:
             raise ConfigError("inputs.labels is wanted where the image encoder is made from nothing")
-        self.model, self.reader, self.text, self.world = model, Reader(pictures), text, world
+        self.model, self.reader, self.text, self.world = model, reader, text, world
         self.index = {name: i for i, name in enumerate(labels)}
         self.label_ids = [text.encode(name) for name in labels]
         self.tower = BagTower([text.encode(prompt.format(name)) for name in labels], len(text.vocabulary),
@@ -58,17 +58,20 @@ class EncoderTask:
         self.module["image_encoder"] = model.image_encoder.to(memory_format=torch.channels_last)
         self.module["proj"], self.module["tower"] = model.concept_extractor.proj, self.tower
         self.module.to(world.device).train()
-        self.weights = np.array([pictures[i].weight for i in range(len(pictures))])
+        about = [reader.pictures[i] for i in range(len(reader.pictures))]
+        # The captions are learned from as well: a picture without one never comes.
+        self.weights = np.array([picture.weight if picture.captions else 0.0 for picture in about])
         self.notes: dict[str, Tensor] = {}
 
     def losses(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         encoder, device = self.model.config.image_encoder, self.world.device
-        views, boxes, image, kinds, captions = [], [], [], [], []
+        views, boxes, image, kinds, captions = [], [torch.zeros(0, 4)], [], [], []
         for i, (pixels, about) in enumerate(self.reader.read(rows)):
             view, geometry = encoder_input(pixels, encoder.image_size, encoder.resize, encoder.mean,
                                            encoder.std)  # fmt: skip
             views.append(view)
-            known = [(self.index[name], box) for name, box in about.objects if name in self.index]
+            known = [(self.index[name], box) for name, box in about.objects
+                     if name in self.index and seen_share(geometry, box) >= SEEN]  # fmt: skip
             if known:
                 boxes.append(geometry.to_encoder(torch.tensor([box for _, box in known])))
             kinds += [kind for kind, _ in known]
@@ -77,12 +80,14 @@ class EncoderTask:
         with torch.autocast(device.type, torch.bfloat16, self.world.half):
             v = self.model.image_encoder(torch.stack(views).to(device)).float()
         where = jittered(torch.cat(boxes).to(device), 0.04, encoder.image_size, rng)
-        of, wanted = torch.tensor(image, device=device), torch.tensor(kinds, device=device)
+        of, wanted = (torch.tensor(x, dtype=torch.long, device=device) for x in (image, kinds))
         extractor = self.model.concept_extractor
         names = extractor.embed(region_features(extractor, v, where, of)) @ self.tower().T
         names = names * self.tower.scale.exp()
-        found = self._found(names.argmax(1).tolist(), kinds, image, len(rows), rng)
-        return {"concepts": F.cross_entropy(names, wanted), "caption": self._caption(v, found, captions)}
+        found = self._found(names.argmax(1).tolist(), kinds, image, len(views), rng)
+        # A mean over objects, of which a batch may have none.
+        concepts = F.cross_entropy(names, wanted, reduction="sum") / max(1, len(kinds))
+        return {"concepts": concepts, "caption": self._caption(v, found, captions)}
 
     def _found(self, said: list[int], truth: list[int], image: list[int], count: int,
                rng: np.random.Generator) -> list[list[int]]:  # fmt: skip

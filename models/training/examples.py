@@ -13,6 +13,7 @@ from models.reference.text import WordPiece
 
 from .config import Masking
 from .features import Features
+from .sources import Pictures
 
 
 @dataclass
@@ -26,9 +27,13 @@ class Examples:
     """Cached pictures with the concepts that a trained extractor finds in them."""
 
     def __init__(self, features: Features, said: np.ndarray, labels: list[str], text: WordPiece,
-                 model: LightCap, device: torch.device) -> None:  # fmt: skip
+                 model: LightCap, device: torch.device, pictures: Pictures) -> None:  # fmt: skip
         """said [N, K]: each proposal's label, in order, -1 behind the last."""
         self.features, self.said, self.text, self.device = features, said, text, device
+        self.pictures = pictures
+        # A picture without a caption never comes.
+        captioned = features.captions[:, 0, 0] == text.special.cls
+        self.weights = np.where(captioned, features.weights, np.float32(0))
         self.label_ids = [text.encode(label) for label in labels]
         self.unique = model.config.concept_extractor.deduplicate
         self.most = model.config.fusion.max_concept_tokens - 1
@@ -53,9 +58,9 @@ class Examples:
         return torch.from_numpy(chosen[:, :longest].astype(np.int64)).to(self.device)
 
     def references(self, row: int) -> list[str]:
-        """All captions of a picture, as decoding writes them."""
-        captions = self.features.captions[row]
-        return [self.text.decode(ids.tolist()) for ids in captions if ids[0] != self.text.special.pad]
+        """The captions of a picture, whole, as decoding writes them."""
+        captions = self.pictures[row].captions[: self.features.captions.shape[1]]
+        return [self.text.decode(self.text.encode(caption)) for caption in captions]
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         return Batch(self.features.grid(rows, self.device), self.concepts(rows), self.caption(rows, rng))

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,9 @@ class World:
         return self.rank == 0
 
 
+LONGEST_WAIT = timedelta(days=7)  # of a process for others, which may have pictures to read
+
+
 def _cpu_has_bfloat16() -> bool:
     """True if a product of bfloat16 vectors is an instruction (Linux's names for it)."""
     try:
@@ -53,7 +57,7 @@ def world(config: TrainingConfig) -> World:
     """Joins the processes that torchrun started, if it did."""
     cuda, size = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", "1"))
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo")
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=LONGEST_WAIT)
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if cuda:
         torch.cuda.set_device(local)
@@ -62,7 +66,8 @@ def world(config: TrainingConfig) -> World:
         torch.use_deterministic_algorithms(True)
     if config.autocast not in ("auto", "off"):
         raise ConfigError(f"autocast is {config.autocast!r}: auto or off is wanted")
-    half = config.autocast == "auto" and (cuda or _cpu_has_bfloat16())
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_has_bfloat16()
+    half = config.autocast == "auto" and native
     return World(dist.get_rank() if size > 1 else 0, size,
                  torch.device("cuda", local) if cuda else torch.device("cpu"), half)  # fmt: skip
 
@@ -76,7 +81,7 @@ class Task(Protocol):
     """A stage's model with its losses."""
 
     module: nn.Module  # its parameters that want a gradient are trained
-    weights: np.ndarray  # of each example: how often it comes; equal ones come once an epoch
+    weights: np.ndarray  # of each example: how often it comes; equal ones come once an epoch, 0 never
     notes: dict[str, Tensor]  # what the log has beside the losses
 
     def losses(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
@@ -85,18 +90,24 @@ class Task(Protocol):
 
 
 class Order:
-    """The examples of each step: each once an epoch, or by their weights where those differ."""
+    """The examples of each step: each once an epoch, or by their weights where those differ. One that weighs
+    nothing never comes."""
 
     def __init__(self, weights: np.ndarray, batch: int, seed: int) -> None:
-        self.count, self.batch, self.seed = len(weights), batch, seed
+        self.known = np.flatnonzero(weights)
+        if not len(self.known):
+            raise ConfigError("no example weighs anything: there is nothing to train on")
+        self.count, self.batch, self.seed = len(self.known), batch, seed
+        weights = weights[self.known]
         self.shares = None if np.all(weights == weights[0]) else weights / weights.sum(dtype=np.float64)
         self._epoch: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
 
     def rows(self, step: int) -> np.ndarray:
         if self.shares is not None:
-            return np.random.default_rng((self.seed, step)).choice(self.count, self.batch, p=self.shares)
+            rng = np.random.default_rng((self.seed, step))
+            return self.known[rng.choice(self.count, self.batch, p=self.shares)]
         at = np.arange(step * self.batch, (step + 1) * self.batch)
-        return np.array([self._permuted(int(i) // self.count)[int(i) % self.count] for i in at])
+        return self.known[[self._permuted(int(i) // self.count)[int(i) % self.count] for i in at]]
 
     def _permuted(self, epoch: int) -> np.ndarray:
         if self._epoch[0] != epoch:
@@ -147,10 +158,11 @@ def peak_bytes(device: torch.device) -> int:
 
 
 class Log:
-    """Means of the losses: a line of JSON in the run's log.jsonl, a short one on standard error."""
+    """Means of the losses over steps and processes: a line of JSON in the run's log.jsonl, a short one on
+    standard error."""
 
-    def __init__(self, path: Path, name: str, steps: int, every: int, device: torch.device) -> None:
-        self.path, self.name, self.steps, self.every, self.device = path, name, steps, every, device
+    def __init__(self, path: Path, name: str, steps: int, every: int, world: World) -> None:
+        self.path, self.name, self.steps, self.every, self.world = path, name, steps, every, world
         self.sums: dict[str, Tensor] = {}
         self.count, self.begin = 0, time.time()
 
@@ -160,36 +172,46 @@ class Log:
         self.count += 1
         if self.count < self.every and step + 1 < self.steps:
             return
+        means = self._means()
+        if self.world.first:
+            self._write(step, means, rate)
+        self.sums, self.count, self.begin = {}, 0, time.time()
+
+    def _means(self) -> dict[str, float]:
+        total = torch.stack([torch.as_tensor(x, device=self.world.device) for x in self.sums.values()])
+        if self.world.size > 1:
+            dist.all_reduce(total)
+        return dict(zip(self.sums, (total / (self.count * self.world.size)).tolist()))
+
+    def _write(self, step: int, means: dict[str, float], rate: float) -> None:
         speed = self.count / (time.time() - self.begin)
         line = {"step": step + 1, "rate": rate, "steps_per_second": round(speed, 3),
-                "peak_bytes": peak_bytes(self.device)}  # fmt: skip
-        line |= {name: float(total) / self.count for name, total in self.sums.items()}
+                "peak_bytes": peak_bytes(self.world.device)} | means  # fmt: skip
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        shown = " ".join(f"{name} {line[name]:.3f}" for name in self.sums)
+        shown = " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
         left = (self.steps - step - 1) / speed / 60
         print(f"{self.name} {step + 1}/{self.steps}: {shown}, {left:.1f} min left", file=sys.stderr,
               flush=True)  # fmt: skip
-        self.sums, self.count, self.begin = {}, 0, time.time()
 
 
 def run(task: Task, schedule: Schedule, folder: Path, world: World, stop_after: int | None = None,
-        between: Callable[[int], None] = lambda step: None) -> bool:  # fmt: skip
+        between: Callable[[int, int], None] = lambda step, steps: None) -> bool:  # fmt: skip
     """Trains until the schedule's end, or until `stop_after` steps in all; True at the end. Takes up
-    what folder/state.pt holds. `between` is called where a state is saved."""
-    steps, state = schedule.length(len(task.weights)), folder / "state.pt"
+    what folder/state.pt holds. between(step, steps) is called where a state is saved."""
+    steps, state = schedule.length(np.count_nonzero(task.weights)), folder / "state.pt"
     if schedule.batch < world.size:
         raise ConfigError(f"batch is {schedule.batch}, for {world.size} processes: one example each is wanted")
     parameters = [p for p in task.module.parameters() if p.requires_grad]
     optimiser, first = optimiser_of(parameters, schedule), 0
     folder.mkdir(parents=True, exist_ok=True)
     if state.exists():
-        first = _load(state, task.module, optimiser, schedule, world.device)
+        first = _load(state, task.module, optimiser, schedule, world)
     order = Order(task.weights, schedule.batch, schedule.seed)
-    log = Log(folder / "log.jsonl", str(folder.name), steps, schedule.log_every, world.device)
+    log = Log(folder / "log.jsonl", str(folder.name), steps, schedule.log_every, world)
     last = min(steps, stop_after or steps)
     if first >= last:
-        between(first)  # it may have been killed after it saved its last state
+        between(first, steps)  # it may have been killed after it saved its last state
     for step in range(first, last):
         torch.manual_seed(hash((schedule.seed, step, world.rank)))
         rng = np.random.default_rng((schedule.seed, step, world.rank, 1))
@@ -205,29 +227,34 @@ def run(task: Task, schedule: Schedule, folder: Path, world: World, stop_after: 
         if not torch.isfinite(norm):
             raise FloatingPointError(f"{folder}: the gradient of step {step} is not finite")
         optimiser.step()
-        if world.first:
-            log.add(step, losses | task.notes, rate)
+        log.add(step, losses | task.notes, rate)
         if (step + 1) % schedule.save_every == 0 or step + 1 == last:
             _share_buffers(task.module, world)
             if world.first:
-                _save(state, task.module, optimiser, schedule, step + 1)
-            between(step + 1)
+                _save(state, task.module, optimiser, schedule, world, step + 1)
+            between(step + 1, steps)
     return last == steps
 
 
-def _save(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule,
+def _begun_with(schedule: Schedule, world: World) -> dict[str, float]:
+    """The settings that every step depends on."""
+    names = ("seed", "batch", "weight_decay", "dropout", "clip")
+    return {name: getattr(schedule, name) for name in names} | {"processes": world.size}
+
+
+def _save(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule, world: World,
           step: int) -> None:  # fmt: skip
-    checkpoints.save(path, {"step": step, "seed": schedule.seed, "batch": schedule.batch,
+    checkpoints.save(path, {"step": step, "begun_with": _begun_with(schedule, world),
                             "module": module.state_dict(), "optimiser": optimiser.state_dict()})  # fmt: skip
 
 
 def _load(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule,
-          device: torch.device) -> int:  # fmt: skip
-    saved = torch.load(path, map_location=device, weights_only=True)
-    for name in ("seed", "batch"):
-        if saved[name] != getattr(schedule, name):
-            raise ConfigError(f"{path} was begun with {name} {saved[name]}, the configuration says"
-                              f" {getattr(schedule, name)}: give another --out")  # fmt: skip
+          world: World) -> int:  # fmt: skip
+    saved = torch.load(path, map_location=world.device, weights_only=True)
+    for name, value in _begun_with(schedule, world).items():
+        before = saved.get("begun_with", saved).get(name)
+        if before != value:
+            raise ConfigError(f"{path} was begun with {name} {before}, now it is {value}: give another --out")
     module.load_state_dict(saved["module"])
     optimiser.load_state_dict(saved["optimiser"])
     return saved["step"]

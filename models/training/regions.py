@@ -15,7 +15,7 @@ from models.reference.preprocess import PAD_VALUE, letterbox
 from .config import Concepts, ConfigError
 from .features import Features
 from .loop import World
-from .sources import Pictures, Reader
+from .sources import Reader
 
 
 def board(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float, int, int]:
@@ -30,13 +30,13 @@ def board(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float, int, int]:
 class DetectorTask:
     """Foreground against background, from a YOLOv5 checkpoint or from nothing."""
 
-    def __init__(self, model: LightCap, pictures: Pictures, world: World) -> None:
+    def __init__(self, model: LightCap, reader: Reader, world: World) -> None:
         self.detector, self.world = model.detector, world
         if model.config.detector.classes != 1:
             raise ConfigError(f"the detector has {model.config.detector.classes} classes; one is wanted")
-        self.side, self.reader = model.config.detector.image_size, Reader(pictures)
+        self.side, self.reader = model.config.detector.image_size, reader
         self.module = nn.ModuleDict({"detector": self.detector}).to(world.device).train()
-        self.weights, self.notes = np.ones(len(pictures)), {}
+        self.weights, self.notes = np.ones(len(reader.pictures)), {}
 
     def losses(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         boards, boxes, image = [], [np.zeros((0, 4))], []

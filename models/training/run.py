@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections import Counter
 from dataclasses import replace
@@ -19,9 +20,9 @@ from . import assembly, checkpoints
 from .assembly import FROZEN, Start
 from .config import ConfigError, TrainingConfig
 from .examples import Examples
-from .features import Extraction, Features, fill, fingerprint, open_features
+from .features import Extraction, Features, fill, fingerprint
 from .loop import World, wait_for_all
-from .sources import Pictures, before_comma, open_pictures
+from .sources import Pictures, Reader, before_comma, open_pictures
 
 BATCH = 256  # pictures whose concepts are looked for at once
 
@@ -85,47 +86,53 @@ class Run:
     def pictures(self, name: str) -> Pictures:
         return open_pictures(self.specs(name), Path(self.config.folder), name)
 
+    def reader(self, name: str) -> Reader:
+        return Reader(self.pictures(name), self.config.bad_pictures)
+
     def folder(self, stage: str) -> Path:
         """A student's stage may have variants beside each other."""
         return self.out / (f"{stage}-{self.variant}" if self.variant else stage)
 
-    def export(self, folder: Path, model: LightCap, begin: Start) -> None:
+    def export(self, folder: Path, model: LightCap, begin: Start, step: int, steps: int) -> None:
         if self.world.first:
-            checkpoints.export(folder, model, begin.vocabulary, begin.labels)
+            checkpoints.export(folder, model, begin.vocabulary, begin.labels, step, steps)
         wait_for_all(self.world)
 
     def specs(self, name: str) -> list[dict[str, Any]]:
         return getattr(self.config, name) or (self.config.captions if name == "pretraining" else [])
 
     def features(self, name: str) -> Features:
-        """The cache of the pictures listed under this name; the first process makes it."""
+        """The cache of the pictures listed under this name; made by all processes where it is not whole."""
         # The same pictures under two names are cached once.
         same = [n for n in ("captions", "pretraining", "regions") if self.specs(n) == self.specs(name)]
         folder = self.out / "features" / same[0]
-        if self.world.first:
-            begin = self.seeing
-            model, text = assembly.assemble(begin, 0.02, 0), assembly.text_of(begin)
-            extraction = Extraction(model, text, self.world.device, self.world.half)
-            mark = fingerprint(model, [*self.specs(name), {"labels": begin.labels}], text.vocabulary)
-            fill(folder, self.pictures(name), extraction, begin.labels, self.config.captions_each, mark)
-        wait_for_all(self.world)
-        return open_features(folder)
+        begin, reader = self.seeing, self.reader(name)
+        model, text = assembly.assemble(begin, 0.02, 0), assembly.text_of(begin)
+        mark = fingerprint(model, reader.pictures, [text.vocabulary, begin.labels, self.config.captions_each])
+        return fill(folder, reader, Extraction(model, text, self.world.device), begin.labels,
+                    self.config.captions_each, mark, self.world)  # fmt: skip
 
     def examples(self, name: str) -> Examples:
         """Cached pictures and the concepts that the trained extractor says of them."""
         features, model = self.features(name), assembly.assemble(self.begin, 0.02, 0)
-        silent = np.flatnonzero(features.captions[:, 0, 0] != assembly.text_of(self.begin).special.cls)
-        if len(silent):
-            raise ConfigError(f"{name}: {len(silent)} pictures have no caption, the {silent[0]}th among them")
-        said = said_of(self.out / "concepts" / f"said-{name}.npy", features, model, self.world)
-        return Examples(features, said, self.begin.labels, assembly.text_of(self.begin), model,
-                        self.world.device)  # fmt: skip
+        text = assembly.text_of(self.begin)
+        said = said_of(self.out / "concepts" / f"said-{name}.npz", features, model, self.world)
+        examples = Examples(features, said, self.begin.labels, text, model, self.world.device, self.pictures(name))
+        silent = np.flatnonzero((features.weights != 0) & (examples.weights == 0))
+        if len(silent) > self.config.bad_pictures * len(features):
+            raise ConfigError(f"{name}: {len(silent)} pictures have no caption, the {silent[0]}th among them; more"
+                              f" than bad_pictures ({self.config.bad_pictures:g} of all) allows")  # fmt: skip
+        return examples
 
 
 @torch.inference_mode()
 def said_of(path: Path, features: Features, model: LightCap, world: World) -> np.ndarray:
-    """Each proposal's label [N, K], -1 behind the last one; made once a run."""
-    if not path.exists() and world.first:
+    """Each proposal's label [N, K], -1 behind the last one; made once for an extractor and features."""
+    digest = hashlib.sha256(features.mark.encode())
+    for tensor in model.concept_extractor.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    mark = digest.hexdigest()
+    if world.first and not _is_of(path, mark):
         extractor = model.concept_extractor.to(world.device).eval()
         said = np.full(features.proposals.shape[:2], -1, np.int32)
         for at in range(0, len(features), BATCH):
@@ -139,10 +146,15 @@ def said_of(path: Path, features: Features, model: LightCap, world: World) -> np
             said[np.repeat(rows, counts), np.concatenate([np.arange(n) for n in counts])] = labels
         part = path.with_suffix(f".{os.getpid()}")
         with part.open("wb") as file:
-            np.save(file, said)
+            np.savez(file, said=said, mark=mark)
         part.replace(path)
     wait_for_all(world)
-    said = np.load(path)
-    if len(said) != len(features):
-        raise ConfigError(f"{path} is of {len(said)} pictures, not {len(features)}: remove it")
-    return said
+    with np.load(path) as kept:
+        return kept["said"]
+
+
+def _is_of(path: Path, mark: str) -> bool:
+    if not path.exists():
+        return False
+    with np.load(path) as kept:
+        return str(kept["mark"]) == mark

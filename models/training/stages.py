@@ -29,12 +29,12 @@ def encoder(run: Run) -> bool:
     begin.config.concept_extractor.vocabulary = len(begin.labels)
     text, settings = assembly.text_of(begin), config.encoder
     model = assembly.assemble(begin, config.initial_std, settings.schedule.seed)
-    task = EncoderTask(model, run.pictures("captions"), text, begin.labels, config.concepts.prompt, run.world,
+    task = EncoderTask(model, run.reader("captions"), text, begin.labels, config.concepts.prompt, run.world,
                        settings)  # fmt: skip
 
-    def keep(_: int) -> None:
+    def keep(step: int, steps: int) -> None:
         task.keep_names()
-        run.export(folder, model, begin)
+        run.export(folder, model, begin, step, steps)
 
     return loop.run(task, settings.schedule, folder, run.world, run.stop_after, keep)
 
@@ -51,7 +51,7 @@ def concepts(run: Run) -> bool:
         if "concept_extractor.proj.0.weight" not in begin.state or not begin.labels:
             raise ConfigError("regions is empty, and inputs.model has no concept extractor with labels:"
                               " pictures with objects are wanted, as Visual Genome's")  # fmt: skip
-        run.export(folder, model, begin)
+        run.export(folder, model, begin, 1, 1)
         return True
     if config.inputs.clip:
         _embed_names(run, model, begin.labels)
@@ -59,7 +59,7 @@ def concepts(run: Run) -> bool:
         raise ConfigError("inputs.clip is not given: its text tower is wanted for the concepts' embeddings")
     task = ExtractorTask(model, run.features("regions"), world, config.concepts)
     return loop.run(task, config.concepts.schedule, folder, world, run.stop_after,
-                    lambda _: run.export(folder, model, begin))  # fmt: skip
+                    lambda step, steps: run.export(folder, model, begin, step, steps))  # fmt: skip
 
 
 def _embed_names(run: Run, model: LightCap, labels: list[str]) -> None:
@@ -80,10 +80,10 @@ def _detector(run: Run) -> bool:
     model = assembly.assemble(begin, run.config.initial_std, settings.seed)
     if "detector.model.0.conv.weight" not in begin.state:
         no_thing_yet(model.detector)
-    task = DetectorTask(model, run.pictures("regions"), run.world)
+    task = DetectorTask(model, run.reader("regions"), run.world)
     labels = begin.labels or ["thing"] * begin.config.concept_extractor.vocabulary
     return loop.run(task, settings, folder, run.world, run.stop_after,
-                    lambda _: run.export(folder, model, replace(begin, labels=labels)))  # fmt: skip
+                    lambda step, steps: run.export(folder, model, replace(begin, labels=labels), step, steps))
 
 
 def features(run: Run) -> bool:
@@ -100,7 +100,7 @@ def _fit(run: Run, task: PretrainingTask | CaptioningTask, settings: Pretraining
     if run.world.first:
         print(f"{stage}: {trained:,} parameters", file=sys.stderr)
     return loop.run(task, in_captions(settings.schedule, task.examples), folder, run.world, run.stop_after,
-                    lambda _: run.export(folder, task.model, begin))  # fmt: skip
+                    lambda step, steps: run.export(folder, task.model, begin, step, steps))
 
 
 def in_captions(schedule: Schedule, examples: Examples) -> Schedule:
@@ -108,7 +108,8 @@ def in_captions(schedule: Schedule, examples: Examples) -> Schedule:
     one of each picture's captions."""
     if schedule.steps:
         return schedule
-    captions = np.count_nonzero(examples.features.captions[:, :, 0] != examples.text.special.pad)
+    known = examples.features.captions[:, :, 0] != examples.text.special.pad
+    captions = np.count_nonzero(known[examples.weights != 0])
     return replace(schedule, steps=schedule.length(captions))
 
 
@@ -169,8 +170,9 @@ def _frequencies(run: Run, examples: Examples) -> Frequencies:
     """Document frequencies of the training set's captions, made once."""
     path = run.out / "frequencies.json"
     if not path.exists() and run.world.first:
-        print(f"counting the words of {len(examples.features)} pictures' captions", file=sys.stderr)
-        Frequencies.of(map(examples.references, range(len(examples.features)))).save(path)
+        captioned = np.flatnonzero(examples.weights)
+        print(f"counting the words of {len(captioned)} pictures' captions", file=sys.stderr)
+        Frequencies.of(map(examples.references, captioned.tolist())).save(path)
     loop.wait_for_all(run.world)
     return Frequencies.load(path)
 

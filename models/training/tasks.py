@@ -24,7 +24,7 @@ class FusionTask:
     def __init__(self, model: LightCap, examples: Examples, world: World, dropout: float,
                  teaching: Teaching | None) -> None:  # fmt: skip
         self.model, self.examples, self.world, self.teaching = model, examples, world, teaching
-        self.weights = np.asarray(examples.features.weights)
+        self.weights = examples.weights
         self.special, self.notes = examples.text.special, {}
         add_dropout(model, dropout)
         self.module = trained_part(model)

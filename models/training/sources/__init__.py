@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import struct
+import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,12 +14,21 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from ..config import ConfigError
 
 T = TypeVar("T")
 READERS = 8  # threads that decode pictures
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in the picture's pixels
+
+
+# Pillow raises these of a file that is damaged, cut off or too large.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+class PictureError(ConfigError):
+    """A picture that cannot be read."""
 
 
 def before_comma(name: str) -> str:
@@ -46,17 +59,57 @@ class Pictures(Protocol):
 
 
 class Reader:
-    """Pictures of a batch, decoded by several threads."""
+    """Pictures of a batch, decoded by several threads. Each one that cannot be read is told of once; more of them
+    than bad_share of all pictures are an error."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self.pictures, self.pool = pictures, ThreadPoolExecutor(READERS)
+    def __init__(self, pictures: Pictures, bad_share: float) -> None:
+        self.pictures, self.bad_share = pictures, bad_share
+        self.bad: set[int] = set()
+        self.pool = ThreadPoolExecutor(READERS)
 
-    def map(self, use: Callable[[np.ndarray, Picture], T], rows: Iterable[int]) -> list[T]:
-        """use(pixels, picture) of each, called by the thread that decoded it."""
-        return list(self.pool.map(lambda i: use(self.pictures.pixels(i), self.pictures[i]), map(int, rows)))
+    def map(self, use: Callable[[np.ndarray, Picture], T], rows: Iterable[int]) -> list[T | None]:
+        """use(pixels, picture) of each, called by the thread that decoded it; None for one that cannot be read."""
+
+        def used(i: int) -> T | PictureError:
+            try:
+                pixels = self.pictures.pixels(i)
+            except PictureError as error:
+                return error
+            return use(pixels, self.pictures[i])
+
+        rows = [int(row) for row in rows]
+        return [self._checked(row, result) for row, result in zip(rows, self.pool.map(used, rows))]
+
+    def _checked(self, row: int, result: T | PictureError) -> T | None:
+        if not isinstance(result, PictureError):
+            return result
+        if row not in self.bad:
+            self.bad.add(row)
+            if len(self.bad) > self.bad_share * len(self.pictures):
+                raise ConfigError(f"{len(self.bad)} of {len(self.pictures)} pictures cannot be read, more than"
+                                  f" bad_pictures ({self.bad_share:g} of all) allows: {result}")  # fmt: skip
+            print(f"left out: {result}", file=sys.stderr, flush=True)
+        return None
 
     def read(self, rows: Iterable[int]) -> list[tuple[np.ndarray, Picture]]:
-        return self.map(lambda pixels, about: (pixels, about), rows)
+        """The pictures that can be read, of which there is one at least."""
+        found = self.map(lambda pixels, about: (pixels, about), rows)
+        readable = [one for one in found if one is not None]
+        if not readable:
+            raise ConfigError("no picture of a batch can be read")
+        return readable
+
+
+def fingerprint_of(pictures: Pictures) -> str:
+    """Changes with what a source has: its pictures' names, captions, objects and weights, or what it says of
+    itself in a method `fingerprint`."""
+    own = getattr(pictures, "fingerprint", None)
+    if own is not None:
+        return own()
+    digest = hashlib.sha256()
+    for i in range(len(pictures)):
+        digest.update(repr(pictures[i]).encode())
+    return digest.hexdigest()
 
 
 class Joined:
@@ -68,6 +121,9 @@ class Joined:
 
     def __len__(self) -> int:
         return int(self.ends[-1])
+
+    def fingerprint(self) -> str:
+        return " ".join(map(fingerprint_of, self.parts))
 
     def _of(self, i: int) -> tuple[Pictures, int]:
         at = int(np.searchsorted(self.ends, i, "right"))

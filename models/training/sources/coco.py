@@ -11,7 +11,7 @@ import numpy as np
 
 from models.reference.preprocess import read_image
 
-from . import Picture, before_comma
+from . import UNREADABLE, Picture, PictureError, before_comma
 from ..config import ConfigError
 
 
@@ -134,5 +134,5 @@ def corners(box: Any, path: Path) -> tuple[float, float, float, float]:
 def read_picture(path: Path) -> np.ndarray:
     try:
         return read_image(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    except UNREADABLE as error:
+        raise PictureError(f"{path}: {error}") from None

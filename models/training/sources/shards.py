@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.reference.preprocess import exif_orientation, upright
 
-from . import Picture
+from . import UNREADABLE, Picture, PictureError
 from ..config import ConfigError
 from .folder import SUFFIXES
 
@@ -62,6 +62,11 @@ class Shards:
             file.seek(member.begin)
             return file.read(member.size)
 
+    def fingerprint(self) -> str:
+        """By the shards' sizes and times: their texts are not read for it."""
+        files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
+        return repr((files, self.key, self.json))
+
     def __len__(self) -> int:
         return len(self.pairs)
 
@@ -73,7 +78,11 @@ class Shards:
                 said = json.loads(said)[self.key]
             except (ValueError, KeyError, TypeError):
                 raise ConfigError(f"{self.paths[text.shard]}: {name}'s .json has no {self.key!r}") from None
-        return Picture(name, [" ".join(str(said).split())])
+        if said is None:
+            return Picture(name)
+        if not isinstance(said, str):
+            raise ConfigError(f"{self.paths[text.shard]}: {name}'s {self.key!r} is {said!r}: a text is wanted")
+        return Picture(name, [caption] if (caption := " ".join(said.split())) else [])
 
     def pixels(self, i: int) -> np.ndarray:
         name, picture, _ = self.pairs[i]
@@ -81,5 +90,5 @@ class Shards:
             with Image.open(io.BytesIO(self._bytes(picture))) as image:
                 orientation = exif_orientation(image.info.get("exif", b""))
                 return upright(np.asarray(image.convert("RGB")), orientation)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{self.paths[picture.shard]}: {name}: {error}") from None
+        except UNREADABLE as error:
+            raise PictureError(f"{self.paths[picture.shard]}: {name}: {error}") from None
