@@ -97,18 +97,18 @@ Image decode_as(ImageFormat format, const EncodedImage& file) {
 
 Image upright(Image image, int orientation, const Interruption* interruption) {
   if (orientation <= 1 || orientation > 8) return image;
-  const auto [transpose, mirror_x, mirror_y] = turn_of(orientation);
-  Image turned =
-      transpose ? blank_image(image.height, image.width) : blank_image(image.width, image.height);
-  turned.full_width = transpose ? image.full_height : image.full_width;
-  turned.full_height = transpose ? image.full_width : image.full_height;
+  const Turn turn = turn_of(orientation);
+  Image turned = turn.transposes ? blank_image(image.height, image.width)
+                                 : blank_image(image.width, image.height);
+  turned.full_width = turn.transposes ? image.full_height : image.full_width;
+  turned.full_height = turn.transposes ? image.full_width : image.full_height;
   const auto turn_row = [&](size_t y, size_t begin, size_t end) {
     uint8_t* to = turned.pixels.get() + 3 * (y * turned.width + begin);
     for (size_t x = begin; x < end; ++x, to += 3) {
-      const size_t from_x = mirror_x ? turned.width - 1 - x : x;
-      const size_t from_y = mirror_y ? turned.height - 1 - y : y;
+      const size_t from_x = turn.mirrors_x ? turned.width - 1 - x : x;
+      const size_t from_y = turn.mirrors_y ? turned.height - 1 - y : y;
       const size_t pixel =
-          transpose ? from_x * image.width + from_y : from_y * image.width + from_x;
+          turn.transposes ? from_x * image.width + from_y : from_y * image.width + from_x;
       std::memcpy(to, image.pixels.get() + 3 * pixel, 3);
     }
   };

@@ -49,7 +49,6 @@ class Features:
     objects: dict[str, np.ndarray]
     label_names: list[str]
     side: int  # of the grid
-
     mark: str  # of what they were made of
 
     def __len__(self) -> int:

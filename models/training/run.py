@@ -101,11 +101,14 @@ class Run:
     def specs(self, name: str) -> list[dict[str, Any]]:
         return getattr(self.config, name) or (self.config.captions if name == "pretraining" else [])
 
+    def features_folder(self, name: str) -> Path:
+        """The cache of the pictures listed under this name; one serves two names of the same pictures."""
+        same = [n for n in ("captions", "pretraining", "regions") if self.specs(n) == self.specs(name)]
+        return self.out / "features" / same[0]
+
     def features(self, name: str) -> Features:
         """The cache of the pictures listed under this name; made by all processes where it is not whole."""
-        # The same pictures under two names are cached once.
-        same = [n for n in ("captions", "pretraining", "regions") if self.specs(n) == self.specs(name)]
-        folder = self.out / "features" / same[0]
+        folder = self.features_folder(name)
         begin, reader = self.seeing, self.reader(name)
         model, text = assembly.assemble(begin, 0.02, 0), assembly.text_of(begin)
         mark = fingerprint(model, reader.pictures, [text.vocabulary, begin.labels, self.config.captions_each])

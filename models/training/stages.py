@@ -167,8 +167,8 @@ def cider(run: Run) -> bool:
 
 
 def _frequencies(run: Run, examples: Examples) -> Frequencies:
-    """Document frequencies of the training set's captions, made once."""
-    path = run.out / "frequencies.json"
+    """Document frequencies of the training set's captions, made once and kept beside its features."""
+    path = run.features_folder("captions") / "frequencies.json"
     if not path.exists() and run.world.first:
         captioned = np.flatnonzero(examples.weights)
         print(f"counting the words of {len(captioned)} pictures' captions", file=sys.stderr)
