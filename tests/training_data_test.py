@@ -92,13 +92,23 @@ class Damaged(InFolder):
             found = reader.map(lambda pixels, about: about.name, [0, 1, 2])
             self.assertEqual(found, ["/0", None, "/2"])
         self.assertEqual([about.name for _, about in reader.read([0, 1])], ["/0"])
-        with self.assertRaisesRegex(ConfigError, "no picture of a batch can be read"):
-            reader.read([1])
+        self.assertEqual([about.name for _, about in reader.read([1])], ["/2"])
 
     def test_too_many_are_an_error(self):
         reader = Reader(self.shards(damaged=(1, 3)), 0.2)
         with self.assertRaisesRegex(ConfigError, r"2 of 5 pictures cannot be read, more than bad_pictures \(0.2 of"):
             reader.read(range(5))
+
+    def test_a_process_alone_does_not_see_too_many(self):
+        """Nor does a run that goes on: each has a reader of its own, of which none meets two."""
+        pictures = self.shards(damaged=(1, 3))
+        arrays = features._arrays(self.folder, self.model.config, len(pictures), 1)
+        extraction = Extraction(self.model, self.text, ALONE.device)
+        for rows in (range(2), range(2, 5)):
+            features._rows(arrays, rows, Reader(pictures, 0.2), extraction)
+        features._check_share(arrays, 0.4)
+        with self.assertRaisesRegex(ConfigError, r"2 of 5 pictures could not be read, more than bad_pictures \(0.2 of"):
+            features._check_share(arrays, 0.2)
 
     def test_a_picture_that_is_too_large_is_damaged(self):
         with patch.object(Image, "MAX_IMAGE_PIXELS", 100):

@@ -125,6 +125,7 @@ def fill(folder: Path, reader: Reader, extraction: Extraction, label_names: list
         _fill(folder, arrays, reader, extraction, world)
         wait_for_all(world)
         if world.first:
+            _check_share(arrays, reader.bad_share)
             _objects(folder, pictures, config.image_encoder.image_size, arrays, label_names)
             (folder / "labels.json").write_text(json.dumps(label_names))
             _note(folder, done | {"whole": True, "side": config.image_encoder.grid})
@@ -166,6 +167,15 @@ def _fill(folder: Path, arrays: dict[str, np.ndarray], reader: Reader, extractio
                 left = (time.time() - begin) / done * (len(mine) - done)
                 print(f"{folder.name}: {done}/{len(mine)} chunks of {CHUNK} pictures, {left / 60:.1f} min left",
                       file=sys.stderr, flush=True)  # fmt: skip
+
+
+def _check_share(arrays: dict[str, np.ndarray], bad_share: float) -> None:
+    """Refuses too many unread pictures, of which each process, and each run of one, has seen its own alone."""
+    scales = arrays["geometry"][:, 0]
+    unread = np.count_nonzero(scales == 0)
+    if unread > bad_share * len(scales):
+        raise ConfigError(f"{unread} of {len(scales)} pictures could not be read, more than bad_pictures"
+                          f" ({bad_share:g} of all) allows")  # fmt: skip
 
 
 def _note(folder: Path, done: dict[str, Any]) -> None:

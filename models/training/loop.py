@@ -64,6 +64,7 @@ def world(config: TrainingConfig) -> World:
     if cuda and config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
         torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.allow_tf32 = False  # single precision is the engine's
     if config.autocast not in ("auto", "off"):
         raise ConfigError(f"autocast is {config.autocast!r}: auto or off is wanted")
     native = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else _cpu_has_bfloat16()

@@ -92,12 +92,15 @@ class Reader:
         return None
 
     def read(self, rows: Iterable[int]) -> list[tuple[np.ndarray, Picture]]:
-        """The pictures that can be read, of which there is one at least."""
-        found = self.map(lambda pixels, about: (pixels, about), rows)
-        readable = [one for one in found if one is not None]
-        if not readable:
-            raise ConfigError("no picture of a batch can be read")
-        return readable
+        """The pictures that can be read; if none can, the next one in order that can."""
+        rows, count = [int(row) for row in rows], len(self.pictures)
+        ahead = ([(rows[-1] + i) % count] for i in range(1, count))
+        for some in (rows, *ahead):
+            found = self.map(lambda pixels, about: (pixels, about), some)
+            readable = [one for one in found if one is not None]
+            if readable:
+                return readable
+        raise ConfigError("no picture can be read")
 
 
 def fingerprint_of(pictures: Pictures) -> str:
