@@ -7,7 +7,6 @@ import io
 import json
 import sys
 import tarfile
-import tempfile
 import unittest
 from pathlib import Path
 from unittest.mock import patch
@@ -28,7 +27,8 @@ try:
     from models.training.examples import Examples
     from models.training.features import Extraction, caption_ids, fill, fingerprint, seen_share
     from models.training.run import said_of
-    from models.training.sources import Picture, Reader, open_pictures
+    from models.training.sources import Picture, Reader, check_share, open_pictures
+    from tests.training_folder import InFolder
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -44,11 +44,9 @@ LABELS = ["dog", "cat"]
 ALONE = loop.World(0, 1, torch.device("cpu"), False)
 
 
-class InFolder(unittest.TestCase):
+class InShards(InFolder):
     def setUp(self):
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
+        super().setUp()
         torch.manual_seed(1)
         self.model = LightCap(Config().update(SIZES)).eval()
         self.text = WordPiece([*SPECIAL, "a", *LABELS])
@@ -60,7 +58,7 @@ class InFolder(unittest.TestCase):
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
 
-    def picture(self, colour):
+    def jpeg(self, colour):
         data = io.BytesIO()
         Image.new("RGB", (80, 64), colour).save(data, "JPEG")
         return data.getvalue()
@@ -68,7 +66,7 @@ class InFolder(unittest.TestCase):
     def shards(self, damaged=(), count=5):
         """A picture in a shard for each number, with a caption of as many words."""
         for i in range(count):
-            data = self.picture((40 * i, 10, 10))
+            data = self.jpeg((40 * i, 10, 10))
             data = data[: len(data) // 2] if i in damaged else data
             self.shard(f"{i}.tar", {f"{i}.jpg": data, f"{i}.txt": b"a " * i + b"dog"})
         return open_pictures([{"source": "shards", "pattern": "*.tar"}], self.folder, "captions")
@@ -84,7 +82,7 @@ class InFolder(unittest.TestCase):
         return Examples(of, said, LABELS, self.text, self.model, ALONE.device, pictures)
 
 
-class Damaged(InFolder):
+class Damaged(InShards):
     def test_readers_leave_out_what_cannot_be_read(self):
         pictures = self.shards(damaged=(1,))
         reader = Reader(pictures, 0.2)
@@ -106,9 +104,9 @@ class Damaged(InFolder):
         extraction = Extraction(self.model, self.text, ALONE.device)
         for rows in (range(2), range(2, 5)):
             features._rows(arrays, rows, Reader(pictures, 0.2), extraction)
-        features._check_share(arrays, 0.4)
+        check_share(features.unread(arrays), len(pictures), 0.4, "could not be read")
         with self.assertRaisesRegex(ConfigError, r"2 of 5 pictures could not be read, more than bad_pictures \(0.2 of"):
-            features._check_share(arrays, 0.2)
+            check_share(features.unread(arrays), len(pictures), 0.2, "could not be read")
 
     def test_a_picture_that_is_too_large_is_damaged(self):
         with patch.object(Image, "MAX_IMAGE_PIXELS", 100):
@@ -137,7 +135,7 @@ class Damaged(InFolder):
             loop.Order(np.zeros(3), 2, 1)
 
     def test_texts_that_are_none(self):
-        files = {"a.jpg": self.picture((1, 2, 3)), "a.json": b'{"caption": null}', "b.jpg": b"",
+        files = {"a.jpg": self.jpeg((1, 2, 3)), "a.json": b'{"caption": null}', "b.jpg": b"",
                  "b.json": b'{"caption": [1]}'}  # fmt: skip
         self.shard("x.tar", files)
         pictures = open_pictures([{"source": "shards", "pattern": "x.tar", "caption": "json"}], self.folder, "captions")
@@ -146,7 +144,7 @@ class Damaged(InFolder):
             pictures[1]
 
 
-class Cache(InFolder):
+class Cache(InShards):
     def test_other_pictures_are_not_taken_for_these(self):
         self.filled(self.shards())
         for count in (4, 6):
@@ -213,7 +211,7 @@ class Cache(InFolder):
         self.assertNotEqual(path.read_bytes(), before)
 
 
-class Captions(InFolder):
+class Captions(InShards):
     def test_one_that_is_cut_does_not_end(self):
         special = self.text.special
         ids = caption_ids(["a a a a", "a a a a a"], (2, 6), self.text)
@@ -240,7 +238,7 @@ class Captions(InFolder):
         self.assertEqual(self.examples(found, Silent()).weights.tolist(), [1, 0, 1])
 
 
-class Objects(InFolder):
+class Objects(InShards):
     def test_what_is_cut_off_is_not_the_whole_frame(self):
         """An 80 x 40 picture, of which the middle is seen, twice as large."""
         way = EncoderGeometry((2.0, 2.0), (40, 0), 80)
@@ -249,7 +247,7 @@ class Objects(InFolder):
             self.assertAlmostEqual(seen_share(way, box), share, msg=str(box))
 
 
-class Stages(InFolder):
+class Stages(InShards):
     def test_what_is_not_trained_to_its_end_is_refused(self):
         vocabulary = self.text.vocabulary
         with self.assertRaisesRegex(ConfigError, "model.pt is not there: run the stage concepts first"):
@@ -257,7 +255,6 @@ class Stages(InFolder):
         checkpoints.export(self.folder, self.model, vocabulary, LABELS, 4, 10)
         with self.assertRaisesRegex(ConfigError, "is at step 4 of 10: run the stage concepts to its end first"):
             checkpoints.exported(self.folder, "concepts")
-        checkpoints.exported(self.folder, "concepts", unfinished=True)
         checkpoints.export(self.folder, self.model, vocabulary, LABELS, 10, 10)
         checkpoints.exported(self.folder, "concepts")
 

@@ -58,13 +58,12 @@ def export(folder: Path, model: LightCap, vocabulary: list[str], labels: list[st
     write_text(folder / PROGRESS, json.dumps({"step": step, "steps": steps}))
 
 
-def exported(folder: Path, stage: str, unfinished: bool = False) -> LightCap:
-    """The model of an export; `stage` is what makes it. One that is not trained to its end is refused, unless
-    unfinished ones will do."""
+def exported(folder: Path, stage: str) -> LightCap:
+    """The model of an export; `stage` is what makes it. One that is not trained to its end is refused."""
     if not (folder / MODEL).exists() or not (folder / PROGRESS).exists():
         raise ConfigError(f"{folder / MODEL} is not there: run the stage {stage} first")
     progress = json.loads((folder / PROGRESS).read_text())
-    if progress["step"] < progress["steps"] and not unfinished:
+    if progress["step"] < progress["steps"]:
         raise ConfigError(f"{folder / MODEL} is at step {progress['step']} of {progress['steps']}: run the stage"
                           f" {stage} to its end first")  # fmt: skip
     state = torch.load(folder / MODEL, map_location="cpu", weights_only=True)

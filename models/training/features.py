@@ -29,7 +29,7 @@ from models.reference.text import WordPiece
 
 from .config import ConfigError
 from .loop import World, wait_for_all
-from .sources import Box, Picture, Pictures, Reader, fingerprint_of
+from .sources import Box, Picture, Pictures, Reader, check_share, fingerprint_of
 
 CHUNK = 256  # pictures between two notes of how far it is
 NOTED = " is on the disk"  # ends a line that is whole
@@ -125,7 +125,8 @@ def fill(folder: Path, reader: Reader, extraction: Extraction, label_names: list
         _fill(folder, arrays, reader, extraction, world)
         wait_for_all(world)
         if world.first:
-            _check_share(arrays, reader.bad_share)
+            # Each process, and each run of one, has met its own alone.
+            check_share(unread(arrays), len(pictures), reader.bad_share, "could not be read")
             _objects(folder, pictures, config.image_encoder.image_size, arrays, label_names)
             (folder / "labels.json").write_text(json.dumps(label_names))
             _note(folder, done | {"whole": True, "side": config.image_encoder.grid})
@@ -169,13 +170,9 @@ def _fill(folder: Path, arrays: dict[str, np.ndarray], reader: Reader, extractio
                       file=sys.stderr, flush=True)  # fmt: skip
 
 
-def _check_share(arrays: dict[str, np.ndarray], bad_share: float) -> None:
-    """Refuses too many unread pictures, of which each process, and each run of one, has seen its own alone."""
-    scales = arrays["geometry"][:, 0]
-    unread = np.count_nonzero(scales == 0)
-    if unread > bad_share * len(scales):
-        raise ConfigError(f"{unread} of {len(scales)} pictures could not be read, more than bad_pictures"
-                          f" ({bad_share:g} of all) allows")  # fmt: skip
+def unread(arrays: dict[str, np.ndarray]) -> int:
+    """The number of pictures that could not be read, of which nothing is noted, once all were looked at."""
+    return int(np.count_nonzero(arrays["geometry"][:, 0] == 0))
 
 
 def _note(folder: Path, done: dict[str, Any]) -> None:

@@ -58,6 +58,13 @@ class Pictures(Protocol):
         ...
 
 
+def check_share(bad: int, count: int, share: float, what: str, example: str = "") -> None:
+    """Refuses more pictures that can't be used than the share of all that the setting bad_pictures allows."""
+    if bad > share * count:
+        raise ConfigError(f"{bad} of {count} pictures {what}, more than bad_pictures ({share:g} of all)"
+                          f" allows{example}")  # fmt: skip
+
+
 class Reader:
     """Pictures of a batch, decoded by several threads. Each one that cannot be read is told of once; more of them
     than bad_share of all pictures are an error."""
@@ -85,9 +92,7 @@ class Reader:
             return result
         if row not in self.bad:
             self.bad.add(row)
-            if len(self.bad) > self.bad_share * len(self.pictures):
-                raise ConfigError(f"{len(self.bad)} of {len(self.pictures)} pictures cannot be read, more than"
-                                  f" bad_pictures ({self.bad_share:g} of all) allows: {result}")  # fmt: skip
+            check_share(len(self.bad), len(self.pictures), self.bad_share, "cannot be read", f": {result}")
             print(f"left out: {result}", file=sys.stderr, flush=True)
         return None
 
