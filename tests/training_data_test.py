@@ -3,6 +3,7 @@
 Usage: training_data_test.py    (skipped where Python has no PyTorch)
 """
 
+import contextlib
 import io
 import json
 import sys
@@ -142,6 +143,20 @@ class Damaged(InShards):
         self.assertEqual(pictures[0].captions, [])
         with self.assertRaisesRegex(ConfigError, r"x.tar: /b's 'caption' is \[1\]: a text is wanted"):
             pictures[1]
+
+    def test_a_malformed_text_is_left_out_as_a_damaged_picture_is(self):
+        files = {f"{i}.jpg": self.jpeg((i, i, i)) for i in range(4)}
+        files |= {f"{i}.json": b'{"caption": "a cat"}' for i in range(4)} | {"2.json": b'{"caption": "a c'}
+        self.shard("x.tar", files)
+        pictures = open_pictures([{"source": "shards", "pattern": "x.tar", "caption": "json"}], self.folder, "captions")
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            found = Reader(pictures, 0.25).read(range(4))
+        self.assertEqual([about.name for _, about in found], ["/0", "/1", "/3"])
+        self.assertIn("left out:", said.getvalue())
+        self.assertIn("x.tar: /2's .json has no 'caption'", said.getvalue())
+        with self.assertRaisesRegex(ConfigError, "1 of 4 pictures cannot be read, more than bad_pictures"):
+            Reader(pictures, 0.2).read(range(4))
 
 
 class Cache(InShards):

@@ -28,7 +28,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.err
 
 
 class PictureError(ConfigError):
-    """A picture that cannot be read."""
+    """A picture, or what is said of it, that cannot be read."""
 
 
 def before_comma(name: str) -> str:
@@ -79,10 +79,10 @@ class Reader:
 
         def used(i: int) -> T | PictureError:
             try:
-                pixels = self.pictures.pixels(i)
+                pixels, about = self.pictures.pixels(i), self.pictures[i]
             except PictureError as error:
                 return error
-            return use(pixels, self.pictures[i])
+            return use(pixels, about)
 
         rows = [int(row) for row in rows]
         return [self._checked(row, result) for row, result in zip(rows, self.pool.map(used, rows))]

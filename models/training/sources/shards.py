@@ -18,6 +18,8 @@ from . import UNREADABLE, Picture, PictureError
 from ..config import ConfigError
 from .folder import SUFFIXES
 
+FIRST = 10  # pictures, one of which has a text at least
+
 
 @dataclass
 class _Member:
@@ -56,6 +58,18 @@ class Shards:
             if not both:
                 raise ConfigError(f"{path} has no picture with a .{caption} of the same name")
             self.pairs += [(name, pictures[name], texts[name]) for name in both]
+        self._check_texts()
+
+    def _check_texts(self) -> None:
+        """A wrong key makes all texts malformed, which is said before any picture is read."""
+        problems = []
+        for i in range(min(FIRST, len(self.pairs))):
+            try:
+                self[i]
+                return
+            except PictureError as error:
+                problems.append(error)
+        raise ConfigError(f"{problems[0]}, and all of the first {len(problems)} pictures are so")
 
     def _bytes(self, member: _Member) -> bytes:
         with self.paths[member.shard].open("rb") as file:
@@ -77,11 +91,11 @@ class Shards:
             try:
                 said = json.loads(said)[self.key]
             except (ValueError, KeyError, TypeError):
-                raise ConfigError(f"{self.paths[text.shard]}: {name}'s .json has no {self.key!r}") from None
+                raise PictureError(f"{self.paths[text.shard]}: {name}'s .json has no {self.key!r}") from None
         if said is None:
             return Picture(name)
         if not isinstance(said, str):
-            raise ConfigError(f"{self.paths[text.shard]}: {name}'s {self.key!r} is {said!r}: a text is wanted")
+            raise PictureError(f"{self.paths[text.shard]}: {name}'s {self.key!r} is {said!r}: a text is wanted")
         return Picture(name, [caption] if (caption := " ".join(said.split())) else [])
 
     def pixels(self, i: int) -> np.ndarray:
