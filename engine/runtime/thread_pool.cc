@@ -151,20 +151,22 @@ bool ThreadPool::run_one_of(Share& share) {
   return true;
 }
 
-bool ThreadPool::has_tasks() const {
-  return std::any_of(shares_.get(), shares_.get() + most_threads(),
-                     [](const Share& share) { return !is_empty(share.word.load()); });
+// Workers that wait look at loops_ alone: its change publishes all shares at once, so that each
+// thread finds its own there, and the caller writes them without cores that look on.
+uint32_t ThreadPool::wait_for_loop(uint32_t seen) const {
+  for (Patience patience;;) {
+    const uint32_t begun = loops_.load();
+    if (begun != seen) return begun;
+    if (!patience.rest()) loops_.wait(seen);
+  }
 }
 
 void ThreadPool::work(size_t self) {
   const DefaultFloatEnvironment environment;
-  while (!stop_.load()) {
-    Patience patience;
-    do {
-      if (run_one_task(self)) patience.renew();
-    } while (patience.rest());
-    const uint32_t seen = loops_.load();
-    if (!has_tasks() && !stop_.load()) loops_.wait(seen);
+  for (uint32_t seen = 0; !stop_.load();) {
+    seen = wait_for_loop(seen);
+    while (run_one_task(self)) {
+    }
   }
 }
 

@@ -72,7 +72,7 @@ class ThreadPool {
   void work(size_t self);
   bool run_one_task(size_t self);
   bool run_one_of(Share& share);
-  bool has_tasks() const;
+  uint32_t wait_for_loop(uint32_t seen) const;
 
   const int wanted_;
   int threads_;
@@ -85,7 +85,7 @@ class ThreadPool {
   void* argument_ = nullptr;
   size_t count_ = 0;
   alignas(64) std::atomic<uint32_t> done_{0};
-  alignas(64) std::atomic<uint32_t> loops_{0};  // begun so far: what sleeping workers wait for
+  alignas(64) std::atomic<uint32_t> loops_{0};  // begun so far: what workers wait for
   std::atomic<bool> stop_{false};
   std::atomic<size_t> started_{0};  // workers that have taken their number
   std::vector<platform::Thread> workers_;
