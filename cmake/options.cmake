@@ -16,6 +16,8 @@ option(LIGHTCAP_BUILD_FUZZERS "Build the libFuzzer targets (needs Clang)" OFF)
 option(LIGHTCAP_JPEG_TURBO "Decode JPEGs by libjpeg-turbo, at a fraction of their size where that serves" OFF)
 option(LIGHTCAP_INSTALL "Make install rules" ${LIGHTCAP_STANDALONE})
 option(LIGHTCAP_WERROR "Turn warnings into errors" OFF)
+set(LIGHTCAP_INSTRUCTION_SETS "" CACHE STRING
+  "Rows of kernels/isa.def to build kernels for, as avx2;neondot, beside the baseline; all if empty")
 set(LIGHTCAP_SANITIZE "" CACHE STRING "Sanitizers for -fsanitize=, e.g. address,undefined or thread")
 set(LIGHTCAP_XSIMD_INCLUDE_DIR "" CACHE PATH "Folder that holds xsimd/xsimd.hpp, if no package does")
 set(LIGHTCAP_STB_INCLUDE_DIR "" CACHE PATH "Folder that holds stb_image.h, if no package does")

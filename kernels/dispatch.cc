@@ -2,25 +2,15 @@
 
 #include <cstring>
 
+#include "kernels/built_rows.h"
 #include "kernels/cpu_features.h"
 #include "kernels/isa_selection.h"
-
-// Rows of isa.def for other machines vanish.
-#if defined(__x86_64__)
-#define LIGHTCAP_IF_x86_64(...) __VA_ARGS__
-#define LIGHTCAP_IF_aarch64(...)
-#elif defined(__aarch64__)
-#define LIGHTCAP_IF_x86_64(...)
-#define LIGHTCAP_IF_aarch64(...) __VA_ARGS__
-#else
-#error "LightCap has kernels for x86-64 and AArch64"
-#endif
 
 namespace lightcap::internal {
 
 // The tables that kernels/simd/table.cc defines, once for each row.
 namespace isa {
-#define LIGHTCAP_ISA(name, machine, ...) LIGHTCAP_IF_##machine(extern const KernelTable name;)
+#define LIGHTCAP_ISA(name, ...) LIGHTCAP_IF_##name(extern const KernelTable name;)
 #include "kernels/isa.def"
 }  // namespace isa
 
@@ -28,7 +18,7 @@ namespace {
 
 constexpr IsaRow kRows[] = {
 #define LIGHTCAP_ISA(name, machine, parent, preference, arch, features, ...) \
-  LIGHTCAP_IF_##machine({#name, #parent, preference, features, &isa::name}, )
+  LIGHTCAP_IF_##name({#name, #parent, preference, features, &isa::name}, )
 #include "kernels/isa.def"
 };
 constexpr size_t kCount = std::size(kRows);

@@ -1,7 +1,9 @@
-# Reads isa.def and compiles sources once for each instruction set of this machine.
+# Reads isa.def and compiles sources once for each instruction set of this machine, or for those of them that
+# LIGHTCAP_INSTRUCTION_SETS names.
 #   LIGHTCAP_ISAS                          the rows' names
 #   LIGHTCAP_ISA_<name>_ARCH, _KERNELS     their xsimd architectures and kernels
 #   LIGHTCAP_ISA_<name>_FLAGS              their compiler flags, a list
+#   LIGHTCAP_ISA_DEFINITIONS               for sources that include isa.def, see built_rows.h
 #   lightcap_add_isa_unit(target isa source)  an object library of `source` with the row's flags
 
 set(LIGHTCAP_ISA_DEF ${CMAKE_CURRENT_LIST_DIR}/isa.def)
@@ -31,6 +33,7 @@ function(lightcap_check_isa_flags name features)
   endforeach()
 endfunction()
 
+set(known)  # rows of any machine
 set(LIGHTCAP_ISAS)
 file(STRINGS ${LIGHTCAP_ISA_DEF} rows REGEX "^LIGHTCAP_ISA\\(")
 foreach(row IN LISTS rows)
@@ -50,8 +53,40 @@ foreach(row IN LISTS rows)
   if(parent STREQUAL "none" AND NOT LIGHTCAP_ISA_${name}_KERNELS STREQUAL "all")
     message(FATAL_ERROR "kernels/isa.def: the row ${name} has no parent to take kernels from")
   endif()
+  set(parent_${name} ${parent})
+  list(APPEND known ${name})
   if(machine STREQUAL LIGHTCAP_MACHINE)
     list(APPEND LIGHTCAP_ISAS ${name})
+    if(features STREQUAL "0")
+      set(baseline ${name})
+    endif()
+  endif()
+endforeach()
+
+# Those that are asked for, the rows that they take kernels from, and the baseline, which any CPU can run.
+if(LIGHTCAP_INSTRUCTION_SETS)
+  set(wanted ${baseline})
+  foreach(name IN LISTS LIGHTCAP_INSTRUCTION_SETS)
+    if(NOT name IN_LIST known)
+      message(FATAL_ERROR "LIGHTCAP_INSTRUCTION_SETS has ${name}: kernels/isa.def has ${known}")
+    endif()
+    while(NOT name STREQUAL "none")
+      list(APPEND wanted ${name})
+      set(name ${parent_${name}})
+    endwhile()
+  endforeach()
+  foreach(name IN LISTS LIGHTCAP_ISAS)
+    if(NOT name IN_LIST wanted)
+      list(REMOVE_ITEM LIGHTCAP_ISAS ${name})
+    endif()
+  endforeach()
+endif()
+set(LIGHTCAP_ISA_DEFINITIONS)
+foreach(name IN LISTS known)
+  if(name IN_LIST LIGHTCAP_ISAS)
+    list(APPEND LIGHTCAP_ISA_DEFINITIONS LIGHTCAP_IF_${name}=LIGHTCAP_BUILT)
+  else()
+    list(APPEND LIGHTCAP_ISA_DEFINITIONS LIGHTCAP_IF_${name}=LIGHTCAP_NOT_BUILT)
   endif()
 endforeach()
 

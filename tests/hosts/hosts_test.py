@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -201,6 +202,22 @@ def a_host_of_c_alone_links_a_static_library(hosts: Hosts) -> None:
     hosts.build_subdirectory(languages="C")
 
 
+def kernels_are_those_that_the_host_asks_for(hosts: Hosts) -> None:
+    """And the baseline's; the same bits come of fewer."""
+    if platform.machine() != "x86_64":
+        return
+    app = hosts.subdirectory / "app"
+    said = run(app, MODEL, PICTURE, LIGHTCAP_ISA="sse2")
+    for asked, built in (("sse2", {"sse2"}), ("neon;avxvnni", {"sse2", "avx2", "avxvnni"})):
+        hosts.cmake(HERE / "subdirectory", hosts.subdirectory, f"-DLIGHTCAP_INSTRUCTION_SETS={asked}")
+        hosts.build(hosts.subdirectory)
+        assert set(re.findall(r"internal::isa::(\w+)$", run("nm", "-C", app), re.MULTILINE)) == built, (asked, built)
+        assert run(app, MODEL, PICTURE, LIGHTCAP_ISA="sse2") == said
+    refused = hosts.cmake(HERE / "subdirectory", hosts.subdirectory, "-DLIGHTCAP_INSTRUCTION_SETS=avx9", fails=True)
+    assert re.search(r"has avx9:\s+kernels/isa.def\s+has\s+sse2;avx2", refused), refused
+    hosts.build_subdirectory("-DLIGHTCAP_INSTRUCTION_SETS=", languages="C")
+
+
 def libjpeg_turbo_is_linked_where_it_is_asked_for(hosts: Hosts) -> None:
     """A picture that is no JPEG has the same caption."""
     if not any((Path(folder) / "jpeglib.h").exists() for folder in ("/usr/include", "/usr/local/include")):
@@ -295,6 +312,7 @@ CASES = [
     public_headers_give_no_warning_in_any_build_type,
     versions_of_another_minor_are_refused_before_1_0,
     a_host_of_c_alone_links_a_static_library,
+    kernels_are_those_that_the_host_asks_for,
     libjpeg_turbo_is_linked_where_it_is_asked_for,
     a_shared_library_exports_the_c_api_alone_and_can_be_unloaded,
     absolute_folders_are_said_as_they_are,
@@ -313,9 +331,10 @@ def main() -> int:
     hosts = Hosts(arguments.build.resolve(), arguments.lightcap, arguments.options)
     failed = 0
     for case in CASES:
+        begin = time.monotonic()
         try:
             case(hosts)
-            print(f"ok      {case.__name__}", flush=True)
+            print(f"ok      {case.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
         except (AssertionError, OSError) as error:
             print(f"FAILED  {case.__name__}: {error}", flush=True)
             failed += 1

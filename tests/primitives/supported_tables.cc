@@ -1,22 +1,14 @@
 #include <vector>
 
+#include "kernels/built_rows.h"
 #include "kernels/dispatch.h"
 #include "tests/primitives/primitive_table.h"
-
-#if defined(__x86_64__)
-#define LIGHTCAP_IF_x86_64(...) __VA_ARGS__
-#define LIGHTCAP_IF_aarch64(...)
-#else
-#define LIGHTCAP_IF_x86_64(...)
-#define LIGHTCAP_IF_aarch64(...) __VA_ARGS__
-#endif
 
 namespace lightcap::internal {
 
 // The tables that table.cc defines, once for each row.
 namespace primitives {
-#define LIGHTCAP_ISA(name, machine, ...) \
-  LIGHTCAP_IF_##machine(extern const testing::PrimitiveTable name;)
+#define LIGHTCAP_ISA(name, ...) LIGHTCAP_IF_##name(extern const testing::PrimitiveTable name;)
 #include "kernels/isa.def"
 }  // namespace primitives
 
@@ -24,7 +16,7 @@ namespace testing {
 
 std::vector<const PrimitiveTable*> supported_tables() {
   const PrimitiveTable* all[] = {
-#define LIGHTCAP_ISA(name, machine, ...) LIGHTCAP_IF_##machine(&primitives::name, )
+#define LIGHTCAP_ISA(name, ...) LIGHTCAP_IF_##name(&primitives::name, )
 #include "kernels/isa.def"
   };
   std::vector<const PrimitiveTable*> tables;
