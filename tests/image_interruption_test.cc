@@ -182,13 +182,13 @@ TEST(ImageInterruption, IsAnsweredWithinFiveMillisecondsWhateverTheFormat) {
   std::minstd_rand random(20);
   for (const auto& [name, file] : pictures()) {
     double whole = std::numeric_limits<double>::max();
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < (testing::kSanitized ? 1 : 3); ++i) {
       const double start = milliseconds(CLOCK_MONOTONIC);
       EXPECT_TRUE(was_decoded(file, host.interruption));
       whole = std::min(whole, milliseconds(CLOCK_MONOTONIC) - start);
     }
     std::vector<double> answers, by_the_wall;
-    constexpr size_t kMoments = testing::kSanitized ? 2 : 8;
+    constexpr size_t kMoments = testing::kSanitized ? 1 : 8;
     for (int tries = 0; answers.size() < kMoments && tries < 2000; ++tries) {
       const std::chrono::duration<double, std::milli> moment(whole * static_cast<double>(random()) /
                                                              static_cast<double>(random.max()));

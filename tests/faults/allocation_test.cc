@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 
@@ -273,7 +274,7 @@ void fail_each_of_program(
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   };
   ASSERT_EQ(run(0), 0) << read_file(stderr_file);
-  for (size_t nth = 1;; nth += 1 + nth / (kSanitized ? slope / 3 : slope)) {
+  for (size_t nth = 1;; nth += 1 + nth / (kSanitized ? std::max(slope / 6, size_t{1}) : slope)) {
     const int code = run(nth);
     const std::string words = read_file(stderr_file);
     after(code);

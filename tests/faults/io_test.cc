@@ -45,7 +45,7 @@ void fail_each(
     // Every call fails once; the other faults meet ever fewer of the later ones, which are mostly
     // the same lines of code.
     const auto step = [&](size_t nth) {
-      if (kSanitized) return 1 + nth / 4;
+      if (kSanitized) return 1 + nth / 2;
       return fault == IoFault::kEio ? size_t{1} : 1 + nth / 32;
     };
     for (size_t nth = 1;; nth += step(nth)) {
