@@ -24,7 +24,7 @@ try:
     from models.reference.preprocess import EncoderGeometry
     from models.reference.text import SPECIAL, WordPiece
     from models.training import checkpoints, features, loop
-    from models.training.config import ConfigError, Schedule
+    from models.training.config import ConfigError, Masking, Schedule, StudentPretraining, choices
     from models.training.examples import Examples
     from models.training.features import Extraction, caption_ids, fill, fingerprint, seen_share
     from models.training.run import said_of
@@ -281,8 +281,8 @@ class Stages(InShards):
             def losses(self, rows, rng):
                 return {"loss": self.module(torch.ones(len(rows), 2)).pow(2).mean()}
 
-        begun = Schedule(steps=4, batch=2)
-        self.assertFalse(loop.run(Task(), begun, self.folder / "run", ALONE, 1))
+        begun, masks = Schedule(steps=4, batch=2), choices(StudentPretraining())
+        self.assertFalse(loop.run(Task(), begun, self.folder / "run", ALONE, 1, settings=masks))
         for other, world, expected in (
             (Schedule(steps=4, batch=2, weight_decay=0.5), ALONE, "begun with weight_decay 0.05, now it is 0.5"),
             (Schedule(steps=4, batch=2, dropout=0.2), ALONE, "begun with dropout 0.1, now it is 0.2"),
@@ -290,8 +290,12 @@ class Stages(InShards):
             (begun, loop.World(0, 2, ALONE.device, False), "begun with processes 1, now it is 2"),
         ):
             with self.assertRaisesRegex(ConfigError, expected):
-                loop.run(Task(), other, self.folder / "run", world)
-        self.assertTrue(loop.run(Task(), begun, self.folder / "run", ALONE))
+                loop.run(Task(), other, self.folder / "run", world, settings=masks)
+        other = choices(StudentPretraining(masking=Masking(share=0.3)))
+        with self.assertRaisesRegex(ConfigError, "begun with masking.share 0.15, now it is 0.3"):
+            loop.run(Task(), begun, self.folder / "run", ALONE, settings=other)
+        self.assertEqual(masks["distilled.teachers"], [0, 1, 2])
+        self.assertTrue(loop.run(Task(), begun, self.folder / "run", ALONE, settings=masks))
         lines = (self.folder / "run/log.jsonl").read_text().splitlines()
         self.assertEqual([json.loads(line)["step"] for line in lines], [4])
 

@@ -230,6 +230,18 @@ def updated(part: T, values: Any, where: str) -> T:
         raise ConfigError(f"{where}: {error}") from None
 
 
+def choices(part: Any) -> dict[str, Any]:
+    """A stage's settings but its schedules', by dotted names."""
+    found: dict[str, Any] = {}
+    for name in (f.name for f in dataclasses.fields(part)):
+        value = getattr(part, name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, Schedule):
+            found |= {f"{name}.{inner}": chosen for inner, chosen in choices(value).items()}
+        elif not isinstance(value, Schedule):
+            found[name] = value
+    return found
+
+
 def _check_items(values: list[Any], item: Any, where: str) -> None:
     kind = get_origin(item) or item
     for i, value in enumerate(values):

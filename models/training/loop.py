@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -197,17 +197,20 @@ class Log:
 
 
 def run(task: Task, schedule: Schedule, folder: Path, world: World, stop_after: int | None = None,
-        between: Callable[[int, int], None] = lambda step, steps: None) -> bool:  # fmt: skip
+        between: Callable[[int, int], None] = lambda step, steps: None,
+        settings: dict[str, Any] | None = None) -> bool:  # fmt: skip
     """Trains until the schedule's end, or until `stop_after` steps in all; True at the end. Takes up
-    what folder/state.pt holds. between(step, steps) is called where a state is saved."""
+    what folder/state.pt holds, if it was begun with the same `settings`. between(step, steps) is called where a
+    state is saved."""
     steps, state = schedule.length(np.count_nonzero(task.weights)), folder / "state.pt"
     if schedule.batch < world.size:
         raise ConfigError(f"batch is {schedule.batch}, for {world.size} processes: one example each is wanted")
     parameters = [p for p in task.module.parameters() if p.requires_grad]
     optimiser, first = optimiser_of(parameters, schedule), 0
     folder.mkdir(parents=True, exist_ok=True)
+    begun_with = _begun_with(schedule, world) | (settings or {})
     if state.exists():
-        first = _load(state, task.module, optimiser, schedule, world)
+        first = _load(state, task.module, optimiser, begun_with, world)
     order = Order(task.weights, schedule.batch, schedule.seed)
     log = Log(folder / "log.jsonl", str(folder.name), steps, schedule.log_every, world)
     last = min(steps, stop_after or steps)
@@ -226,36 +229,37 @@ def run(task: Task, schedule: Schedule, folder: Path, world: World, stop_after: 
             _average(parameters, world.size)
         norm = nn.utils.clip_grad_norm_(parameters, schedule.clip)
         if not torch.isfinite(norm):
-            raise FloatingPointError(f"{folder}: the gradient of step {step} is not finite")
+            raise ConfigError(f"{folder}: the gradient of step {step} is not finite: a lower rate is wanted, or inputs"
+                              " whose numbers are")  # fmt: skip
         optimiser.step()
         log.add(step, losses | task.notes, rate)
         if (step + 1) % schedule.save_every == 0 or step + 1 == last:
             _share_buffers(task.module, world)
             if world.first:
-                _save(state, task.module, optimiser, schedule, world, step + 1)
+                _save(state, task.module, optimiser, begun_with, step + 1)
             between(step + 1, steps)
     return last == steps
 
 
-def _begun_with(schedule: Schedule, world: World) -> dict[str, float]:
-    """The settings that every step depends on."""
+def _begun_with(schedule: Schedule, world: World) -> dict[str, Any]:
+    """The parts of the schedule, and the number of processes, that every step depends on."""
     names = ("seed", "batch", "weight_decay", "dropout", "clip")
     return {name: getattr(schedule, name) for name in names} | {"processes": world.size}
 
 
-def _save(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule, world: World,
+def _save(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, begun_with: dict[str, Any],
           step: int) -> None:  # fmt: skip
-    checkpoints.save(path, {"step": step, "begun_with": _begun_with(schedule, world),
-                            "module": module.state_dict(), "optimiser": optimiser.state_dict()})  # fmt: skip
+    checkpoints.save(path, {"step": step, "begun_with": begun_with, "module": module.state_dict(),
+                            "optimiser": optimiser.state_dict()})  # fmt: skip
 
 
-def _load(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule,
+def _load(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, begun_with: dict[str, Any],
           world: World) -> int:  # fmt: skip
     saved = torch.load(path, map_location=world.device, weights_only=True)
-    for name, value in _begun_with(schedule, world).items():
-        before = saved.get("begun_with", saved).get(name)
-        if before != value:
-            raise ConfigError(f"{path} was begun with {name} {before}, now it is {value}: give another --out")
+    before = saved["begun_with"]
+    for name, value in begun_with.items():
+        if before.get(name) != value:
+            raise ConfigError(f"{path} was begun with {name} {before.get(name)}, now it is {value}: give another --out")
     module.load_state_dict(saved["module"])
     optimiser.load_state_dict(saved["optimiser"])
     return saved["step"]

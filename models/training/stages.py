@@ -10,7 +10,7 @@ import numpy as np
 from models.reference.lightcap import LightCap
 
 from . import assembly, checkpoints, loop
-from .config import Captioning, ConfigError, Distilled, Pretraining, Schedule
+from .config import Captioning, ConfigError, Distilled, Pretraining, Schedule, choices
 from .cider import CiderD, Frequencies
 from .cider_task import CiderTask
 from .distillation import Teaching
@@ -36,7 +36,7 @@ def encoder(run: Run) -> bool:
         task.keep_names()
         run.export(folder, model, begin, step, steps)
 
-    return loop.run(task, settings.schedule, folder, run.world, run.stop_after, keep)
+    return loop.run(task, settings.schedule, folder, run.world, run.stop_after, keep, choices(settings))
 
 
 def concepts(run: Run) -> bool:
@@ -59,7 +59,8 @@ def concepts(run: Run) -> bool:
         raise ConfigError("inputs.clip is not given: its text tower is wanted for the concepts' embeddings")
     task = ExtractorTask(model, run.features("regions"), world, config.concepts)
     return loop.run(task, config.concepts.schedule, folder, world, run.stop_after,
-                    lambda step, steps: run.export(folder, model, begin, step, steps))  # fmt: skip
+                    lambda step, steps: run.export(folder, model, begin, step, steps),
+                    choices(config.concepts))  # fmt: skip
 
 
 def _embed_names(run: Run, model: LightCap, labels: list[str]) -> None:
@@ -100,7 +101,8 @@ def _fit(run: Run, task: PretrainingTask | CaptioningTask, settings: Pretraining
     if run.world.first:
         print(f"{stage}: {trained:,} parameters", file=sys.stderr)
     return loop.run(task, in_captions(settings.schedule, task.examples), folder, run.world, run.stop_after,
-                    lambda step, steps: run.export(folder, task.model, begin, step, steps))
+                    lambda step, steps: run.export(folder, task.model, begin, step, steps),
+                    choices(settings))  # fmt: skip
 
 
 def in_captions(schedule: Schedule, examples: Examples) -> Schedule:
