@@ -1,7 +1,7 @@
 // Runs every kernel once on the shapes of the real graph, for every instruction set that there is,
-// under `valgrind --tool=callgrind`: each run's instructions are dumped under KERNEL/ISA/SHAPE.
-// Counts don't depend on what else the machine does, nor on which one it is, with LD_BIND_NOW set.
-// instructions.py reads them.
+// under `valgrind --tool=callgrind --instr-atstart=no`, so that making the inputs takes no time:
+// each run's instructions are dumped under KERNEL/ISA/SHAPE. Counts don't depend on what else the
+// machine does, nor on which one it is, with LD_BIND_NOW set. instructions.py reads them.
 #include <valgrind/callgrind.h>
 
 #include <memory>
@@ -21,9 +21,11 @@ int main() {
         if (!factory.model_shape) continue;
         const std::unique_ptr<testing::KernelCase> problem = factory.make();
         const std::string name = std::string(row.name) + "/" + isa.name + "/" + factory.name;
+        CALLGRIND_START_INSTRUMENTATION;
         CALLGRIND_ZERO_STATS;
         problem->run(*isa.table);
         CALLGRIND_DUMP_STATS_AT(name.c_str());
+        CALLGRIND_STOP_INSTRUMENTATION;
       }
     }
   }

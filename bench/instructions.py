@@ -28,7 +28,7 @@ SKIPPED = 77
 def count(program: str) -> dict[str, int]:
     """Instructions by KERNEL/ISA/SHAPE."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", program]
+        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out", program]
         # Bound before it starts: no kernel's first call counts the linker's work.
         done = subprocess.run(command, capture_output=True, text=True, check=False,
                               env={**os.environ, "LD_BIND_NOW": "1"})  # fmt: skip
