@@ -113,22 +113,12 @@ char32_t next_code_point(std::string_view text, size_t& at) {
 }
 
 size_t valid_utf8_prefix(std::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto first = static_cast<uint8_t>(text[i]);
-    const size_t length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || length > text.size() - i) return i;
-    for (size_t k = 1; k < length; ++k) {
-      if ((static_cast<uint8_t>(text[i + k]) & 0xc0) != 0x80) return i;
-    }
-    const auto second = length > 1 ? static_cast<uint8_t>(text[i + 1]) : uint8_t{0};
-    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) {
-      return i;
-    }
-    i += length;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    // U+FFFD itself has three bytes.
+    if (next_code_point(text, at) == kReplacement && at == begin + 1) return begin;
   }
-  return i;
+  return text.size();
 }
 
 void append_utf8(char32_t c, std::string& out) {

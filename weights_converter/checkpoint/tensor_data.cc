@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/data_type.h"
 #include "weights_converter/checkpoint/byte_reader.h"
 #include "weights_converter/checkpoint/checkpoint.h"
 
@@ -63,20 +64,6 @@ T load(const uint8_t* bytes, bool swap) {
   return std::bit_cast<T>(local);
 }
 
-float from_f16(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t magnitude = half & 0x7FFF;
-  if (magnitude >= 0x7C00) {  // infinity, NaN
-    return std::bit_cast<float>(sign | 0x7F800000 | (magnitude & 0x3FF) << 13);
-  }
-  // As the top bits of a float's exponent and fraction, the value is 2^112 too small; a product
-  // with a power of two is exact, for subnormal halves too.
-  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
-}
-
-float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
-
 float from_f64(double value) {
   if (std::isfinite(value) &&
       std::abs(value) > static_cast<double>(std::numeric_limits<float>::max())) {
@@ -105,9 +92,9 @@ void convert(const CheckpointTensor& tensor, const Storage& storage, float* out)
     case ElementType::kF32:
       return convert_all<float>(tensor, storage, out, [](float value) { return value; });
     case ElementType::kF16:
-      return convert_all<uint16_t>(tensor, storage, out, from_f16);
+      return convert_all<uint16_t>(tensor, storage, out, widen_f16);
     case ElementType::kBf16:
-      return convert_all<uint16_t>(tensor, storage, out, from_bf16);
+      return convert_all<uint16_t>(tensor, storage, out, widen_bf16);
     case ElementType::kI64:
       return convert_integers<int64_t>(tensor, storage, out);
     case ElementType::kI32:
