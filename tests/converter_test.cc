@@ -3,85 +3,23 @@
 
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "models/weights.h"
 #include "tests/checkpoint_files.h"
+#include "tests/conversion_files.h"
 #include "tests/expect_error.h"
 #include "tests/tiny_checkpoint.h"
 #include "weights_converter/assemble.h"
-#include "weights_converter/checkpoint/mapped_file.h"
 #include "weights_converter/random.h"
-#include "weights_converter/sha256.h"
 #include "weights_converter/verify.h"
 
 namespace lightcap::internal::testing {
 namespace {
 
-// The four roles' files, vocabulary and labels of the tiny model in a folder.
-class Files {
- public:
-  TinyTensors tensors = tiny_tensors();
-  ConversionOptions options;
-  TemporaryFolder folder;
-
-  Files() {
-    options.vocabulary = folder / "vocab.txt";
-    options.labels = folder / "labels.txt";
-    write_text(options.vocabulary, tiny_vocabulary(tiny_config().fusion.vocabulary));
-    write_text(options.labels, tiny_labels(tiny_config().concept_extractor.vocabulary));
-  }
-  void give(Role role, const TinyTensors& given) {
-    std::string& path = options.checkpoints[static_cast<size_t>(role)];
-    path = folder / (std::string(role_option(role)).substr(2) + ".safetensors");
-    write_safetensors(path, given);
-  }
-  // Everything in one file.
-  void give_whole() { give(Role::kLightcap, tensors); }
-  // The message of a conversion of the whole file, without the folder's name.
-  std::string error(ErrorCode code = ErrorCode::kCheckpoint) {
-    std::string text = error_of([this] { convert(); }, code);
-    const std::string root = folder / "";
-    for (size_t at = text.find(root); at != std::string::npos; at = text.find(root)) {
-      text.erase(at, root.size());
-    }
-    return text;
-  }
-  std::string error_of_whole() {
-    give_whole();
-    return error();
-  }
-  std::vector<uint8_t> convert() const {
-    const Conversion conversion(options);
-    return weights_in_memory(conversion.plan(), [&](size_t index, std::span<float> out) {
-      conversion.fill(index, out);
-    });
-  }
-};
-
-std::vector<float> filled(const Conversion& conversion, const std::string& name) {
-  const auto& tensors = conversion.plan().tensors;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    if (tensors[i].name != name) continue;
-    std::vector<float> values(tensors[i].elements());
-    conversion.fill(i, values);
-    return values;
-  }
-  ADD_FAILURE() << "no tensor " << name;
-  return {};
-}
-
-std::vector<std::string> sources_of(const Conversion& conversion) {
-  for (const PlannedKeyValue& pair : conversion.plan().key_values) {
-    if (pair.key == "sources") return std::get<std::vector<std::string>>(pair.value);
-  }
-  return {};
-}
-
 // ---- Putting together ----
 
 TEST(Conversion, WhatTheEngineReads) {
-  Files files;
+  ConversionFiles files;
   files.give_whole();
   files.options.licenses = {"CC0 for all"};
   const std::vector<uint8_t> bytes = files.convert();
@@ -110,7 +48,7 @@ TEST(Conversion, WhatTheEngineReads) {
 }
 
 TEST(Conversion, FoldsWithTheGraphsEps) {
-  Files files;
+  ConversionFiles files;
   files.give_whole();
   const Conversion conversion(files.options);
   for (const auto& [conv, norm, eps] :
@@ -136,7 +74,7 @@ TEST(Conversion, FoldsWithTheGraphsEps) {
 }
 
 TEST(Conversion, VocabularyRowsHaveLengthOne) {
-  Files files;
+  ConversionFiles files;
   auto& rows = files.tensors.at("concept_extractor.vocabulary").values;
   std::fill(rows.begin(), rows.begin() + 11, 0.0f);  // stays
   rows[11] = 1e20f;                                  // whose square is no float
@@ -150,9 +88,9 @@ TEST(Conversion, VocabularyRowsHaveLengthOne) {
 }
 
 TEST(Conversion, FourFilesAreOneModel) {
-  Files whole;
+  ConversionFiles whole;
   whole.give_whole();
-  Files split;
+  ConversionFiles split;
   TinyTensors own;
   for (const auto& [name, tensor] : split.tensors) {
     if (name.starts_with("image_encoder.") || name.starts_with("detector.") ||
@@ -185,7 +123,7 @@ TEST(Conversion, FourFilesAreOneModel) {
 }
 
 TEST(Conversion, TheLaterFileWins) {
-  Files files;
+  ConversionFiles files;
   TinyTensors bert = with_prefix(files.tensors, "bert.", "bert.");
   const std::string shared = "bert.encoder.layer.1.output.dense.bias";
   const std::string only_first = "bert.encoder.layer.0.output.dense.bias";
@@ -201,7 +139,7 @@ TEST(Conversion, TheLaterFileWins) {
 }
 
 TEST(Conversion, BatchNormFoldedAlready) {
-  Files files;
+  ConversionFiles files;
   const std::string norm = "detector.model.1.bn", conv = "detector.model.1.conv";
   for (const char* part : {".weight", ".bias", ".running_mean", ".running_var"}) {
     files.tensors.erase(norm + part);
@@ -214,7 +152,7 @@ TEST(Conversion, BatchNormFoldedAlready) {
 }
 
 TEST(Conversion, HalvesAreForMatrices) {
-  Files files;
+  ConversionFiles files;
   files.give_whole();
   files.options.type = DataType::kBf16;
   const Conversion conversion(files.options);
@@ -231,7 +169,7 @@ TEST(Conversion, HalvesAreForMatrices) {
 }
 
 TEST(Conversion, VerifiesItsOwnFile) {
-  Files files;
+  ConversionFiles files;
   files.give_whole();
   for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBf16}) {
     files.options.type = type;
@@ -248,7 +186,7 @@ TEST(Conversion, ModulatorsOfAnyWidth) {
   for (const uint64_t width : {1u, 3u, 5u, 24u, 40u}) {
     Config config = tiny_config();
     config.modulator.width = width;
-    Files files;
+    ConversionFiles files;
     files.tensors = tiny_tensors(config);
     files.give_whole();
     const std::vector<uint8_t> bytes = files.convert();
@@ -263,7 +201,7 @@ TEST(Conversion, ModulatorsOfAnyWidth) {
 // ---- Errors, all reported at once ----
 
 TEST(ConversionErrors, AllMissingTensorsWithTheNearest) {
-  Files files;
+  ConversionFiles files;
   const auto rename = [&](const std::string& from, const std::string& to) {
     files.tensors[to] = files.tensors.at(from);
     files.tensors.erase(from);
@@ -286,7 +224,7 @@ TEST(ConversionErrors, AllMissingTensorsWithTheNearest) {
 }
 
 TEST(ConversionErrors, AWholePartIsOneLine) {
-  Files files;
+  ConversionFiles files;
   files.tensors = [&] {
     TinyTensors rest;
     for (const auto& [name, tensor] : files.tensors) {
@@ -305,7 +243,7 @@ TEST(ConversionErrors, AWholePartIsOneLine) {
 }
 
 TEST(ConversionErrors, AllWrongShapes) {
-  Files files;
+  ConversionFiles files;
   files.tensors["modulator.fc1.bias"] = {{25}, std::vector<float>(25)};
   files.tensors["visual_projection.dense.weight"] = {{24, 64}, std::vector<float>(24 * 64)};
   files.tensors["detector.model.24.m.2.weight"] = {{16, 14}, std::vector<float>(16 * 14)};
@@ -323,7 +261,7 @@ TEST(ConversionErrors, AllWrongShapes) {
 }
 
 TEST(ConversionErrors, SizesThatContradictSettings) {
-  Files files;
+  ConversionFiles files;
   files.options.config = files.folder / "config.json";
   write_text(files.options.config, R"({"fusion": {"heads": 5}})");
   files.give_whole();
@@ -333,7 +271,7 @@ TEST(ConversionErrors, SizesThatContradictSettings) {
 }
 
 TEST(ConversionErrors, WordsThatDoNotCount) {
-  Files files;
+  ConversionFiles files;
   files.give_whole();
   write_text(files.options.vocabulary, tiny_vocabulary(32));
   EXPECT_EQ(files.error(), "vocab.txt: 32 tokens, the word embedding has 33 rows");
@@ -343,7 +281,7 @@ TEST(ConversionErrors, WordsThatDoNotCount) {
 }
 
 TEST(ConversionErrors, NumbersThatAreNone) {
-  Files files;
+  ConversionFiles files;
   files.tensors.at("head.bias").values[3] = std::numeric_limits<float>::infinity();
   files.give_whole();
   EXPECT_EQ(files.error(), "lightcap.safetensors: head.bias holds infinity at element 3");
@@ -356,7 +294,7 @@ TEST(ConversionErrors, NumbersThatAreNone) {
 }
 
 TEST(ConversionErrors, ANegativeVariance) {
-  Files files;
+  ConversionFiles files;
   files.tensors.at("detector.model.0.bn.running_var").values[2] = -1;
   expect_has(files.error_of_whole(),
              "the BatchNorm detector.model.0.bn of lightcap.safetensors cannot be folded: 1 of 4 "
@@ -364,7 +302,7 @@ TEST(ConversionErrors, ANegativeVariance) {
 }
 
 TEST(ConversionErrors, WhatMustBeGiven) {
-  Files files;
+  ConversionFiles files;
   expect_has(files.error(ErrorCode::kUsage), "no checkpoint is given");
   files.give_whole();
   files.options.labels.clear();
@@ -374,7 +312,7 @@ TEST(ConversionErrors, WhatMustBeGiven) {
 }
 
 TEST(ConversionErrors, TextsLongerThanTheEngineTakes) {
-  Files files;
+  ConversionFiles files;
   files.give_whole();
   write_text(files.options.labels, tiny_labels(6) + std::string(1024, 'x') + "\n");
   EXPECT_NO_THROW(Conversion{files.options});
@@ -383,14 +321,14 @@ TEST(ConversionErrors, TextsLongerThanTheEngineTakes) {
 }
 
 TEST(ConversionErrors, ADetectorGivenAsBert) {
-  Files files;
+  ConversionFiles files;
   files.give(Role::kBert, with_prefix(files.tensors, "detector.", ""));
   expect_has(files.error(), "no BERT in it");
   expect_has(files.error(), "pass it with --detector");
 }
 
 TEST(ConversionNotes, TensorsWithoutAPlace) {
-  Files files;
+  ConversionFiles files;
   files.tensors["modulator.fc3.weight"] = {{1}, {1}};
   files.give_whole();
   const Conversion conversion(files.options);
@@ -402,7 +340,7 @@ TEST(ConversionNotes, TensorsWithoutAPlace) {
 // ---- --random ----
 
 TEST(ConversionRandom, FillsWhatNoFileNames) {
-  Files files;
+  ConversionFiles files;
   files.give(Role::kDetector, with_prefix(files.tensors, "detector.", ""));
   TinyTensors bert = with_prefix(files.tensors, "bert.", "bert.");
   files.give(Role::kBert, bert);
@@ -441,104 +379,7 @@ TEST(ConversionRandom, LightCapsOwnSizes) {
   EXPECT_LT(values, 48'000'000u);
 }
 
-// ---- Copies in one file ----
-
-// The model twice, the second time with another value.
-struct TwoCopies : Files {
-  TwoCopies(const std::string& first, const std::string& second) {
-    TinyTensors changed = tensors, both = with_prefix(tensors, "", first);
-    changed.at("head.bias").values[0] = 77;
-    both.merge(with_prefix(changed, "", second));
-    give(Role::kLightcap, both);
-  }
-};
-
-void choose(Files& files, const std::string& inside) {
-  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] += ":" + inside;
-}
-
-TEST(Copies, TheOneTakenIsSaidAndRecorded) {
-  TwoCopies files("state_dict.", "state_dict_ema.");
-  const Conversion conversion(files.options);
-  EXPECT_EQ(filled(conversion, "head.bias")[0], 77);
-  ASSERT_EQ(conversion.notes().size(), 1u);
-  expect_has(conversion.notes()[0],
-             "the weights at state_dict_ema were taken, not those at state_dict; to choose: "
-             "--lightcap ");
-  expect_has(conversion.notes()[0], "lightcap.safetensors:state_dict");
-  EXPECT_TRUE(sources_of(conversion)[0].ends_with(", weights at state_dict_ema"));
-}
-
-TEST(Copies, APathInTheFileChooses) {
-  for (const auto& [inside, value] :
-       {std::pair("state_dict", 0), std::pair("state_dict_ema", 77)}) {
-    TwoCopies files("state_dict.", "state_dict_ema.");
-    choose(files, inside);
-    const Conversion conversion(files.options);
-    EXPECT_EQ(filled(conversion, "head.bias")[0] == 77, value == 77) << inside;
-    EXPECT_EQ(conversion.notes(), std::vector<std::string>());
-    EXPECT_TRUE(sources_of(conversion)[0].ends_with(std::string(", weights at ") + inside));
-  }
-}
-
-TEST(Copies, APathAnswersWhatTheFileLeavesOpen) {
-  TwoCopies open("state_dict.student.", "state_dict.teacher.");
-  expect_has(
-      open.error(),
-      "more than one part of a LightCap model, at 'state_dict.student.' and at "
-      "'state_dict.teacher.'; choose one: --lightcap lightcap.safetensors:state_dict.student");
-  choose(open, "state_dict.teacher");
-  EXPECT_EQ(filled(Conversion(open.options), "head.bias")[0], 77);
-}
-
-TEST(Copies, TheTopIsADot) {
-  TwoCopies files("", "ema.");
-  EXPECT_EQ(filled(Conversion(files.options), "head.bias")[0], 77);
-  choose(files, ".");
-  const Conversion conversion(files.options);
-  EXPECT_NE(filled(conversion, "head.bias")[0], 77);
-  EXPECT_TRUE(sources_of(conversion)[0].ends_with(", weights at the top"));
-}
-
-TEST(Copies, APathThatIsNotInTheFileIsAnErrorThatNamesThoseThatAre) {
-  TwoCopies files("student.", "teacher.");
-  choose(files, "stud");
-  expect_has(files.error(), "it has nothing at 'stud'; there is one at 'student', 'teacher'");
-}
-
-TEST(Copies, AColonInAFilesNameIsNoPath) {
-  Files files;
-  files.give_whole();
-  const std::string path = files.folder / "a:b";
-  write_safetensors(path, files.tensors);
-  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] = path;
-  EXPECT_TRUE(sources_of(Conversion(files.options))[0].starts_with("lightcap: a:b, sha256 "));
-  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] = files.folder / "no:b";
-  expect_has(files.error(), "no:b: cannot open the file");
-}
-
-// ---- Provenance and size ----
-
-TEST(Sources, EveryShardHasItsHash) {
-  Files files;
-  TinyTensors first = files.tensors, second;
-  second.insert(first.extract("head.bias"));
-  write_safetensors(files.folder / "1.safetensors", first);
-  write_safetensors(files.folder / "2.safetensors", second);
-  nlohmann::json index;
-  for (const auto& [name, tensor] : first) index["weight_map"][name] = "1.safetensors";
-  index["weight_map"]["head.bias"] = "2.safetensors";
-  const std::string path = files.folder / "index.json";
-  write_text(path, index.dump());
-  files.options.checkpoints[static_cast<size_t>(Role::kLightcap)] = path;
-  const std::vector<std::string> sources = sources_of(Conversion(files.options));
-  ASSERT_EQ(sources.size(), 3u);
-  const char* names[] = {"index.json", "1.safetensors", "2.safetensors"};
-  for (size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(sources[i], std::string("lightcap: ") + names[i] + ", sha256 " +
-                              sha256_of_file(*MappedFile::open(files.folder / names[i])));
-  }
-}
+// ---- Size ----
 
 // A few stored numbers can claim to be a tensor of any size.
 TEST(Sizes, AModelOutOfProportionToItsFilesIsRefusedBeforeItIsWritten) {
@@ -566,7 +407,7 @@ TEST(Sizes, AModelOutOfProportionToItsFilesIsRefusedBeforeItIsWritten) {
 // ---- Tensors in another form ----
 
 TEST(StandIns, AreRefusedAlsoWhereOthersAreMadeUp) {
-  Files files;
+  ConversionFiles files;
   files.options.random_seed = 1;
   TinyTensors tensors = files.tensors;
   const TinyTensor weight = tensors.extract("modulator.fc1.weight").mapped();
@@ -584,7 +425,7 @@ TEST(StandIns, AreRefusedAlsoWhereOthersAreMadeUp) {
 }
 
 TEST(Nearest, IsNeverAnotherModule) {
-  Files files;
+  ConversionFiles files;
   files.tensors["modulator.fc3.weight"] = files.tensors.extract("modulator.fc1.weight").mapped();
   files.tensors["other.fc2.weight"] = files.tensors.extract("modulator.fc2.weight").mapped();
   const std::string error = files.error_of_whole();
