@@ -29,8 +29,8 @@ namespace lightcap::internal {
 enum class Activation : uint8_t { kNone, kRelu, kSilu, kGelu, kSigmoid };
 
 // The epilogue of a product: applied to each sum before the one store.
-//   y = activation(sum + bias + residual)           (ResNet's bottleneck, BERT with kNone)
-//   y = activation(sum + bias) + residual           with residual_after (YOLO's bottleneck)
+//   y = activation(sum + bias + residual)
+//   y = activation(sum + bias) + residual           with residual_after
 // relu(x) = max(x, 0); sigmoid(x) = 1 / (1 + exp(-x)); silu(x) = x sigmoid(x);
 // gelu(x) = x/2 (1 + erf(x / sqrt 2)), the exact form.
 struct Epilogue {
@@ -207,7 +207,7 @@ struct AttentionArgs {
 };
 
 // y = (x - mean) / sqrt(variance + eps) * weight + bias over each row; variance is the mean of
-// squared deviations (BERT's LayerNorm). y may be x, with the same stride.
+// squared deviations. y may be x, with the same stride.
 struct LayerNormArgs {
   const float* x;  // [rows][columns]
   size_t x_stride;

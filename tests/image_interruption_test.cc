@@ -128,17 +128,21 @@ struct Picture {
 };
 
 // Large ones: the longer decoding takes, the later the last moment may be. A JPEG without data
-// takes the time of all stages but reading these.
+// takes the time of all stages but reading these. Sanitizers make smaller ones last as long.
 std::vector<Picture> pictures() {
-  Buffer pnm = ppm("P6 2000 2000 65535\n");
-  pnm.resize(pnm.size() + size_t{6} * 2000 * 2000);
-  return {{"JPEG without data", turned(forged({0xc0, 2592, 1944, 3}, {kBaselineScan}))},
-          {"JPEG", turned(jpeg(1600, 1200))},
-          {"PNG", noisy_png(1600, 1000, 8, 0)},
-          {"interlaced PNG of 16 bits", noisy_png(800, 800, 16, 1)},
-          {"PNG of empty blocks", png_of_empty_blocks()},
-          {"BMP", bmp_of(4000, 2000)},
-          {"PNM of 16 bits", std::move(pnm)}};
+  constexpr int kPart = testing::kSanitized ? 4 : 1;
+  constexpr size_t kPnmSide = 2000 / kPart;
+  const std::string side = std::to_string(kPnmSide);
+  Buffer pnm = ppm("P6 " + side + " " + side + " 65535\n");
+  pnm.resize(pnm.size() + 6 * kPnmSide * kPnmSide);
+  return {
+      {"JPEG without data", turned(forged({0xc0, 2592 / kPart, 1944 / kPart, 3}, {kBaselineScan}))},
+      {"JPEG", turned(jpeg(1600 / kPart, 1200 / kPart))},
+      {"PNG", noisy_png(1600 / kPart, 1000 / kPart, 8, 0)},
+      {"interlaced PNG of 16 bits", noisy_png(800 / kPart, 800 / kPart, 16, 1)},
+      {"PNG of empty blocks", png_of_empty_blocks()},
+      {"BMP", bmp_of(4000 / kPart, 2000 / kPart)},
+      {"PNM of 16 bits", std::move(pnm)}};
 }
 
 // True if a picture was decoded to its end, or to its damage; false if it was ended.
