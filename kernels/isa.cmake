@@ -64,7 +64,7 @@ foreach(row IN LISTS rows)
 endforeach()
 
 # Those that are asked for, the rows that they take kernels from, and the baseline, which any CPU can run.
-if(LIGHTCAP_INSTRUCTION_SETS)
+if(NOT LIGHTCAP_INSTRUCTION_SETS STREQUAL "")
   set(wanted ${baseline})
   foreach(name IN LISTS LIGHTCAP_INSTRUCTION_SETS)
     if(NOT name IN_LIST known)
