@@ -10,7 +10,7 @@ namespace lightcap::internal {
 namespace {
 
 template <class T>
-constexpr FusedOf<T> kSilu = {.activation = Activation::kSilu};
+constexpr FusedOf<T> kWithSilu = {.activation = Activation::kSilu};
 constexpr size_t kSppfWindow = 5;
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
@@ -76,19 +76,19 @@ void Detector::run_c3(const Runtime& runtime, const C3& c3, const TensorOf<T>& x
   const TensorOf<T> both = runtime.arena.tensor<T>(x.height, x.width, 2 * hidden);
   const TensorOf<T> chain = both.slice(0, hidden);
   const TensorOf<T> between = runtime.arena.tensor<T>(x.height, x.width, hidden);
-  conv2d(runtime, c3.cv1, x, chain, kSilu<T>);
-  conv2d(runtime, c3.cv2, x, both.slice(hidden, hidden), kSilu<T>);
-  FusedOf<T> fused = kSilu<T>;
+  conv2d(runtime, c3.cv1, x, chain, kWithSilu<T>);
+  conv2d(runtime, c3.cv2, x, both.slice(hidden, hidden), kWithSilu<T>);
+  FusedOf<T> fused = kWithSilu<T>;
   if (c3.shortcut) {
     fused.residual = chain.data;
     fused.residual_stride = chain.pixel_stride;
     fused.residual_after = true;
   }
   for (const auto& [cv1, cv2] : c3.bottlenecks) {
-    conv2d(runtime, cv1, chain, between, kSilu<T>);
+    conv2d(runtime, cv1, chain, between, kWithSilu<T>);
     conv2d(runtime, cv2, between, chain, fused);
   }
-  conv2d(runtime, c3.cv3, both, y, kSilu<T>);
+  conv2d(runtime, c3.cv3, both, y, kWithSilu<T>);
 }
 
 // Spatial pyramid pooling, fast: y = cv2(concat(z, p(z), p(p(z)), p(p(p(z))))) with z = cv1(x).
@@ -97,12 +97,12 @@ void Detector::run_sppf(const Runtime& runtime, const TensorOf<T>& x, const Tens
   const Arena::Scope scope(runtime.arena);
   const size_t hidden = sppf1_.out();
   const TensorOf<T> all = runtime.arena.tensor<T>(x.height, x.width, 4 * hidden);
-  conv2d(runtime, sppf1_, x, all.slice(0, hidden), kSilu<T>);
+  conv2d(runtime, sppf1_, x, all.slice(0, hidden), kWithSilu<T>);
   for (size_t i = 0; i < 3; ++i) {
     max_pool(runtime, all.slice(i * hidden, hidden), kSppfWindow, 1, kSppfWindow / 2,
              all.slice((i + 1) * hidden, hidden));
   }
-  conv2d(runtime, sppf2_, all, y, kSilu<T>);
+  conv2d(runtime, sppf2_, all, y, kWithSilu<T>);
 }
 
 // The backbone down to stride 8. The largest maps come first and are gone before others are made.
@@ -115,11 +115,11 @@ void Detector::run_stem(const Runtime& runtime, const TensorOf<T>& x,
   {
     const Arena::Scope stem(arena);
     const TensorOf<T> out0 = arena.tensor<T>(4 * out3.height, 4 * out3.width, conv0_.out());
-    conv2d(runtime, conv0_, x, out0, kSilu<T>);
-    conv2d(runtime, conv1_, out0, out1, kSilu<T>);
+    conv2d(runtime, conv0_, x, out0, kWithSilu<T>);
+    conv2d(runtime, conv1_, out0, out1, kWithSilu<T>);
   }
   run_c3(runtime, c2_, out1, out1);
-  conv2d(runtime, conv3_, out1, out3, kSilu<T>);
+  conv2d(runtime, conv3_, out1, out3, kWithSilu<T>);
 }
 
 template <class T>
@@ -148,26 +148,26 @@ void Detector::forward(const Runtime& runtime, const TensorOf<T>& x,
     const TensorOf<T> out5 = arena.tensor<T>(h / 16, w / 16, w3);
     const TensorOf<T> out7 = arena.tensor<T>(h / 32, w / 32, w4);
     const TensorOf<T> out8 = arena.tensor<T>(h / 32, w / 32, w4);
-    conv2d(runtime, conv5_, out4, out5, kSilu<T>);
+    conv2d(runtime, conv5_, out4, out5, kWithSilu<T>);
     run_c3(runtime, c6_, out5, out6);
-    conv2d(runtime, conv7_, out6, out7, kSilu<T>);
+    conv2d(runtime, conv7_, out6, out7, kWithSilu<T>);
     run_c3(runtime, c8_, out7, out8);
     run_sppf(runtime, out8, out7);
-    conv2d(runtime, conv10_, out7, out10, kSilu<T>);
+    conv2d(runtime, conv10_, out7, out10, kWithSilu<T>);
   }
   // Neck: up to stride 8 ...
   upsample2(runtime, out10, concat12.slice(0, w3));
   const TensorOf<T> out13 = arena.tensor<T>(h / 16, w / 16, w3);
   run_c3(runtime, c13_, concat12, out13);
-  conv2d(runtime, conv14_, out13, out14, kSilu<T>);
+  conv2d(runtime, conv14_, out13, out14, kWithSilu<T>);
   upsample2(runtime, out14, concat16.slice(0, w2));
   const TensorOf<T>& out17 = out3;  // of the same shape, and read for the last time
   run_c3(runtime, c17_, concat16, out17);
   // ... and down again.
-  conv2d(runtime, conv18_, out17, concat19.slice(0, w2), kSilu<T>);
+  conv2d(runtime, conv18_, out17, concat19.slice(0, w2), kWithSilu<T>);
   const TensorOf<T> out20 = arena.tensor<T>(h / 16, w / 16, w3);
   run_c3(runtime, c20_, concat19, out20);
-  conv2d(runtime, conv21_, out20, concat22.slice(0, w3), kSilu<T>);
+  conv2d(runtime, conv21_, out20, concat22.slice(0, w3), kWithSilu<T>);
   const TensorOf<T> out23 = arena.tensor<T>(h / 32, w / 32, w4);
   run_c3(runtime, c23_, concat22, out23);
 

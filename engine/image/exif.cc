@@ -16,8 +16,8 @@ constexpr int kUpright = 1;
 constexpr uint16_t kOrientationTag = 0x0112;
 constexpr uint16_t kShort = 3;
 
-// A block of bytes read at offsets; outside it every number is 0.
-struct Block {
+// A slice of bytes read at offsets; outside it every number is 0.
+struct Slice {
   const uint8_t* data;
   size_t size;
   bool big_endian = true;
@@ -44,8 +44,8 @@ struct Block {
     const void* zero = std::memchr(data + offset, 0, size - offset);
     return zero == nullptr ? size : static_cast<size_t>(static_cast<const uint8_t*>(zero) - data);
   }
-  Block from(size_t offset) const { return part(offset, size - std::min(offset, size)); }
-  Block part(size_t offset, size_t count) const {
+  Slice from(size_t offset) const { return part(offset, size - std::min(offset, size)); }
+  Slice part(size_t offset, size_t count) const {
     if (!holds(offset, count)) return {data, 0};
     return {data + offset, count};
   }
@@ -56,7 +56,7 @@ constexpr std::string_view kExifPrefix = "Exif\0\0"sv;
 constexpr std::string_view kXmpPrefix = "http://ns.adobe.com/xap/1.0/\0"sv;
 
 // The orientation in a TIFF header's first directory; nothing if it is not mentioned.
-std::optional<int> orientation_of_tiff(Block tiff) {
+std::optional<int> orientation_of_tiff(Slice tiff) {
   if (tiff.equals(0, "II*\0", 4)) {
     tiff.big_endian = false;
   } else if (!tiff.equals(0, "MM\0*", 4)) {
@@ -77,7 +77,7 @@ std::optional<int> orientation_of_tiff(Block tiff) {
 
 // The first tiff:Orientation of an XMP packet, as an attribute or an element. XML is not parsed:
 // the name has no other use.
-std::optional<int> orientation_of_xmp(const Block& packet) {
+std::optional<int> orientation_of_xmp(const Slice& packet) {
   constexpr std::string_view kName = "tiff:Orientation";
   const std::string_view text(reinterpret_cast<const char*>(packet.data), packet.size);
   const auto skip_spaces = [&](size_t at) { return text.find_first_not_of(" \t\r\n", at); };
@@ -99,7 +99,7 @@ std::optional<int> orientation_of_xmp(const Block& packet) {
 }
 
 // Walks the segments before the picture's data.
-int orientation_of_jpeg(const Block& file, const Interruption* interruption) {
+int orientation_of_jpeg(const Slice& file, const Interruption* interruption) {
   std::optional<int> exif, xmp;
   bool exif_seen = false;
   size_t at = 2;
@@ -112,7 +112,7 @@ int orientation_of_jpeg(const Block& file, const Interruption* interruption) {
     }
     const size_t length = file.u16(at + 2);
     if (marker == 0xda || marker == 0xd9 || length < 2) break;
-    const Block content = file.part(at + 4, length - 2);
+    const Slice content = file.part(at + 4, length - 2);
     if (marker == 0xe1 && !exif_seen && content.begins_with(kExifPrefix)) {
       exif_seen = true;
       exif = orientation_of_tiff(content.from(kExifPrefix.size()));
@@ -126,7 +126,7 @@ int orientation_of_jpeg(const Block& file, const Interruption* interruption) {
 
 // A text chunk of a PNG.
 struct Text {
-  Block content = {nullptr, 0};
+  Slice content = {nullptr, 0};
   bool packed = false;
 
   bool exists() const { return content.data != nullptr; }
@@ -144,11 +144,11 @@ void with_text(const Text& text, const Interruption* interruption, Read&& read) 
   const StbUnpacked unpacked =
       stb_unpack({text.content.data, text.content.size},
                  {.bytes = limits::kPngText, .interruption = interruption});
-  if (unpacked.bytes != nullptr) read(Block{unpacked.bytes.get(), unpacked.size});
+  if (unpacked.bytes != nullptr) read(Slice{unpacked.bytes.get(), unpacked.size});
 }
 
 // ImageMagick's "Raw profile": a name and a length in lines of their own, then hexadecimal digits.
-std::vector<uint8_t> raw_profile(const Block& text, const Interruption* interruption) {
+std::vector<uint8_t> raw_profile(const Slice& text, const Interruption* interruption) {
   size_t at = 0;
   for (int lines = 0; lines < 3 && at < text.size; ++at) lines += text.data[at] == '\n' ? 1 : 0;
   std::vector<uint8_t> bytes;
@@ -180,21 +180,21 @@ std::vector<uint8_t> raw_profile(const Block& text, const Interruption* interrup
 
 // The chunks of a PNG that may hold its orientation.
 struct PngMetadata {
-  Block exif = {nullptr, 0};
+  Slice exif = {nullptr, 0};
   Text raw_exif, raw_app1, raw_xmp, xmp;
 
   // Takes a chunk's content; the first of each kind counts.
-  void add_text(const Block& chunk, std::string_view type);
+  void add_text(const Slice& chunk, std::string_view type);
   int orientation(const Interruption* interruption) const;
 
  private:
-  std::optional<int> orientation_of_exif(const Block& block) const {
+  std::optional<int> orientation_of_exif(const Slice& block) const {
     const bool prefixed = block.begins_with(kExifPrefix);
     return orientation_of_tiff(block.from(prefixed ? kExifPrefix.size() : 0));
   }
 };
 
-void PngMetadata::add_text(const Block& chunk, std::string_view type) {
+void PngMetadata::add_text(const Slice& chunk, std::string_view type) {
   const size_t keyword = chunk.zero_at(0);
   const std::string_view name(reinterpret_cast<const char*>(chunk.data), keyword);
   Text* text = name == "Raw profile type exif"   ? &raw_exif
@@ -217,9 +217,9 @@ void PngMetadata::add_text(const Block& chunk, std::string_view type) {
 int PngMetadata::orientation(const Interruption* interruption) const {
   std::optional<int> exif_says, xmp_says;
   if (exif.data != nullptr) exif_says = orientation_of_exif(exif);
-  const auto read_profile = [&](const Block& text) {
+  const auto read_profile = [&](const Slice& text) {
     const std::vector<uint8_t> bytes = raw_profile(text, interruption);
-    const Block block = {bytes.data(), bytes.size()};
+    const Slice block = {bytes.data(), bytes.size()};
     if (block.begins_with(kXmpPrefix)) {
       xmp_says = orientation_of_xmp(block);
     } else if (exif.data == nullptr && !exif_says) {
@@ -229,24 +229,24 @@ int PngMetadata::orientation(const Interruption* interruption) const {
   with_text(raw_exif, interruption, read_profile);
   with_text(raw_app1, interruption, read_profile);
   if (exif_says) return *exif_says;
-  with_text(xmp, interruption, [&](const Block& text) {
+  with_text(xmp, interruption, [&](const Slice& text) {
     if (const std::optional<int> said = orientation_of_xmp(text)) xmp_says = said;
   });
-  with_text(raw_xmp, interruption, [&](const Block& text) {
+  with_text(raw_xmp, interruption, [&](const Slice& text) {
     const std::vector<uint8_t> bytes = raw_profile(text, interruption);
     if (!xmp_says) xmp_says = orientation_of_xmp({bytes.data(), bytes.size()});
   });
   return xmp_says.value_or(kUpright);
 }
 
-int orientation_of_png(const Block& file, const Interruption* interruption) {
+int orientation_of_png(const Slice& file, const Interruption* interruption) {
   PngMetadata metadata;
   size_t at = 8;
   while (file.holds(at, 8)) {
     check_interruption(interruption);
     const size_t length = file.u32(at);
     const std::string_view type(reinterpret_cast<const char*>(file.data + at + 4), 4);
-    const Block content = file.part(at + 8, length);
+    const Slice content = file.part(at + 8, length);
     if (type == "eXIf" && metadata.exif.data == nullptr) metadata.exif = content;
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") metadata.add_text(content, type);
     if (type == "IEND") break;
@@ -259,7 +259,7 @@ int orientation_of_png(const Block& file, const Interruption* interruption) {
 }  // namespace
 
 int exif_orientation(const uint8_t* data, size_t size, const Interruption* interruption) {
-  const Block file = {data, size};
+  const Slice file = {data, size};
   if (file.equals(0, "\xff\xd8", 2)) return orientation_of_jpeg(file, interruption);
   if (file.equals(0, "\x89PNG", 4)) return orientation_of_png(file, interruption);
   return kUpright;

@@ -36,7 +36,7 @@ struct Component {
   bool scanned = false;
 };
 
-struct Frame {
+struct FrameHeader {
   bool progressive = false;
   size_t width = 0, height = 0;
   size_t components = 0;
@@ -108,7 +108,7 @@ class Walk {
   explicit Walk(const EncodedImage& file) : file_(file) {}
 
   void run();
-  const Frame& frame() const { return frame_; }
+  const FrameHeader& frame() const { return frame_; }
   // The file uses tables of Annex K that it does not define.
   bool needs_standard_tables() const { return needs_standard_tables_; }
 
@@ -127,7 +127,7 @@ class Walk {
   }
 
   const EncodedImage& file_;
-  Frame frame_;
+  FrameHeader frame_;
   uint64_t scans_ = 0, coefficients_ = 0, most_coefficients_ = 0;
   bool dc_defined_[kTables] = {}, ac_defined_[kTables] = {}, quantization_defined_[kTables] = {};
   bool needs_standard_tables_ = false;
@@ -332,7 +332,7 @@ void Walk::check_complete() const {
 
 // The memory that stb_image holds at once: samples and, if progressive, coefficients of each
 // component, and the pixels.
-uint64_t memory_limit(const Frame& frame) {
+uint64_t memory_limit(const FrameHeader& frame) {
   constexpr uint64_t kSamples = 64, kTablesAndLines = uint64_t{1} << 18;
   const uint64_t sample_bytes = frame.progressive ? 3 : 1;
   return kTablesAndLines + frame.blocks() * kSamples * sample_bytes +

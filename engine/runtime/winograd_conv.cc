@@ -57,9 +57,9 @@ constexpr size_t kColumnsAnew = kColumnUnit;
 
 // Hands out numbers below `count`, which is at most 16, to tasks under way: one a thread will do. A
 // thread mostly gets the number that it gave back, and finds in its L2 what belongs to it.
-class Numbers {
+class FreeNumbers {
  public:
-  explicit Numbers(size_t count) : free_((uint32_t{1} << count) - 1) {}
+  explicit FreeNumbers(size_t count) : free_((uint32_t{1} << count) - 1) {}
   // Waits where more tasks are under way than there are numbers.
   size_t take() {
     uint32_t free = free_.load(std::memory_order_relaxed);
@@ -145,10 +145,11 @@ struct FloatFiltering {
                      const Components<float>& to) const {
     const Arena::Scope scope(runtime.arena);
     const Split columns = split(sizes.out, kColumnsAnew, SIZE_MAX);
-    const size_t at_once = std::min({columns.pieces, runtime.pool.most_threads(), Numbers::kMost});
+    const size_t at_once =
+        std::min({columns.pieces, runtime.pool.most_threads(), FreeNumbers::kMost});
     const size_t component = panel_elements(columns.largest(), sizes.in);
     const Components<float> scratch(runtime.arena, at_once * sizes.components, 1, component);
-    Numbers numbers(at_once);
+    FreeNumbers numbers(at_once);
     runtime.parallel_for(columns.pieces, [&](size_t task) {
       const auto [column, count] = columns[task];
       const size_t number = numbers.take(), first = number * sizes.components;
