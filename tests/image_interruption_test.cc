@@ -1,23 +1,20 @@
 // Decoding that is ended from outside.
 #include <gtest/gtest.h>
-#include <pthread.h>
-#include <time.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <cstdio>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <random>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "engine/image/image.h"
 #include "engine/runtime/error.h"
 #include "engine/runtime/interruption.h"
+#include "tests/answers.h"
 #include "tests/forged_jpeg.h"
 #include "tests/pictures.h"
 #include "tests/sanitized.h"
@@ -26,18 +23,6 @@ namespace lightcap::internal {
 namespace {
 
 using namespace testing;
-
-double milliseconds(clockid_t clock) {
-  timespec time = {};
-  clock_gettime(clock, &time);
-  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) * 1e-6;
-}
-
-clockid_t own_clock() {
-  clockid_t clock = {};
-  EXPECT_EQ(pthread_getcpuclockid(pthread_self(), &clock), 0);
-  return clock;
-}
 
 // A host that may end what is decoded.
 struct Host {
@@ -155,66 +140,30 @@ bool was_decoded(const Buffer& file, const Interruption& interruption) {
   return true;
 }
 
-// Milliseconds from the raising of the flag to the end of decoding.
-struct Answer {
-  double own, by_the_wall;
-};
-
-// Raises the flag so long after decoding began; nothing where that had ended by then.
-std::optional<Answer> answer_after(std::chrono::duration<double, std::milli> moment,
-                                   const Buffer& file, Host& host) {
-  const clockid_t own = own_clock();
-  double raised = 0, raised_by_the_wall = 0;
-  std::thread other([&] {
-    std::this_thread::sleep_for(moment);
-    raised_by_the_wall = milliseconds(CLOCK_MONOTONIC);
-    raised = milliseconds(own);
-    host.flag = 1;
-  });
-  const bool decoded = was_decoded(file, host.interruption);
-  const double now = milliseconds(own), now_by_the_wall = milliseconds(CLOCK_MONOTONIC);
-  other.join();
-  host.flag = 0;
-  host.expect();
-  if (decoded) return std::nullopt;
-  return Answer{now - raised, now_by_the_wall - raised_by_the_wall};
-}
-
 TEST(ImageInterruption, IsAnsweredWithinFiveMillisecondsWhateverTheFormat) {
   constexpr double kLimit = 5;
   Host host;
-  std::minstd_rand random(20);
-  for (const auto& [name, file] : pictures()) {
+  unsigned seed = 20;
+  for (const Picture& picture : pictures()) {
+    const Buffer& file = picture.file;
+    const auto decode = [&] { return was_decoded(file, host.interruption); };
     double whole = std::numeric_limits<double>::max();
     for (int i = 0; i < (testing::kSanitized ? 1 : 3); ++i) {
       const double start = milliseconds(CLOCK_MONOTONIC);
-      EXPECT_TRUE(was_decoded(file, host.interruption));
+      EXPECT_TRUE(decode());
       whole = std::min(whole, milliseconds(CLOCK_MONOTONIC) - start);
     }
-    std::vector<double> answers, by_the_wall;
     constexpr size_t kMoments = testing::kSanitized ? 1 : 8;
-    for (int tries = 0; answers.size() < kMoments && tries < 2000; ++tries) {
-      const std::chrono::duration<double, std::milli> moment(whole * static_cast<double>(random()) /
-                                                             static_cast<double>(random.max()));
-      // A hypervisor's pauses are charged to a thread as its own time. Those are over when the same
-      // moment is tried again; what the decoder takes is not.
-      std::optional<Answer> answer = answer_after(moment, file, host);
-      for (int again = 0; again < 2 && answer && answer->own >= kLimit; ++again)
-        answer = answer_after(moment, file, host);
-      if (!answer) continue;
-      answers.push_back(answer->own);
-      by_the_wall.push_back(answer->by_the_wall);
-    }
-    ASSERT_EQ(answers.size(), kMoments) << name;
-    std::sort(answers.begin(), answers.end());
-    std::sort(by_the_wall.begin(), by_the_wall.end());
-    std::printf(
-        "%s, decoded in %.0f ms: answered within %.2f ms of own time, median %.2f; by the "
-        "wall %.2f, median %.2f\n",
-        name, whole, answers.back(), answers[kMoments / 2], by_the_wall.back(),
-        by_the_wall[kMoments / 2]);
+    const Answers answers = answers_at_random_moments(
+        kMoments, whole, kLimit, seed++, decode, [&] { host.flag = 1; },
+        [&] {
+          host.flag = 0;
+          host.expect();
+        });
+    ASSERT_EQ(answers.own.size(), kMoments) << picture.name;
+    answers.print(picture.name + (", decoded in " + std::to_string(std::lround(whole)) + " ms"));
     if (!testing::kSanitized) {
-      EXPECT_LT(answers.back(), kLimit) << name;
+      EXPECT_LT(answers.own.back(), kLimit) << picture.name;
     }
   }
 }

@@ -21,12 +21,10 @@ try:
     from models.training import checkpoints, cider, evaluate
     from models.training.cider import CiderD, Frequencies, spoken
     from models.training.sources import lcw
-    from tests.training_folder import COCO, InFolder
+    from tests.training_folder import COCO, DEMO, InFolder
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
-
-DEMO = Path(__file__).resolve().parent.parent / "models/demo/scenes.lcw"
 
 
 class Scores(unittest.TestCase):

@@ -10,6 +10,7 @@ from PIL import Image
 from models.training.config import ConfigError
 from models.training.sources import open_pictures
 
+DEMO = Path(__file__).resolve().parent.parent / "models/demo/scenes.lcw"
 COCO = {
     "images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"},
                {"id": 11, "file_name": "silent.png"}],

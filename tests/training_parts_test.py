@@ -24,12 +24,10 @@ try:
     from models.training.examples import hide
     from models.training.sources import lcw
     from models.training.stages import in_captions
-    from tests.training_folder import InFolder
+    from tests.training_folder import DEMO, InFolder
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
-
-DEMO = Path(__file__).resolve().parent.parent / "models/demo/scenes.lcw"
 
 
 class Settings(InFolder):

@@ -26,12 +26,10 @@ try:
     from models.training.config import ConfigError, TrainingConfig
     from models.training.run import Run
     from models.training.sources import Picture, bert, clip, lcw, yolo
-    from tests.training_folder import COCO, InFolder
+    from tests.training_folder import COCO, DEMO, InFolder
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
-
-DEMO = Path(__file__).resolve().parent.parent / "models/demo/scenes.lcw"
 
 
 class Pictures(InFolder):

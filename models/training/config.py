@@ -235,9 +235,11 @@ def choices(part: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in (f.name for f in dataclasses.fields(part)):
         value = getattr(part, name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, Schedule):
+        if isinstance(value, Schedule):
+            continue
+        if dataclasses.is_dataclass(value):
             found |= {f"{name}.{inner}": chosen for inner, chosen in choices(value).items()}
-        elif not isinstance(value, Schedule):
+        else:
             found[name] = value
     return found
 
